@@ -1,0 +1,42 @@
+"""The Docker Engine's attach protocol as a Sans-I/O state machine.
+
+``Connection`` turns events into bytes and bytes into events, for both ends of one exchange; ``FrameDecoder``,
+``encode_frame`` and ``demux`` are its parts for those who have an HTTP client already. Nothing here does I/O: see
+``attachproto_adapters`` for sockets.
+"""
+
+from attachproto._connection import Connection as Connection
+from attachproto._connection import Event as Event
+from attachproto._detach_keys import parse_detach_keys as parse_detach_keys
+from attachproto._errors import LocalProtocolError as LocalProtocolError
+from attachproto._errors import ProtocolError as ProtocolError
+from attachproto._errors import RemoteProtocolError as RemoteProtocolError
+from attachproto._events import Accepted as Accepted
+from attachproto._events import Continue as Continue
+from attachproto._events import Framing as Framing
+from attachproto._events import OutputClosed as OutputClosed
+from attachproto._events import RawOutput as RawOutput
+from attachproto._events import Rejected as Rejected
+from attachproto._events import Response as Response
+from attachproto._events import ResponseHead as ResponseHead
+from attachproto._events import Stderr as Stderr
+from attachproto._events import Stdin as Stdin
+from attachproto._events import StdinClosed as StdinClosed
+from attachproto._events import Stdout as Stdout
+from attachproto._events import Systemerr as Systemerr
+from attachproto._frames import FrameDecoder as FrameDecoder
+from attachproto._frames import demux as demux
+from attachproto._frames import encode_frame as encode_frame
+from attachproto._headers import Headers as Headers
+from attachproto._requests import Attach as Attach
+from attachproto._requests import AttachOptions as AttachOptions
+from attachproto._requests import Request as Request
+from attachproto._requests import StreamRequest as StreamRequest
+from attachproto._signals import CLIENT as CLIENT
+from attachproto._signals import NEED_DATA as NEED_DATA
+from attachproto._signals import SEND_EOF as SEND_EOF
+from attachproto._signals import SERVER as SERVER
+from attachproto._signals import Role as Role
+from attachproto._signals import Signal as Signal
+from attachproto._state import State as State
+from attachproto._version import __version__ as __version__

@@ -1,0 +1,38 @@
+"""Header fields as they are kept everywhere: pairs of latin-1 text, names in lower case, in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+Headers = tuple[tuple[str, str], ...]
+"""Header fields in order: latin-1 text, names in lower case."""
+
+# RFC 9110: a field name is a token; a value is visible latin-1 text with blanks inside.
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE: Final = re.compile(r"([!-~\x80-\xff]([\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+
+
+def lower_names(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Header fields with their names in lower case."""
+    return tuple((name.lower(), value) for name, value in headers)
+
+
+def check_headers(headers: Headers) -> None:
+    """Raise ``ValueError`` for a header field that could not be written as it is."""
+    for name, value in headers:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"header name {name!r} is no token")
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"header {name}: the value {value!r} has characters that a header cannot carry")
+
+
+def field(headers: Headers, name: str) -> str | None:
+    """The value of the first header field of this name."""
+    return next((value for key, value in headers if key == name), None)
+
+
+def media_type(content_type: str) -> str:
+    """A ``Content-Type`` without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
