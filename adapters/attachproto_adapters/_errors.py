@@ -1,0 +1,79 @@
+"""What goes wrong between us and an engine, beyond the rules of the protocol."""
+
+from __future__ import annotations
+
+
+class AttachError(Exception):
+    """The base of what the adapters raise themselves. Errors of sockets and of the protocol stay what they are."""
+
+
+class EngineUnreachable(AttachError, ConnectionError):
+    """No connection to the engine; the text says which address was tried, where it came from, and what happened."""
+
+
+class HostInvalid(AttachError, ValueError):
+    """The engine's address cannot be understood, or needs a transport that is not there."""
+
+
+class RequestRejected(AttachError):
+    """The engine refused a call.
+
+    Attributes:
+        status_code: the HTTP status.
+        message: the engine's own text.
+    """
+
+    def __init__(self, status_code: int, message: str, asked: str) -> None:
+        super().__init__(f"{message or 'no reason given'} ({status_code} to {asked})")
+        self.status_code = status_code
+        self.message = message
+
+
+class ContainerNotRunning(AttachError):
+    """The container has exited, so that an attach would wait for ever (dockerd) or reset it (Podman)."""
+
+
+class HalfCloseEndsAttach(AttachError):
+    """On this container the engine takes the end of stdin for the end of the attach; output would be lost."""
+
+
+class HalfCloseUnsupported(AttachError):
+    """This transport cannot end one direction and leave the other open."""
+
+
+class AttachmentClosed(AttachError):
+    """The attachment was closed on our side."""
+
+
+class OutputTooLarge(AttachError):
+    """The container printed more than ``max_output`` bytes.
+
+    Attributes:
+        stdout: what was read of stdout (or of the terminal).
+        stderr: what was read of stderr.
+    """
+
+    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(message)
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class EngineReportedError(AttachError):
+    """The engine put an error of its own into the stream (a frame of type 3).
+
+    Attributes:
+        message: the engine's text.
+        stdout: the whole of stdout.
+        stderr: the whole of stderr.
+    """
+
+    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(f"the engine reports: {message}")
+        self.message = message
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class AttachWarning(UserWarning):
+    """Something that is allowed, and rarely what was meant."""
