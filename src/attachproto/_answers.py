@@ -45,19 +45,19 @@ def read_answer(
     if head.status_code >= 400:
         body = yield from reader.body(max_refusal, "max_refusal", f"the refusal ({head.status_code})")
         yield Rejected(head.status_code, head.headers, body)
-        return
-    if problem := _unusable(request, head):
+    elif problem := _unusable(request, head):
         # A page with a length tells what it is in a moment. Without one it may go on for ever, as a stream does.
         if head.length:
             body = yield from reader.body(max_refusal, "max_refusal", problem)
             problem += f": {excerpt(body)}"
         raise RemoteProtocolError(problem)
-    if request.wants_stdin and head.delimited:
+    elif request.wants_stdin and head.delimited:
         raise RemoteProtocolError(
             "the answer's body has an end of its own (Content-Length or chunked), so something between us and the "
             "engine has ended the request already: stdin cannot be sent on this connection"
         )
-    yield Accepted(_framing(request, head), head.status_code, head.headers)
+    else:
+        yield Accepted(_framing(request, head), head.status_code, head.headers)
 
 
 def _unusable(request: StreamRequest, head: Head) -> str:

@@ -297,6 +297,8 @@ class Connection:
         | RawOutput
         | Systemerr,
     ) -> bytes: ...
+    @overload
+    def send(self, event: Event) -> bytes | Literal[Signal.SEND_EOF]: ...
 
     def send(self, event: Event) -> bytes | Literal[Signal.SEND_EOF]:
         """Turn one of our events into what must be done to the transport.
@@ -309,9 +311,15 @@ class Connection:
 
         Raises:
             LocalProtocolError: it may not be said now, or cannot be written. Nothing has changed.
+            TypeError: it is no event.
         """
         what = _what(event)
-        self._machine.check(self._our_role, what)
+        try:
+            self._machine.check(self._our_role, what)
+        except LocalProtocolError:
+            if not isinstance(event, Event):
+                raise TypeError(f"send() takes an event, and {type(event).__name__} is no event") from None
+            raise
         data = self._encode(event)
         self._machine.move(self._our_role, what)
         return data

@@ -7,11 +7,10 @@ comma has no name. The API's documentation lists ``ctrl-,`` and leaves out three
 
 from __future__ import annotations
 
-import string
 from typing import Final
 
 # Each control key's code is its place here: ctrl-@ is 0, ctrl-_ is 31.
-_CONTROL: Final = "@" + string.ascii_lowercase + "[\\]^_"
+_CONTROL: Final = "@abcdefghijklmnopqrstuvwxyz[\\]^_"
 _NAMED: Final = {f"ctrl-{key}": code for code, key in enumerate(_CONTROL)} | {"DEL": 127}
 
 

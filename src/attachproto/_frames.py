@@ -245,13 +245,10 @@ def demux(data: Buffer) -> tuple[bytes, bytes]:
     decoder.receive_data(b"")
     stdout, stderr = [], []
     for event in decoder.events():
-        match event:
-            case Stdout(data=piece):
-                stdout.append(piece)
-            case Stderr(data=piece):
-                stderr.append(piece)
-            case Systemerr(data=piece):
-                raise RemoteProtocolError(f"the engine reports: {piece.decode('utf-8', 'replace').strip()}")
-            case OutputClosed():
-                break
+        if isinstance(event, Stdout):
+            stdout.append(event.data)
+        elif isinstance(event, Stderr):
+            stderr.append(event.data)
+        elif isinstance(event, Systemerr):
+            raise RemoteProtocolError(f"the engine reports: {event.data.decode('utf-8', 'replace').strip()}")
     return b"".join(stdout), b"".join(stderr)
