@@ -44,6 +44,10 @@ def _container_valid(instance: object, attribute: attrs.Attribute[str], value: s
         )
 
 
+def _detach_keys_valid(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    parse_detach_keys(value)
+
+
 def _segments(value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
         raise TypeError(f"a path is its segments, such as ('containers', 'web', 'json'), not the string {value!r}")
@@ -88,13 +92,12 @@ class Request:
     api_version: str | None = attrs.field(default=None, validator=optional(matches_re(_VERSION)))
     target: str = attrs.field(init=False)
 
-    @target.default
-    def _build_target(self) -> str:
+    def __attrs_post_init__(self) -> None:
         version = () if self.api_version is None else (f"v{self.api_version}",)
         target = "/" + "/".join(quote(segment, safe="") for segment in version + self.path)
         if self.query:
             target += "?" + "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in self.query)
-        return target
+        object.__setattr__(self, "target", target)
 
     @classmethod
     def received(cls, method: str, target: str, headers: Headers, body: bytes) -> Self:
@@ -134,12 +137,7 @@ class AttachOptions:
     stdout: bool = attrs.field(default=True, validator=instance_of(bool))
     stderr: bool = attrs.field(default=True, validator=instance_of(bool))
     logs: bool = attrs.field(default=False, validator=instance_of(bool))
-    detach_keys: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
-
-    @detach_keys.validator
-    def _detach_keys_valid(self, attribute: attrs.Attribute[str | None], value: str | None) -> None:
-        if value is not None:
-            parse_detach_keys(value)
+    detach_keys: str | None = attrs.field(default=None, validator=optional([instance_of(str), _detach_keys_valid]))
 
     def to_query(self) -> tuple[tuple[str, str], ...]:
         """Every flag is said: Podman takes what is absent for true. Sorted, as Go's client sorts."""
