@@ -62,14 +62,16 @@ def read_answer(
 
 def _unusable(request: StreamRequest, head: Head) -> str:
     """Why this answer opens no stream; empty if it does."""
-    if head.status_code == 101:  # h11 has refused it if nobody asked for it
+    # h11 has refused a 101 that nobody asked for. What it is an upgrade to means nothing: dockerd says tcp whatever
+    # was asked, Podman repeats what it was asked.
+    if head.status_code == 101:
         return ""
     kind = media_type(field(head.headers, "content-type") or "")
     if head.status_code == 200 and (kind in _STREAM_TYPES or not request.upgrades):
         return ""
     seen = f"the answer is {head.status_code} {kind or 'without a Content-Type'}"
     if 300 <= head.status_code < 400:
-        return f"{seen}, a redirect to {field(head.headers, 'location')!r}: engines redirect no valid path"
+        return f"{seen}, a redirect to {excerpt(field(head.headers, 'location') or '')}: engines redirect no valid path"
     return f"{seen}, no stream of an engine; is there a proxy or another service at this address?"
 
 

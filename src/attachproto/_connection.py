@@ -260,7 +260,8 @@ class Connection:
             self._pull = RawReader(self._reader.stream(), RawOutput, OutputClosed).next_event
 
     def _read_answer(self, request: Request | StreamRequest, http: h11.Connection) -> None:
-        self._reader = HttpReader(self._inbox, http, max_head=self._max_head)
+        upgrades = isinstance(request, StreamRequest) and request.upgrades
+        self._reader = HttpReader(self._inbox, http, max_head=self._max_head, upgrades=upgrades)
         if isinstance(request, Request):
             self._pull = read_response(self._reader, request, max_body=self._max_body).__next__
         else:

@@ -36,6 +36,9 @@ _INFORMATIONAL_MAX: Final = 16
 
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 
+# h11 takes it for a bad head where no upgrade was proposed, and says so in words of its own.
+_SWITCH: Final = re.compile(rb"HTTP/1\.[01] 101[ \r\n]")
+
 # What an answer begins with; a request begins with a method. Judged byte by byte, so that a peer that speaks another
 # protocol (TLS, SSH, frames without a head) is told from a slow one at once.
 _ANSWER: Final = b"HTTP/"
@@ -66,8 +69,8 @@ _REASONS: Final = {
 }
 
 
-def excerpt(data: bytes) -> str:
-    """The beginning of some bytes, as it may stand in an error's text."""
+def excerpt(data: bytes | str) -> str:
+    """The beginning of what a peer said, as it may stand in an error's text."""
     return repr(data) if len(data) <= _EXCERPT else f"{data[:_EXCERPT]!r}..."
 
 
@@ -170,10 +173,11 @@ class Head:
 class HttpReader:
     """Reads heads and bodies of the peer from an inbox, by h11."""
 
-    def __init__(self, inbox: Inbox, http: h11.Connection, *, max_head: int) -> None:
+    def __init__(self, inbox: Inbox, http: h11.Connection, *, max_head: int, upgrades: bool = False) -> None:
         self._inbox = inbox
         self._http = http
         self._max_head = max_head
+        self._upgrades = upgrades
         self._answers = http.our_role is h11.CLIENT
         self._delimited = False
         self._ended = False
@@ -244,7 +248,10 @@ class HttpReader:
             self._http.receive_data(data)
             event = self._http.next_event()
         except h11.RemoteProtocolError as exc:
-            raise RemoteProtocolError(f"a bad head: {exc} (it begins {excerpt(data)})") from None
+            if _SWITCH.match(data) and not self._upgrades:
+                raise RemoteProtocolError("the answer is 101, a switch of protocols, which nobody asked for") from None
+            # h11 may quote a whole line, of any length.
+            raise RemoteProtocolError(f"a bad head: {str(exc)[:_EXCERPT]} (it begins {excerpt(data)})") from None
         assert isinstance(event, h11.Request | h11.InformationalResponse | h11.Response)  # it was a whole head
         return event
 
