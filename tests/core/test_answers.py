@@ -263,7 +263,7 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
     "a TLS alert": (ASK, b"\x15\x03\x01\x00\x02\x02\x16", [], "this is no HTTP answer"),
     "HTTP/2": (ASK, b"HTTP/2 101\r\n\r\n", [], "a bad head"),
     "no number": (ASK, b"HTTP/1.1 1O1 UPGRADED\r\n\r\n", [], "a bad head"),
-    "a bad field": (ASK, b"HTTP/1.1 101 UPGRADED\r\nUpgrade : tcp\r\n\r\n", [], "a bad head"),
+    "a bad field": (ASK, b"HTTP/1.1 101 UPGRADED\r\nUpgrade : tcp\r\n\r\n", [], "a bad head: illegal header line"),
     "two lengths": (
         ASK,
         answer("404 Not Found", "Content-Length: 1", "Content-Length: 2", body=b"ab"),
@@ -304,7 +304,7 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
         [ResponseHead(200, (("content-length", "2"),)), Response(200, (("content-length", "2"),))],
         None,
     ),
-    "101 to a plain call": (CALL, H101M, [], "a bad head"),
+    "101 to a plain call": (CALL, H101M, [], "101, a switch of protocols, which nobody asked for"),
     "a plain answer that is cut": (
         CALL,
         answer("200 OK", "Content-Length: 5", body=b"ab"),
@@ -388,6 +388,19 @@ def test_the_heads_limit_counts_all_1xx_heads_and_no_cut_changes_it(limit: int) 
     )
     over = fits.replace(b"X-Pad: ", b"X-Pad: a")
     check_every_cut(lambda: client(ASK, max_head=limit), over + OUT, [], f"larger than {limit} bytes (max_head)")
+
+
+def test_an_errors_text_is_bounded() -> None:
+    for request, data in (
+        (ASK, b"HTTP/1.1 1O1 " + b"\xff" * 60_000 + b"\r\n\r\n"),
+        (ASK, answer("301 Moved", "Location: /" + "x" * 60_000)),
+        (ASK, answer("200 OK", "Content-Type: text/html", "Content-Length: 60000", body=b"\xff" * 60_000)),
+    ):
+        connection = client(request)
+        connection.receive_data(data)
+        with pytest.raises(RemoteProtocolError) as caught:
+            connection.next_event()
+        assert len(str(caught.value)) < 1500
 
 
 def test_a_head_that_never_ends() -> None:
