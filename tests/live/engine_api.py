@@ -1,0 +1,120 @@
+"""What the live tests ask of an engine, spoken with http.client.
+
+None of the answers by which they judge the project comes from the project's own code.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.live import engines
+
+# A start waits for the OCI runtime, a removal for the file system: seconds, on a loaded machine.
+CALL_TIMEOUT = 60.0
+
+
+class EngineError(Exception):
+    """The engine refused a call that a test needs."""
+
+
+class Engine:
+    """One engine, and the containers that were made on it."""
+
+    def __init__(self, running: engines.Running) -> None:
+        self.name = running.name
+        self.socket = running.socket
+        self.host = running.host
+        self.version = running.version
+        self.api_version = running.api_version
+        self._containers: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.version} at {self.host}>"
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """Major and minor number: `4.3.1`, `20.10.24+dfsg1` and `5.0.0-rc1` all have them in front."""
+        major, minor = self.version.split(".")[:2]
+        return int(major), int(minor)
+
+    def call(self, method: str, target: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        status, answer = engines.request(self.socket, method, target, data, timeout=CALL_TIMEOUT)
+        if status >= 400:
+            raise EngineError(f"{method} {target}: {status} {answer.decode(errors='replace').strip()}")
+        return json.loads(answer) if answer.strip() else None
+
+    def create(self, *command: str, tty: bool = False, open_stdin: bool = False, stdin_once: bool = False) -> str:
+        host: dict[str, Any] = {"NetworkMode": "none"}
+        if self.name == "podman":  # it asks for more than a container in a container may have
+            host["Ulimits"] = [{"Name": name, "Soft": 1024, "Hard": 1024} for name in ("nofile", "nproc")]
+        wanted = {
+            "Image": engines.IMAGE,
+            "Cmd": list(command),
+            "Tty": tty,
+            "OpenStdin": open_stdin,
+            "StdinOnce": stdin_once,
+            "AttachStdin": open_stdin,
+            "HostConfig": host,
+        }
+        container: str = self.call("POST", "/containers/create", wanted)["Id"]
+        self._containers.append(container)
+        return container
+
+    def shell(self, script: str, *, tty: bool = False, open_stdin: bool = False, stdin_once: bool = False) -> str:
+        """Creates a container that runs a shell script."""
+        return self.create("sh", "-c", script, tty=tty, open_stdin=open_stdin, stdin_once=stdin_once)
+
+    def start(self, container: str) -> None:
+        self.call("POST", f"/containers/{container}/start")
+
+    def kill(self, container: str) -> None:
+        self.call("POST", f"/containers/{container}/kill")
+
+    def pause(self, container: str) -> None:
+        self.call("POST", f"/containers/{container}/pause")
+
+    def unpause(self, container: str) -> None:
+        self.call("POST", f"/containers/{container}/unpause")
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self.call("GET", f"/containers/{container}/json")
+        return answer
+
+    def status(self, container: str) -> str:
+        return str(self.inspect(container)["State"]["Status"])
+
+    def wait_for(self, container: str, status: str, timeout: float = 30.0) -> None:
+        wait_until(lambda: self.status(container) == status, f"{container[:12]} is {status}", timeout)
+
+    def finish(self, container: str) -> str:
+        """Starts a container and waits for its end, as inspect tells it: podman says `stopped` first."""
+        self.start(container)
+        self.wait_for(container, "exited")
+        return container
+
+    def remove(self, container: str) -> None:
+        # Killed first: podman 5 stops what it removes, and waits ten seconds for a shell that ignores the signal.
+        engines.request(self.socket, "POST", f"/containers/{container}/kill", timeout=CALL_TIMEOUT)
+        status, answer = engines.request(
+            self.socket, "DELETE", f"/containers/{container}?force=1&v=1", timeout=CALL_TIMEOUT
+        )
+        if status not in (200, 204, 404):
+            raise EngineError(f"{container[:12]} is not removed: {status} {answer.decode(errors='replace').strip()}")
+        self._containers.remove(container)
+
+    def remove_all(self) -> None:
+        for container in list(self._containers):
+            self.remove(container)
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+    """Asks again and again, up to a bound: for what no event announces."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout:.0f} s: {what}")
+        time.sleep(0.02)
