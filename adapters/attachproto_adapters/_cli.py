@@ -7,11 +7,10 @@ import contextlib
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Sequence
 
 from attachproto import AttachOptions, ProtocolError, RawOutput, Stdout, __version__
-from attachproto_adapters._errors import AttachError, AttachWarning
+from attachproto_adapters._errors import AttachError
 from attachproto_adapters._output import READ_SIZE
 from attachproto_adapters.blocking import Attachment, attach
 
@@ -27,9 +26,6 @@ class _ReaderGone(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    # Python's own form shows a line of our source, which tells the user nothing.
-    warnings.formatwarning = lambda message, *_, **__: f"attachproto: {_printable(str(message))}\n"
-    warnings.simplefilter("always", AttachWarning)
     try:
         return _attach(options)
     except KeyboardInterrupt:
@@ -40,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
     except (AttachError, ProtocolError, OSError, ValueError) as exc:
-        print(f"attachproto: {_printable(str(exc))}", file=sys.stderr)
+        _complain(str(exc))
         return 1
 
 
@@ -55,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "Ctrl-C detaches; the container goes on.",
     )
     attach_.add_argument("container", metavar="CONTAINER", help="name or ID")
-    attach_.add_argument("--stdin", action="store_true", help="forward stdin, and end the container's where it ends")
+    attach_.add_argument("--stdin", action="store_true", help="forward stdin, and half-close where it ends")
     attach_.add_argument("--logs", action="store_true", help="replay what was logged so far, first")
     attach_.add_argument("--start", action="store_true", help="start the container, once it is attached to")
     attach_.add_argument("--detach-keys", metavar="KEYS", help="keys that detach from a TTY, such as ctrl-p,ctrl-q")
@@ -86,7 +82,16 @@ def _forward_stdin(attachment: Attachment) -> None:
     with contextlib.suppress(OSError, AttachError, ProtocolError):
         while data := os.read(sys.stdin.fileno(), READ_SIZE):
             attachment.send_stdin(data)
-        attachment.close_stdin()
+        if attachment.half_close_ends_attach:
+            _complain(
+                "stdin has ended, and the container's stays open: to close it would end the attach and lose output"
+            )
+        else:
+            attachment.close_stdin()
+
+
+def _complain(text: str) -> None:
+    print(f"attachproto: {_printable(text)}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:

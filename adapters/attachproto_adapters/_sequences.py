@@ -88,11 +88,15 @@ def open_attach(
     """Inspect, hold the wait, attach, start, and look again.
 
     Raises:
+        ValueError: the container's name is none.
         RequestRejected: the engine refused one of the calls.
         ContainerNotRunning: it has exited, and neither its logs nor a start were asked for.
     """
+    # Built before anything is asked, because it is what judges the name.
+    request = Attach(container, options, tty=tty, api_version=api_version)
     facts = yield from _inspect(container, api_version)
-    request = Attach(container, options, tty=facts.tty if tty is None else tty, api_version=api_version)
+    if tty is None:
+        request = attrs.evolve(request, tty=facts.tty)
     if start:
         yield from _stream(request)
         # Held before the start, and with the condition: without it dockerd answers 0 at once for a container that

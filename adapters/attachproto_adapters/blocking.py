@@ -13,7 +13,7 @@ import select
 import socket
 import ssl
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,6 +38,7 @@ from attachproto import (
     StreamRequest,
     Systemerr,
 )
+from attachproto_adapters._container import ContainerFacts
 from attachproto_adapters._errors import AttachError, AttachmentClosed, AttachWarning, EngineUnreachable
 from attachproto_adapters._hosts import TcpHost, UnixHost, resolve_api_version, resolve_host
 from attachproto_adapters._output import (
@@ -112,6 +113,38 @@ class _Link:
             raise AttachmentClosed("the attachment was closed while it was being read")
         return data
 
+    def send_now(self, data: memoryview) -> int:
+        """Send what the kernel takes at once, which may be nothing."""
+        try:
+            return self.sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            if self.closed:
+                raise AttachmentClosed("the attachment was closed while it was sending") from None
+            raise
+
+    @contextlib.contextmanager
+    def poll(self) -> Iterator[Callable[[], tuple[bool, bool]]]:
+        """Wait until the socket is readable or writable, as often as wanted, each time up to its timeout."""
+        # A descriptor of its own: another thread may close the socket, and its number may be another file's then.
+        descriptor = os.dup(self.sock.fileno())
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN | select.POLLOUT)
+        timeout = self.sock.gettimeout()
+
+        def ready() -> tuple[bool, bool]:
+            found = poller.poll(None if timeout is None else timeout * 1000)
+            if not found:
+                raise TimeoutError("timed out")
+            # An error or a hang-up is told by reading.
+            return bool(found[0][1] & ~select.POLLOUT), bool(found[0][1] & select.POLLOUT)
+
+        try:
+            yield ready
+        finally:
+            os.close(descriptor)
+
     def settimeout(self, timeout: float | None) -> None:
         if not self.closed:
             self.sock.settimeout(timeout)
@@ -156,13 +189,15 @@ class _Dialer:
             raise
         return sock
 
-    def call(self, request: Request) -> Response:
+    def ask(self, request: Request) -> _Link:
+        """Make a plain call on a connection of its own; its answer is still to be read."""
         link = self.dial()
         try:
             link.send(request)
-            return _whole_response(link)
-        finally:
+        except BaseException:
             link.close()
+            raise
+        return link
 
 
 def _whole_response(link: _Link) -> Response:
@@ -193,11 +228,11 @@ def _drive(steps: Steps, dialer: _Dialer) -> tuple[Opened, _Link, _Link | None]:
                 return stop.value, stream, held
             match step:
                 case Call(request):
-                    result = dialer.call(request)
+                    with contextlib.closing(dialer.ask(request)) as link:
+                        result = _whole_response(link)
                 case Hold(request):
-                    held = dialer.dial()
+                    held = dialer.ask(request)
                     undo.callback(held.close)
-                    held.send(request)
                     result = held.next_event()
                     if isinstance(result, ResponseHead) and result.status_code >= 300:
                         result = _whole_response(held)
@@ -225,6 +260,7 @@ class Attachment:
         self._held = held
         self._exit_code = None if opened is None else opened.exit_code
         self._over = False
+        self._closed = False
         self._gathered = Gathered()
         self._input: bytes | None = None
         self._unsent = memoryview(b"")
@@ -246,10 +282,9 @@ class Attachment:
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
             AttachmentClosed: the attachment is closed.
         """
-        self._check_open()
         view = memoryview(data)
         for at in range(0, len(view), WRITE_SIZE):
-            self._link.send(Stdin(bytes(view[at : at + WRITE_SIZE])))
+            self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
 
     def close_stdin(self) -> None:
         """End the container's stdin: a half-close. Output goes on.
@@ -264,15 +299,32 @@ class Attachment:
         """
         self._check_open()
         check_half_close(can_half_close=self._link.can_half_close)
-        facts = None if self._opened is None else self._opened.facts
-        if facts is not None and facts.half_close_ends_attach:
-            warnings.warn(half_close_ends_attach(facts), AttachWarning, stacklevel=2)
-        self._link.send(StdinClosed())
+        if self._facts is not None and self._facts.half_close_ends_attach:
+            warnings.warn(half_close_ends_attach(self._facts), AttachWarning, stacklevel=2)
+        self._send(StdinClosed())
+
+    @property
+    def half_close_ends_attach(self) -> bool:
+        """Whether the engine would take ``close_stdin`` for the end of the attach, so far as is known."""
+        return self._facts is not None and self._facts.half_close_ends_attach
+
+    @property
+    def _facts(self) -> ContainerFacts | None:
+        return None if self._opened is None else self._opened.facts
+
+    def _send(self, event: Stdin | StdinClosed) -> None:
+        self._check_open()
+        try:
+            self._link.send(event)
+        except AttachmentClosed:
+            # Another thread may have closed it, because it read the end of the output.
+            self._check_open()
+            raise
 
     def _check_open(self) -> None:
         if self._over:
             raise BrokenPipeError(errno.EPIPE, "the container's output has ended, and with it the attachment")
-        if self._link.closed:
+        if self._closed:
             raise AttachmentClosed("the attachment is closed")
 
     # ---- receiving ----
@@ -326,8 +378,7 @@ class Attachment:
             RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
         """
         if input is not None and self._input is None:
-            facts = None if self._opened is None else self._opened.facts
-            check_input(self._link.connection.our_state, facts, can_half_close=self._link.can_half_close)
+            check_input(self._link.connection.our_state, self._facts, can_half_close=self._link.can_half_close)
             self._input = input
             self._unsent = memoryview(input)
             self._feeding = True
@@ -353,32 +404,27 @@ class Attachment:
     def _feed(self, max_output: int | None) -> None:
         """Send the input and end stdin; read whatever comes meanwhile. It sends only what does not block."""
         connection = self._link.connection
-        poll = select.poll()
-        poll.register(self._link.sock, select.POLLIN | select.POLLOUT)
-        timeout = self._link.sock.gettimeout()
-        while self._feeding and not self._over:
-            if self._unsent or self._slice:
-                ready = poll.poll(None if timeout is None else timeout * 1000)
-                if not ready:
-                    raise TimeoutError("timed out")
-                if ready[0][1] & ~select.POLLOUT:
-                    connection.receive_data(self._link.receive())
-                if ready[0][1] & select.POLLOUT:
-                    self._feed_some()
-            else:
-                self.close_stdin()
-                self._feeding = False
-            while not self._over and (event := connection.next_event()) is not NEED_DATA:
-                self._gathered.add(self._output(event), max_output)
+        with self._link.poll() as ready:
+            while self._feeding and not self._over:
+                if self._unsent or self._slice:
+                    readable, writable = ready()
+                    if readable:
+                        connection.receive_data(self._link.receive())
+                    if writable:
+                        self._feed_some()
+                else:
+                    self._feeding = False
+                    with contextlib.suppress(BrokenPipeError):
+                        self._send(StdinClosed())
+                while not self._over and (event := connection.next_event()) is not NEED_DATA:
+                    self._gathered.add(self._output(event), max_output)
 
     def _feed_some(self) -> None:
         if not self._slice:
             self._slice = memoryview(self._link.connection.send(Stdin(bytes(self._unsent[:WRITE_SIZE]))))
             self._unsent = self._unsent[WRITE_SIZE:]
         try:
-            self._slice = self._slice[self._link.sock.send(self._slice, socket.MSG_DONTWAIT) :]
-        except BlockingIOError:
-            pass
+            self._slice = self._slice[self._link.send_now(self._slice) :]
         except (BrokenPipeError, ConnectionResetError):
             self._link.connection.send_failed()
             self._feeding, self._feed_failed = False, True
@@ -396,14 +442,15 @@ class Attachment:
             TimeoutError: it has not exited in time; call it again.
         """
         if self._exit_code is None:
-            if self._held is not None:
-                self._exit_code = exit_code(_whole_response(self._held))
-                self._held.close()
-            elif self._opened is not None and self._dialer is not None:
-                request = wait_request(self._opened.container, "not-running", self._opened.api_version)
-                self._exit_code = exit_code(succeeded(request, self._dialer.call(request)))
-            else:
+            if self._opened is None or self._dialer is None:
                 raise AttachError("wait() needs an attachment made by attach(): this one knows no engine to ask")
+            if self._closed:
+                raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
+            request = wait_request(self._opened.container, "not-running", self._opened.api_version)
+            if self._held is None:
+                self._held = self._dialer.ask(request)
+            self._exit_code = exit_code(succeeded(request, _whole_response(self._held)))
+            self._held.close()
         return self._exit_code
 
     def settimeout(self, timeout: float | None) -> None:
@@ -416,6 +463,7 @@ class Attachment:
 
     def close(self) -> None:
         """Close the connection. The container goes on. May be called from any thread, and more than once."""
+        self._closed = True
         self._link.close()
         if self._held is not None:
             self._held.close()
