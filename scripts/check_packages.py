@@ -1,0 +1,77 @@
+"""Build the sdist, the wheel, and a wheel from the sdist; install each, and the tree editable; use both packages.
+
+    python scripts/check_packages.py        needs the project's dev extra (build)
+
+Each is installed into a virtual environment of its own, where both packages must import, be typed, and exchange bytes.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+
+ROOT = pathlib.Path(__file__).parents[1]
+EXPECTED = {
+    f"{package}/{name}"
+    for package, folder in (("attachproto", "src"), ("attachproto_adapters", "adapters"))
+    for name in ["py.typed", *(file.name for file in (ROOT / folder / package).glob("*.py"))]
+}
+USE = """
+import importlib.resources, attachproto, attachproto_adapters.blocking, attachproto_adapters._cli
+for package in ("attachproto", "attachproto_adapters"):
+    assert importlib.resources.files(package).joinpath("py.typed").is_file(), package
+client, server = attachproto.Connection(attachproto.CLIENT), attachproto.Connection(attachproto.SERVER)
+server.receive_data(client.send(attachproto.Attach("web")))
+assert server.next_event() == attachproto.Attach("web")
+print(attachproto.__version__)
+"""
+
+
+def run(*command: object) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def use(name: str, *install: object) -> None:
+    """Install into a new environment and use it from outside the checkout."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = pathlib.Path(folder, "bin", "python")
+        run(python, "-m", "pip", "install", "--quiet", *install)
+        version = run(python, "-I", "-c", USE).strip()
+        command = run(pathlib.Path(folder, "bin", "attachproto"), "--version").strip()
+        assert command == f"attachproto {version}", command
+        print(f"{name:24} attachproto {version} works", flush=True)
+
+
+def contents(wheel: pathlib.Path) -> set[str]:
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        built, rebuilt = pathlib.Path(folder, "built"), pathlib.Path(folder, "rebuilt")
+        # Each straight from the tree; the wheel from the sdist then by itself.
+        run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", built, ROOT)
+        (sdist,), (wheel,) = built.glob("*.tar.gz"), built.glob("*.whl")
+        with tarfile.open(sdist) as archive:
+            archive.extractall(folder, filter="data")
+        run(sys.executable, "-m", "build", "--wheel", "--outdir", rebuilt, pathlib.Path(folder, sdist.name[:-7]))
+        (second,) = rebuilt.glob("*.whl")
+        for made in (wheel, second):
+            assert contents(made) == EXPECTED, contents(made) ^ EXPECTED
+        use("wheel", wheel)
+        use("sdist", sdist)
+        use("wheel from the sdist", second)
+        use("editable", "--editable", ROOT)
+
+
+if __name__ == "__main__":
+    main()
