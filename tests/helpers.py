@@ -13,9 +13,11 @@ from attachproto import (
     NEED_DATA,
     SEND_EOF,
     SERVER,
+    Attach,
     Connection,
     Event,
     LocalProtocolError,
+    Logs,
     RawOutput,
     RemoteProtocolError,
     Request,
@@ -121,10 +123,8 @@ def server(request: Request | StreamRequest, **limits: Any) -> Connection:
 
 def bare(event: Any) -> Any:
     """An event without what only one end knows: header fields that were added, the TTY that did not travel."""
-    if isinstance(event, StreamRequest):
+    if isinstance(event, Attach | Logs):
         return attrs.evolve(event, headers=(), tty=None)
-    if isinstance(event, Request):
-        return attrs.evolve(event, headers=())
     if hasattr(event, "headers"):
         return attrs.evolve(event, headers=())
     return event

@@ -28,10 +28,7 @@ from attachproto._frames import FrameDecoder as FrameDecoder
 from attachproto._frames import demux as demux
 from attachproto._frames import encode_frame as encode_frame
 from attachproto._headers import Headers as Headers
-from attachproto._requests import Attach as Attach
-from attachproto._requests import AttachOptions as AttachOptions
 from attachproto._requests import Request as Request
-from attachproto._requests import StreamRequest as StreamRequest
 from attachproto._signals import CLIENT as CLIENT
 from attachproto._signals import NEED_DATA as NEED_DATA
 from attachproto._signals import SEND_EOF as SEND_EOF
@@ -39,4 +36,9 @@ from attachproto._signals import SERVER as SERVER
 from attachproto._signals import Role as Role
 from attachproto._signals import Signal as Signal
 from attachproto._state import State as State
+from attachproto._streams import Attach as Attach
+from attachproto._streams import AttachOptions as AttachOptions
+from attachproto._streams import ExecStart as ExecStart
+from attachproto._streams import Logs as Logs
+from attachproto._streams import StreamRequest as StreamRequest
 from attachproto._version import __version__ as __version__

@@ -15,8 +15,9 @@ from attachproto._errors import LocalProtocolError, RemoteProtocolError
 from attachproto._events import Accepted, Framing, Rejected, Response, ResponseHead
 from attachproto._headers import Headers, field, media_type
 from attachproto._http import LAST_CHUNK, Head, HttpReader, chunk, encode_head, excerpt, status_line
-from attachproto._requests import Request, StreamRequest
+from attachproto._requests import Request
 from attachproto._signals import Signal
+from attachproto._streams import StreamRequest
 
 MULTIPLEXED_STREAM: Final = "application/vnd.docker.multiplexed-stream"
 RAW_STREAM: Final = "application/vnd.docker.raw-stream"
@@ -67,7 +68,9 @@ def _unusable(request: StreamRequest, head: Head) -> str:
     if head.status_code == 101:
         return ""
     kind = media_type(field(head.headers, "content-type") or "")
-    if head.status_code == 200 and (kind in _STREAM_TYPES or not request.upgrades):
+    # Of logs, engines label some raw or multiplexed, some octet-stream or text/plain (what Go takes the first bytes
+    # for), and most not at all. A page is still a page.
+    if head.status_code == 200 and (kind in _STREAM_TYPES or (not request.upgrades and kind != "text/html")):
         return ""
     seen = f"the answer is {head.status_code} {kind or 'without a Content-Type'}"
     if 300 <= head.status_code < 400:

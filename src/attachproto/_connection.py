@@ -45,9 +45,10 @@ from attachproto._frames import FrameDecoder, RawReader, encode_frame
 from attachproto._headers import check_headers, field
 from attachproto._http import LAST_CHUNK, HttpReader, chunk, encode_head, encode_request, status_line
 from attachproto._inbox import Inbox
-from attachproto._requests import Request, StreamRequest, recognise
+from attachproto._requests import Request
 from attachproto._signals import CLIENT, NEED_DATA, SEND_EOF, SERVER, Role, Signal
 from attachproto._state import Cue, State, StateMachine, What
+from attachproto._streams import StreamRequest, recognise
 from attachproto._version import __version__
 
 if TYPE_CHECKING:

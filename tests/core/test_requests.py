@@ -81,7 +81,7 @@ def test_every_flag_is_said_and_sorted() -> None:
     ["", ".", "..", "a/b", "a?b", "a#b", "a%2fb", " ", "a b", "a\r\nX: y", "a\n", "-a", "_a", "é", "a\0", "%2e%2e"],
 )
 def test_no_container_has_this_name(name: str) -> None:
-    with pytest.raises(ValueError, match="is no container's name or ID"):
+    with pytest.raises(ValueError, match="container is a name or ID of"):
         Attach(name)
 
 
@@ -144,7 +144,7 @@ def test_a_path_is_no_string() -> None:
 
 @pytest.mark.parametrize("method", ["", "get", "GET ", "GET /x", "G\r\nET"])
 def test_no_method(method: str) -> None:
-    with pytest.raises(ValueError, match="method"):
+    with pytest.raises(ValueError, match="method is an HTTP method"):
         Request(method, ("_ping",))
 
 
