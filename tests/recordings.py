@@ -9,13 +9,12 @@ Plan of the file, from data to verdict; everything is a pure function of its arg
    into its answers and says which bytes belong to which stream; `audit` compares it with the recorder's parse, so that
    two independent readings agree before the core is asked.
 3. *Exchanges.* The core does one exchange per `Connection`. `exchanges` turns a recording into exchanges: the event to
-   send, the bytes that came, how they ended, and in which way it is replayed. What our client could never have sent
-   (an odd head, a name it refuses, an exec as long as there is no `ExecStart`) is replayed with a stand-in that can
-   get the same answer; the way says so. What cannot be replayed is a `Skipped` with its reason: nothing disappears.
+   send, the bytes that came, and how they ended. What our client could never have sent (an odd head, a name it
+   refuses, an exec start with another body) is replayed with a stand-in that can get the same answer, and a reason.
+   Nothing disappears: a recording without any exchange would be counted as skipped, and there is none.
 4. *Verdict.* `expected` says what must come out, `replay` what does come out for some segmentation of the bytes,
    `judge` compares.
-5. *Frames.* The bodies of exec and logs go through `FrameDecoder` as well.
-6. *Server role.* What a recorded request must become when `Connection(SERVER)` reads it.
+5. *Server role.* What a recorded request must become when `Connection(SERVER)` reads it.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
 import attrs
@@ -41,9 +40,10 @@ from attachproto import (
     Attach,
     AttachOptions,
     Connection,
-    FrameDecoder,
+    ExecStart,
     Framing,
     LocalProtocolError,
+    Logs,
     OutputClosed,
     RawOutput,
     Rejected,
@@ -55,6 +55,7 @@ from attachproto import (
     Stdin,
     StdinClosed,
     Stdout,
+    StreamRequest,
     Systemerr,
 )
 
@@ -386,8 +387,8 @@ def read_chunks(data: bytes) -> tuple[bytes, int, bool]:
     while (end := data.find(b"\r\n", at)) >= 0:
         size = int(data[at:end].split(b";")[0], 16)
         if size == 0:
-            last = data.find(b"\r\n", end + 2)
-            return bytes(body), last + 2, last >= 0
+            whole = data.startswith(b"\r\n", end + 2)
+            return bytes(body), min(end + 4, len(data)), whole
         body += data[end + 2 : end + 2 + size]
         at = end + 2 + size + 2
     return bytes(body), len(data), False
@@ -573,9 +574,15 @@ STREAM_TYPES = ("application/vnd.docker.multiplexed-stream", "application/vnd.do
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
-_ATTACH = re.compile(r"(?:[a-z]+://[^/]*)?(?:/v(?P<version>[^/]+))?(?P<libpod>/libpod)?/containers/(?P<name>.*)/attach")
-_EXEC_START = re.compile(r"(?:/v[^/]+)?/exec/[^/]+/start")
-_LOGS = re.compile(r"(?:/v[^/]+)?/containers/[^/]+/logs")
+_STREAM = re.compile(
+    r"(?:[a-z]+://[^/]*)?(?:/v(?P<version>[^/]+))?(?P<libpod>/libpod)?"
+    r"/(?P<place>containers|exec)/(?P<name>.*)/(?P<what>[a-z]+)"
+)
+_STREAMS: dict[tuple[str, str, str], type[StreamRequest]] = {
+    ("POST", "containers", "attach"): Attach,
+    ("POST", "exec", "start"): ExecStart,
+    ("GET", "containers", "logs"): Logs,
+}
 
 STAND_IN = "stand-in"
 """The container, or path, of a request that stands for one which our client cannot send."""
@@ -585,15 +592,14 @@ STAND_IN = "stand-in"
 class Exchange:
     """One request and its answer, ready to be replayed.
 
-    `way` is `attach` or `call`, with `*` where the event only stands for what was recorded; then `reason` says why.
-    `end` is how the bytes end: `eof`, `rst`, `open`, or `cut` where the recorder left out what follows.
+    `reason` says why the event only stands for what was recorded; empty if it is what was recorded. `end` is how the
+    bytes end: `eof`, `rst`, `open`, or `cut` where the recorder left out what follows.
     """
 
     recording: Recording
     number: int
-    way: str
     reason: str
-    event: Attach | Request
+    event: Request | StreamRequest
     segments: tuple[bytes, ...]
     end: str
     answer: Answer
@@ -603,6 +609,11 @@ class Exchange:
     def name(self) -> str:
         """A short name for messages."""
         return f"{self.recording.name}#{self.number}"
+
+    @property
+    def way(self) -> str:
+        """The event's class, with `*` if it is a stand-in."""
+        return type(self.event).__name__ + "*" * bool(self.reason)
 
     @cached_property
     def received(self) -> bytes:
@@ -615,31 +626,20 @@ class Exchange:
         return self.answer.body_start - self.answer.start
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A connection that cannot be replayed through `Connection(CLIENT)`, and why."""
-
-    recording: Recording
-    reason: str
-
-
-def exchanges(recording: Recording) -> list[Exchange | Skipped]:
-    """Turn a recording into the exchanges that the core is asked to do, one for each answer."""
+def exchanges(recording: Recording) -> list[Exchange]:
+    """Turn a recording into the exchanges that the core is asked to do, one for each answer whose head is whole."""
     requests = read_requests(recording)
     ended = recording.end == "eof" and not recording.cut
     answers = read_answers(recording.received, [request.method for request in requests], ended)
-    if not answers:
-        return [Skipped(recording, "no whole head was received")]
-    found: list[Exchange | Skipped] = []
+    found = []
     for number, answer in enumerate(answers):
         asked = requests[number] if number < len(requests) else None
-        way, reason, event = plan(recording, asked, answer)
+        event, reason = plan(recording, asked)
         last = number == len(answers) - 1
         found.append(
             Exchange(
                 recording=recording,
                 number=number,
-                way=way,
                 reason=reason,
                 event=event,
                 segments=tuple(slices(recording.segments, answer.start, answer.stop)),
@@ -660,57 +660,36 @@ def slices(segments: Iterable[bytes], start: int, stop: int) -> Iterator[bytes]:
         at += len(segment)
 
 
-def is_stream(answer: Answer) -> bool:
-    """Whether an answer opens a stream of an engine's."""
-    return answer.mode == "hijacked stream" or (answer.status == 200 and answer.media_type in STREAM_TYPES)
+def shortened(exchange: Exchange, size: int, end: str) -> Exchange:
+    """The exchange of a stream request, as if its answer had ended so after `size` bytes, its head among them."""
+    data = exchange.received[:size]
+    return replace(exchange, segments=(data,), end=end, answer=read_answers(data, [], end == "eof")[0])
 
 
-def plan(recording: Recording, asked: AskedRequest | None, answer: Answer) -> tuple[str, str, Attach | Request]:
-    """Choose the event that a client sends to get this answer.
-
-    Returns:
-        The way, the reason for a stand-in, and the event.
-    """
+def plan(recording: Recording, asked: AskedRequest | None) -> tuple[Request | StreamRequest, str]:
+    """Choose the event that a client sends to get the answer to this, and the reason if it is a stand-in."""
     if recording.request_cut:  # the families 26 and 32 have such: attach with a long name, query or header
-        return "attach*", "the request was not kept whole", Attach(STAND_IN, tty=recording.tty)
+        return Attach(STAND_IN, tty=recording.tty), "the request was not kept whole"
     if asked is None:
-        return "call*", "the answer is to bytes that are no request", Request("GET", (STAND_IN,))
-    path = asked.target.partition("?")[0]
-    if asked.method.upper() == "POST" and _ATTACH.fullmatch(path):
-        attach, reason = _attach(recording, asked)
-        return ("attach*" if reason else "attach"), reason, attach
-    if is_exec_stream(asked) and (is_stream(answer) or answer.status >= 400):
-        # As soon as the core has ExecStart, this is the place to build one.
-        talks = [kind for kind, _ in recording.events].count("send") > 1 or ("shut_wr", None) in recording.events
-        options = AttachOptions(stdin=talks)
-        return "attach*", "exec start, which is answered as an attach is", Attach(STAND_IN, options, tty=recording.tty)
-    call, reason = _call(asked)
-    return ("call*" if reason else "call"), reason, call
+        return Request("GET", (STAND_IN,)), "the answer is to bytes that are no request"
+    if stream := stream_of(recording, asked):
+        return attrs.evolve(stream[0], tty=recording.tty), stream[1]
+    return _call(asked)
 
 
-def is_exec_stream(asked: AskedRequest) -> bool:
-    """Whether a request starts an exec whose output comes on the same connection."""
-    if asked.method != "POST" or not _EXEC_START.fullmatch(asked.target.partition("?")[0]):
-        return False
-    try:
-        body = json.loads(asked.body)
-    except ValueError:
-        return True  # empty, or refused
-    return not (isinstance(body, dict) and body.get("Detach"))
+def stream_of(recording: Recording, asked: AskedRequest) -> tuple[StreamRequest, str] | None:
+    """The stream request that a recorded request is, as a server sees it, and what our client would never write.
 
-
-def is_logs(asked: AskedRequest) -> bool:
-    """Whether a request asks for a container's logs."""
-    return asked.method == "GET" and _LOGS.fullmatch(asked.target.partition("?")[0]) is not None
-
-
-def _attach(recording: Recording, asked: AskedRequest) -> tuple[Attach, str]:
-    """The attach that a recorded request asks for, and what our client would never write."""
+    What cannot be said with the core's requests is left out, or stands for it. None if it is another request, or
+    starts an exec that is not attached to.
+    """
     path, _, query = asked.target.partition("?")
-    match = _ATTACH.fullmatch(path)
-    assert match
+    match = _STREAM.fullmatch(path)
+    kind = _STREAMS.get((asked.method.upper(), match["place"], match["what"])) if match else None
+    if not match or not kind:
+        return None
     reasons = []
-    name, version = match["name"], match["version"]
+    name, version = unquote(match["name"]), match["version"]
     if match["libpod"]:
         reasons.append("another path")
     if not _NAME.fullmatch(name):
@@ -720,17 +699,29 @@ def _attach(recording: Recording, asked: AskedRequest) -> tuple[Attach, str]:
         reasons.append("an absolute target")
     if version and not _VERSION.fullmatch(version):
         version = None
-    if asked.method != "POST" or asked.version != "HTTP/1.1":
+    if asked.method != asked.method.upper() or asked.version != "HTTP/1.1":
         reasons.append(f"{asked.method} {asked.version}")
-    if asked.values("connection") != ["Upgrade"] or asked.values("upgrade") != ["tcp"]:
+    upgrade = (asked.values("connection"), asked.values("upgrade"))
+    if upgrade != (([], []) if kind is Logs else (["Upgrade"], ["tcp"])):
         reasons.append("other upgrade headers")
     if len(asked.values("host")) != 1 or "\r\n" not in recording.request.decode("latin-1"):
         reasons.append("an odd head")
-    if asked.body or asked.values("transfer-encoding") or asked.values("expect"):
+    if (asked.body and kind is not ExecStart) or asked.values("transfer-encoding") or asked.values("expect"):
         reasons.append("a body")
-    elif asked.rest and recording.request.endswith(asked.rest):
+    elif (first := read_request(recording.request)) and first.rest and first.target == asked.target:
         reasons.append("bytes glued to the head")
     given = dict(reversed(parse_qsl(query, keep_blank_values=True)))
+    event: StreamRequest | None
+    if kind is Attach:
+        event = _attach(name, given, reasons)
+    elif kind is Logs:
+        event = _logs(name, given, reasons)
+    else:
+        event = _exec_start(name, asked.body, recording.tty, reasons)
+    return (attrs.evolve(event, api_version=version), ", ".join(reasons)) if event else None
+
+
+def _attach(name: str, given: Json, reasons: list[str]) -> Attach:
     options = AttachOptions(
         stream=is_true(given.get("stream", "")),
         stdin=is_true(given.get("stdin", "")),
@@ -743,7 +734,41 @@ def _attach(recording: Recording, asked: AskedRequest) -> tuple[Attach, str]:
             options = attrs.evolve(options, detach_keys=keys)
         except ValueError:
             reasons.append("detach keys that the client refuses")
-    return Attach(name, options, tty=recording.tty, api_version=version), ", ".join(reasons)
+    return Attach(name, options)
+
+
+def _exec_start(name: str, body: bytes, tty: bool | None, reasons: list[str]) -> ExecStart | None:
+    try:
+        start = json.loads(body)
+    except ValueError:
+        start = {}
+    if start.get("Detach"):
+        return None
+    if start != {"Detach": False, "Tty": tty}:  # or the Tty is the start's, where the creation's counts
+        reasons.append("another body")
+    return ExecStart(name, tty=start.get("Tty", False))
+
+
+def _logs(name: str, given: Json, reasons: list[str]) -> Logs:
+    tail = given.get("tail", "all")
+    if tail != "all" and not re.fullmatch("[0-9]+", tail):
+        reasons.append("a tail that the client refuses")
+        tail = "all"
+    try:
+        return Logs(
+            name,
+            follow=is_true(given.get("follow", "")),
+            stdout=is_true(given.get("stdout", "")),
+            stderr=is_true(given.get("stderr", "")),
+            since=given.get("since"),
+            until=given.get("until"),
+            timestamps=is_true(given.get("timestamps", "")),
+            tail=None if tail == "all" else int(tail),
+            details=is_true(given.get("details", "")),
+        )
+    except ValueError:
+        reasons.append("options that the client refuses")
+        return Logs(name)
 
 
 def is_true(value: str) -> bool:
@@ -803,11 +828,11 @@ def expected(exchange: Exchange, tty: bool | None) -> Outcome:
         tty: what the request says about the TTY.
     """
     answer, response = exchange.answer, exchange.response
-    status = int(response["status_line"].split(" ")[1])
+    event, status = exchange.event, int(response["status_line"].split(" ")[1])
     headers = tuple((name.lower(), value) for name, value in response["headers"])
     closed = exchange.end == "eof"
     unfinished = "error" if closed else "more"
-    if isinstance(exchange.event, Request):
+    if isinstance(event, Request):
         if status == 101:  # nobody asked for it
             return Outcome(end="error")
         head = ("ResponseHead", status, headers)
@@ -821,11 +846,11 @@ def expected(exchange: Exchange, tty: bool | None) -> Outcome:
         refusal = ("Rejected", status, headers)
         return Outcome((refusal,), body=answer.body, message=message_of(answer.body), end="over")
     delimited = answer.mode in ("chunked", "content-length")
-    if not is_stream(answer):
+    if not opens_stream(event, answer):
         # A page with a length is read first, to say in the error what it is.
         reading = answer.mode == "content-length" and not answer.whole and not closed
         return Outcome(end="more" if reading else "error")
-    if delimited and exchange.event.options.stdin:
+    if delimited and takes_stdin(event):
         return Outcome(end="error")
     multiplexed = answer.media_type == STREAM_TYPES[0]
     if multiplexed and tty:
@@ -847,6 +872,18 @@ def expected(exchange: Exchange, tty: bool | None) -> Outcome:
     return Outcome((accepted,), framing, runs=frames.runs, end=end)
 
 
+def opens_stream(event: StreamRequest, answer: Answer) -> bool:
+    """Whether an answer is a stream: for logs any but a page, for the others what engines label as one."""
+    if isinstance(event, Logs):
+        return answer.status == 200 and answer.media_type != "text/html"
+    return answer.mode == "hijacked stream" or (answer.status == 200 and answer.media_type in STREAM_TYPES)
+
+
+def takes_stdin(event: object) -> bool:
+    """Whether stdin may follow this request once it is answered."""
+    return isinstance(event, ExecStart) or (isinstance(event, Attach) and event.options.stdin)
+
+
 def message_of(body: bytes) -> str:
     """The engine's own text, from its JSON or plain."""
     text = body.decode("utf-8", "replace").strip()
@@ -864,9 +901,7 @@ class Replay:
         self._exchange = exchange
         self.connection = Connection(CLIENT)
         event = exchange.event
-        if isinstance(event, Attach):
-            event = Attach(event.container, event.options, tty=tty, api_version=event.api_version)
-        self.connection.send(event)
+        self.connection.send(event if isinstance(event, Request) else attrs.evolve(event, tty=tty))
         self._heads: list[tuple[str, int, Headers]] = []
         self._framing: Framing | None = None
         self._body = b""
@@ -942,34 +977,27 @@ def replay(exchange: Exchange, segments: Iterable[bytes], tty: bool | None) -> O
     return run.outcome()
 
 
-def judge(exchange: Exchange, segments: Iterable[bytes] | None = None, tty: bool | None = None) -> str:
+def judge(
+    exchange: Exchange, segments: Iterable[bytes] | None = None, tty: bool | Literal["recorded"] | None = "recorded"
+) -> str:
     """Replay an exchange and compare.
 
     Args:
         exchange: what to replay.
         segments: how the bytes are cut; as recorded if None.
-        tty: what the request says; what is known of the recording if None.
+        tty: what the request says; by default what is known of the recording.
 
     Returns:
         The difference in words; empty if there is none.
     """
-    said = exchange.recording.tty if tty is None else tty
+    said = exchange.recording.tty if tty == "recorded" else tty
+    name = exchange.name if tty == "recorded" else f"{exchange.name}, tty={tty}"
     wanted = expected(exchange, said)
     try:
         found = replay(exchange, exchange.segments if segments is None else segments, said)
     except (LocalProtocolError, AssertionError) as exc:
-        return f"{exchange.name}: {type(exc).__name__}: {exc}"
-    return difference(exchange.name, found, wanted)
-
-
-def judge_unsaid(exchange: Exchange) -> str:
-    """Replay an attach whose request says nothing about the TTY, in one piece, and compare."""
-    wanted = expected(exchange, None)
-    try:
-        found = replay(exchange, [exchange.received], None)
-    except (LocalProtocolError, AssertionError) as exc:
-        return f"{exchange.name}, tty=None: {type(exc).__name__}: {exc}"
-    return difference(f"{exchange.name}, tty=None", found, wanted)
+        return f"{name}: {type(exc).__name__}: {exc}"
+    return difference(name, found, wanted)
 
 
 def difference(name: str, found: Outcome, wanted: Outcome) -> str:
@@ -991,12 +1019,12 @@ def judge_both_ways(exchange: Exchange) -> str:
     Returns:
         The difference in words; empty if there is none, or if this is no stream.
     """
-    if not isinstance(exchange.event, Attach) or exchange.number or len(exchange.recording.expect["responses"]) > 1:
+    if isinstance(exchange.event, Request) or exchange.number or len(exchange.recording.expect["responses"]) > 1:
         return ""
     said = exchange.recording.tty
     run = Replay(exchange, said)
     received = b""
-    may_send = exchange.event.options.stdin
+    may_send = takes_stdin(exchange.event)
     sent_request = sent_all = False
     for kind, payload in exchange.recording.events:
         if kind == "send" and isinstance(payload, bytes):
@@ -1017,9 +1045,10 @@ def judge_both_ways(exchange: Exchange) -> str:
             received += payload
             if run.accepted:
                 body = received[exchange.head_size :]
+                body = read_chunks(body)[0] if exchange.answer.mode == "chunked" else body
                 framing = expected(exchange, said).framing
                 there = len(body) if framing is Framing.RAW else sum(len(data) for _, data in read_frames(body).runs)
-                if exchange.answer.mode in ("hijacked stream", "until EOF") and run.delivered != there:
+                if run.delivered != there:
                     return f"{exchange.name}: {run.delivered} bytes delivered after a read, {there} had come"
         elif kind == "recv-cut":
             break
@@ -1042,54 +1071,15 @@ def _send(run: Replay, event: Stdin | StdinClosed, wanted: object, allowed: bool
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 5. Frames
-
-
-def framed_bodies(recording: Recording) -> list[tuple[bytes, bool]]:
-    """The multiplexed bodies of exec and logs on this connection, without chunks, and whether each came to its end."""
-    found = []
-    ended = recording.end == "eof" and not recording.cut
-    requests = read_requests(recording)
-    answers = read_answers(recording.received, [request.method for request in requests], ended)
-    for asked, answer in zip(requests, answers, strict=False):
-        stream = (is_exec_stream(asked) and is_stream(answer)) or (is_logs(asked) and answer.status == 200)
-        if stream and recording.tty is False:
-            found.append((answer.body, answer.whole))
-    return found
-
-
-def judge_frames(name: str, segments: Iterable[bytes], body: bytes, whole: bool) -> str:
-    """Push a body through `FrameDecoder` and compare.
-
-    Returns:
-        The difference in words; empty if there is none.
-    """
-    decoder = FrameDecoder()
-    runs: list[Run] = []
-    end = "more"
-    try:
-        for segment in [*segments, *([b""] if whole else [])]:
-            decoder.receive_data(segment)
-            for event in decoder.events():
-                if isinstance(event, OutputClosed):
-                    end = "over"
-                else:
-                    runs.append((type(event).__name__, event.data))
-    except RemoteProtocolError:
-        end = "error"
-    frames = read_frames(body)
-    wanted = "error" if frames.problem == "type" or (frames.problem and whole) else "over" if whole else "more"
-    return difference(f"{name}, frames", Outcome(runs=join_runs(runs), end=end), Outcome(runs=frames.runs, end=wanted))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# 6. Server role
+# 5. Server role
 
 SERVER_DIFFERENCES = {
     "bytes above 127 in the target": "engines look for the container; we take ASCII only and say RemoteProtocolError",
     "a bad percent-escape": "engines say 400; we give a Request, whose target is as it came",
     "a Host with a slash": "engines say 400; the Host is the application's to judge, so the request is read",
     "a body that is announced and not there": "engines answer at once; we read a body before the event",
+    "an exec start without a body": "dockerd from 23.0 on takes it for {}, and so do we; the others say 400",
+    "a tail that is no number": "dockerd takes it for all, and so do we; Podman says 400",
 }
 """Where `Connection(SERVER)` does something else than the engines did, on purpose."""
 
@@ -1098,8 +1088,8 @@ SERVER_DIFFERENCES = {
 class Served:
     """What `Connection(SERVER)` must make of a recorded request.
 
-    `kind` is `attach`, `request`, `error`, `waits` (for `body`, then `attach` or `request`) or `skipped`. `difference`
-    is a key of `SERVER_DIFFERENCES`, or empty where the engine did the same.
+    `kind` is the event's class, `error` or `skipped`. Where there is a `body`, it is sent last, and nothing may come
+    before it. `difference` is a key of `SERVER_DIFFERENCES`, or empty where the engine did the same.
     """
 
     kind: str
@@ -1116,12 +1106,12 @@ def serve_expected(recording: Recording) -> Served:
     # Go's server writes these itself, before any handler: "400 Bad Request: missing required Host header".
     refused = bool(answers) and answers[0].status >= 400 and answers[0].body.startswith(b"%d " % answers[0].status)
     if asked is None:
-        return Served("error" if refused else "request")
-    kind = "attach" if is_valid_attach(asked, answers) else "request"
+        return Served("error" if refused else "Request")
+    kind, difference = stream_kind(recording, asked, answers)
     if not asked.target.isascii():
         return Served("error", "bytes above 127 in the target")
     if re.search("%(?![0-9A-Fa-f]{2})", asked.target):
-        return Served("request", "a bad percent-escape")
+        return Served("Request", "a bad percent-escape")
     if any("/" in value for value in asked.values("host")):
         return Served(kind, "a Host with a slash")
     if refused and answers[0].status != 417:  # an unknown Expect is the application's to refuse
@@ -1131,17 +1121,33 @@ def serve_expected(recording: Recording) -> Served:
     missing = int((asked.values("content-length") or ["0"])[0]) - len(asked.body)
     if missing:
         return Served(kind, "a body that is announced and not there", b"x" * missing)
-    return Served(kind)
+    return Served(kind, difference)
 
 
-def is_valid_attach(asked: AskedRequest, answers: list[Answer]) -> bool:
-    """Whether a request is a valid attach; whether its detach keys are valid is what the engine said."""
-    match = _ATTACH.fullmatch(asked.target.partition("?")[0])
-    if asked.method != "POST" or not match or match["libpod"] or not _NAME.fullmatch(unquote(match["name"])):
-        return False
-    if match["version"] and not _VERSION.fullmatch(match["version"]):
-        return False
-    return not (answers and answers[0].status in (400, 500) and b"etach keys" in answers[0].body)
+_INVALID: dict[type[StreamRequest], bytes] = {
+    Attach: rb"etach keys",
+    ExecStart: rb"EOF",
+    Logs: rb"at least one stream|unable to interpret time|invalid syntax",
+}
+"""What engines say to a request that is for the right endpoint, and not a valid one."""
+
+
+def stream_kind(recording: Recording, asked: AskedRequest, answers: list[Answer]) -> tuple[str, str]:
+    """What class a request is of, and where we differ; whether its options and body are valid is the engine's word."""
+    stream = stream_of(recording, asked)
+    match = _STREAM.fullmatch(asked.target.partition("?")[0])
+    if not stream or not match or asked.method != asked.method.upper() or match["libpod"]:
+        return "Request", ""
+    if not _NAME.fullmatch(unquote(match["name"])) or (match["version"] and not _VERSION.fullmatch(match["version"])):
+        return "Request", ""
+    kind = type(stream[0])
+    if answers and answers[0].status in (400, 500) and re.search(_INVALID[kind], answers[0].body):
+        if kind is ExecStart and not asked.body:
+            return kind.__name__, "an exec start without a body"
+        if kind is Logs and b"'tail'" in answers[0].body:
+            return kind.__name__, "a tail that is no number"
+        return "Request", ""
+    return kind.__name__, ""
 
 
 def judge_server(recording: Recording, step: int | None = None) -> str:
@@ -1178,30 +1184,25 @@ def _compare_request(recording: Recording, wanted: Served, found: object) -> str
         return "" if isinstance(found, RemoteProtocolError) else f"{recording.name}: {found!r}, expected an error"
     asked = read_request(recording.request)
     assert asked
+    if type(found).__name__ != wanted.kind:
+        return f"{recording.name}: {found!r}, expected {wanted.kind}"
     headers = tuple((name.lower(), value) for name, value in asked.headers)
-    if wanted.kind == "request":
-        if not isinstance(found, Request):
-            return f"{recording.name}: {found!r}, expected a Request"
+    if isinstance(found, Request):
         ours = (found.method, found.target, found.body, found.headers)
         theirs = (asked.method, asked.target, asked.body, headers)
         return "" if ours == theirs else f"{recording.name}: {ours!r}, expected {theirs!r}"
-    if not isinstance(found, Attach):
-        return f"{recording.name}: {found!r}, expected an Attach"
-    attach, _ = _attach(recording, asked)
-    same = (found.container, found.options, found.api_version) == (
-        attach.container,
-        attach.options,
-        attach.api_version,
-    )
-    if not same or found.tty is not None or found.headers != headers:
-        return f"{recording.name}: {found!r}, expected {attach!r} with {headers!r}"
+    stream = stream_of(recording, asked)
+    assert stream
+    assert isinstance(found, StreamRequest)
+    if found != stream[0] or found.headers != headers:
+        return f"{recording.name}: {found!r}, expected {stream[0]!r} with {headers!r}"
     return ""
 
 
 def _glued_stdin(recording: Recording, connection: Connection, found: object) -> str:
     """What was glued to the head is stdin after the answer, as it is for Podman, and nothing before it."""
     asked = read_request(recording.request)
-    if not isinstance(found, Attach) or not asked or not asked.rest or not found.options.stdin:
+    if not takes_stdin(found) or not asked or not asked.rest:
         return ""
     upgrade = bool(asked.values("upgrade"))
     connection.send(Accepted(Framing.MULTIPLEXED, 101 if upgrade else 200))
@@ -1210,18 +1211,18 @@ def _glued_stdin(recording: Recording, connection: Connection, found: object) ->
 
 
 def judge_written(exchange: Exchange) -> str | None:
-    """Let `Connection(SERVER)` write the answer to an attach with the recorded header fields, and compare the bytes.
+    """Let `Connection(SERVER)` write the answer to a stream request with the recorded header fields, and compare.
 
     Returns:
-        The difference in words; empty if there is none; None if there is nothing to write, or nothing to compare
-        because the answer is chunked or has a reason phrase of its own.
+        The difference in words; empty if there is none; None if there is nothing to write, or nothing to compare:
+        logs, because we label them always, and reason phrases of the engine's own.
     """
     answer = exchange.answer
     wanted = expected(exchange, exchange.recording.tty)
-    if not isinstance(exchange.event, Attach) or not wanted.heads or answer.mode == "chunked":
+    if isinstance(exchange.event, Request) or not wanted.heads or answer.status_line not in _STATUS_LINES:
         return None
     kind, status, headers = wanted.heads[0]
-    if answer.status_line not in _STATUS_LINES:
+    if isinstance(exchange.event, Logs) and kind == "Accepted":
         return None
     client, server = Connection(CLIENT), Connection(SERVER)
     server.receive_data(client.send(exchange.event))

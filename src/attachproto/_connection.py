@@ -3,7 +3,7 @@
 Strategy: what is read next is a callable, ``_pull``, and it changes with the phase: nothing asked, the generator that
 reads a request or an answer, a decoder. All of them draw from one inbox, so that at a change of phase nothing has to
 be carried over: what lies behind a head is simply still there. What is written next is a callable too, once the
-stream is open. Both are chosen when a state moves, and no flag is kept that says the same as the state.
+stream is open. Both are chosen when a state moves, and what a state says is not kept a second time.
 
 Sending touches the sender's state and the writer; receiving touches the receiver's state, the inbox and ``_pull``.
 From ``Accepted`` on these are apart, so one thread may send while another receives.
@@ -16,14 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never, overload
 
 import h11
 
-from attachproto._answers import (
-    ResponseWriter,
-    encode_accepted,
-    encode_rejected,
-    is_chunked,
-    read_answer,
-    read_response,
-)
+from attachproto._answers import read_answer, read_response
 from attachproto._errors import LocalProtocolError, RemoteProtocolError
 from attachproto._events import (
     Accepted,
@@ -41,15 +34,26 @@ from attachproto._events import (
     Stdout,
     Systemerr,
 )
-from attachproto._frames import FrameDecoder, RawReader, encode_frame
+from attachproto._frames import FrameReader, RawReader, as_bytes, encode_frame
 from attachproto._headers import check_headers, field
-from attachproto._http import LAST_CHUNK, HttpReader, chunk, encode_head, encode_request, status_line
 from attachproto._inbox import Inbox
+from attachproto._reading import HttpReader
 from attachproto._requests import Request
 from attachproto._signals import CLIENT, NEED_DATA, SEND_EOF, SERVER, Role, Signal
 from attachproto._state import Cue, State, StateMachine, What
 from attachproto._streams import StreamRequest, recognise
 from attachproto._version import __version__
+from attachproto._writing import (
+    LAST_CHUNK,
+    ResponseWriter,
+    chunk,
+    encode_accepted,
+    encode_head,
+    encode_rejected,
+    encode_request,
+    is_chunked,
+    status_line,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -82,8 +86,11 @@ _MAX_BODY: Final = 16 * 1024 * 1024
 # The bodies that come to an engine here are JSON of create and exec.
 _MAX_REQUEST_BODY: Final = 4 * 1024 * 1024
 
-# Nothing can come from a side in one of these before the other side has said something.
+# Nothing can come from a client in one of these before the server has answered.
 _WAITING: Final = (State.CALLED, State.ASKED_OUTPUT, State.ASKED_BOTH)
+
+# What still comes from a side in one of these is nobody's.
+_DEAF: Final = (State.DONE, State.ERROR, State.CALLED, State.ASKED_OUTPUT)
 
 
 class Connection:
@@ -104,6 +111,7 @@ class Connection:
 
     Raises:
         ValueError: ``host`` or ``user_agent`` cannot be written into a header.
+        TypeError: ``our_role`` is no role.
     """
 
     def __init__(
@@ -117,6 +125,8 @@ class Connection:
         host: str = "localhost",
         user_agent: str = f"attachproto/{__version__}",
     ) -> None:
+        if not isinstance(our_role, Role):
+            raise TypeError(f"our_role is CLIENT or SERVER, not {our_role!r}")
         check_headers((("host", host), ("user-agent", user_agent)))
         self._our_role = our_role
         self._their_role = our_role.other
@@ -130,7 +140,7 @@ class Connection:
         self._inbox = Inbox()
         self._failure: str | None = None
         self._reader: HttpReader
-        # A server's: the request that it answers, and how.
+        # The request: for a client what it asked, for a server what it answers, and how.
         self._request: Request | StreamRequest | None = None
         self._http_version = "1.1"
         self._response = ResponseWriter(method="", http_version="1.1")
@@ -172,15 +182,15 @@ class Connection:
             LocalProtocolError: data after end of file.
         """
         self._inbox.put(data)
-        if self.their_state in (State.DONE, State.ERROR):
+        if self.their_state in _DEAF:
             self._inbox.clear()
 
     def next_event(self) -> Event | Literal[Signal.NEED_DATA]:
         """The next event, or ``NEED_DATA`` if more must be read first (never after end of file).
 
         Returns:
-            One of the peer's events. Output of one stream comes joined, up to 64 KiB, never across two calls of
-            ``receive_data``; where a chunk ends means nothing.
+            One of the peer's events. Framed output of one stream comes joined, up to 64 KiB, raw output as it was
+            read; never across two calls of ``receive_data``. Where a chunk ends means nothing.
 
         Raises:
             RemoteProtocolError: the peer broke the rules, or stopped in the middle. Everything before it was
@@ -236,7 +246,7 @@ class Connection:
                 "neither the engine's answer nor the request tells whether the output is framed: look at the "
                 "container's Config.Tty (inspect) and call use_framing(), or give tty= with the request"
             )
-        if state is State.IDLE and self._our_role is CLIENT:
+        if self._our_role is CLIENT and self._request is None:
             raise LocalProtocolError("nothing was asked yet: send a request first")
         if state in _WAITING and self._inbox.eof:
             raise LocalProtocolError("the client waits for the answer to its request: send that first")
@@ -249,18 +259,17 @@ class Connection:
             case Request() | StreamRequest():
                 self._request = event
                 self._pull = _nothing
-                if isinstance(event, Request):
-                    self._response = ResponseWriter(method=event.method, http_version=self._http_version)
             case _:
                 pass
 
     def _read_stream(self, framing: Framing) -> None:
         if framing is Framing.MULTIPLEXED:
-            self._pull = FrameDecoder.reading(self._reader.stream()).next_event
+            self._pull = FrameReader(self._reader.stream()).next_event
         else:
             self._pull = RawReader(self._reader.stream(), RawOutput, OutputClosed).next_event
 
     def _read_answer(self, request: Request | StreamRequest, http: h11.Connection) -> None:
+        self._request = request
         upgrades = isinstance(request, StreamRequest) and request.upgrades
         self._reader = HttpReader(self._inbox, http, max_head=self._max_head, upgrades=upgrades)
         if isinstance(request, Request):
@@ -271,7 +280,13 @@ class Connection:
     def _read_request(self) -> Generator[Event | Cue | Literal[Signal.NEED_DATA], None, None]:
         head = yield from self._reader.head()
         self._http_version = head.http_version
-        if head.delimited and (field(head.headers, "expect") or "").lower() == "100-continue":
+        self._response = ResponseWriter(method=head.method, http_version=head.http_version)
+        # RFC 9110: of an HTTP/1.0 client it is ignored.
+        if (
+            head.http_version != "1.0"
+            and head.delimited
+            and (field(head.headers, "expect") or "").lower() == "100-continue"
+        ):
             yield Cue.EXPECT_CONTINUE
         name = f"the request {head.method} {head.target}"
         body = yield from self._reader.body(self._max_request_body, "max_request_body", name)
@@ -333,7 +348,7 @@ class Connection:
     def _encode(self, event: Event) -> bytes | Literal[Signal.SEND_EOF]:
         match event:
             case Stdin(data=data):
-                return data if isinstance(data, bytes) else bytes(memoryview(data))
+                return as_bytes(data)
             case Stdout() | Stderr() | RawOutput() | Systemerr():
                 return self._write_output(event)
             case StdinClosed():
@@ -396,7 +411,7 @@ def _what(event: Event) -> What:
 def _raw(event: Output) -> bytes:
     if not isinstance(event, RawOutput):
         raise LocalProtocolError(f"{type(event).__name__} does not travel on a raw stream: only RawOutput does")
-    return event.data
+    return as_bytes(event.data)
 
 
 def _nothing() -> Literal[Signal.NEED_DATA]:

@@ -158,7 +158,7 @@ def _message(headers: Headers, body: bytes) -> str:
     text = body.decode("utf-8", "replace").strip()
     if text.startswith("{"):
         try:
-            value = json.loads(text)
+            value = json.loads(text, strict=False)
         except (ValueError, RecursionError):
             return text
         if isinstance(value, dict) and isinstance(value.get("message"), str):

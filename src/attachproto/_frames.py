@@ -52,21 +52,23 @@ def encode_frame(event: Output) -> bytes:
     number = _TYPE_OF.get(type(event))
     if number is None:
         raise LocalProtocolError(f"{type(event).__name__} does not travel in frames: only Stdout, Stderr and Systemerr")
-    length = len(event.data)
+    data = as_bytes(event.data)
+    length = len(data)
     if length > _LENGTH_MAX:
         raise LocalProtocolError(f"a frame holds at most {_LENGTH_MAX} bytes, not {length}")
-    return _HEADER.pack(number, length) + event.data
+    return _HEADER.pack(number, length) + data
 
 
-class FrameDecoder:
-    """Decodes frames by themselves, for those who have an HTTP client already.
+def as_bytes(data: Buffer) -> bytes:
+    """Payload as bytes, copied if it is another buffer; ``TypeError`` if it is none."""
+    return data if isinstance(data, bytes) else bytes(memoryview(data))
 
-    Feed it with ``receive_data`` and pull from ``next_event`` or ``events``. It is what ``Connection`` uses.
-    """
 
-    def __init__(self) -> None:
-        self._inbox = Inbox()
-        self._take: Take = self._inbox.take
+class FrameReader:
+    """Reads frames from a source of chunks."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
         self._chunk = b""
         self._at = 0
         self._header = b""
@@ -75,21 +77,6 @@ class FrameDecoder:
         self._left = 0
         self._failure: str | None = None
         self._over = False
-
-    @classmethod
-    def reading(cls, take: Take) -> FrameDecoder:
-        """A decoder that pulls its chunks from elsewhere."""
-        decoder = cls()
-        decoder._take = take
-        return decoder
-
-    def receive_data(self, data: Buffer) -> None:
-        """Store what was read. ``b""`` is the end of the stream. Never raises for what is in it.
-
-        Raises:
-            LocalProtocolError: data after the end.
-        """
-        self._inbox.put(data)
 
     def next_event(self) -> FrameEvent | OutputClosed | Literal[Signal.NEED_DATA]:
         """The next event, or ``NEED_DATA``.
@@ -188,7 +175,8 @@ class FrameDecoder:
         if number >= len(_BY_TYPE):
             raise self._failed(
                 f"unknown stream type {number} where a frame begins (engines send 0 to 3): either these are "
-                "the raw bytes of a TTY and the request should say tty=True, or the engine's frames are wrong"
+                "the raw bytes of a TTY and the request should say tty=True, or the engine's frames are wrong "
+                "(Podman before 4.4, where it replays logs)"
             )
 
     def _missing(self, prefix: str) -> str:
@@ -208,8 +196,28 @@ class FrameDecoder:
     def _failed(self, message: str) -> RemoteProtocolError:
         self._failure = message
         self._chunk, self._at = b"", 0
-        self._inbox.clear()
         return RemoteProtocolError(message)
+
+
+class FrameDecoder(FrameReader):
+    """Decodes frames by themselves, for those who have an HTTP client already.
+
+    Feed it with ``receive_data`` and pull from ``next_event`` or ``events``, as with a ``Connection``.
+    """
+
+    def __init__(self) -> None:
+        self._inbox = Inbox()
+        super().__init__(self._inbox.take)
+
+    def receive_data(self, data: Buffer) -> None:
+        """Store what was read. ``b""`` is the end of the stream. Never raises for what is in it.
+
+        Raises:
+            LocalProtocolError: data after the end.
+        """
+        self._inbox.put(data)
+        if self._failure is not None:
+            self._inbox.clear()
 
 
 class RawReader:

@@ -9,14 +9,25 @@ from typing import Final
 Headers = tuple[tuple[str, str], ...]
 """Header fields in order: latin-1 text, names in lower case."""
 
+MULTIPLEXED_STREAM: Final = "application/vnd.docker.multiplexed-stream"
+RAW_STREAM: Final = "application/vnd.docker.raw-stream"
+
 # RFC 9110: a field name is a token; a value is visible latin-1 text with blanks inside.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE: Final = re.compile(r"([!-~\x80-\xff]([\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 
 
 def lower_names(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Header fields with their names in lower case."""
-    return tuple((name.lower(), value) for name, value in headers)
+    """Header fields with their names in lower case.
+
+    Raises:
+        TypeError: they are no pairs of texts.
+    """
+    pairs = tuple((name, value) for name, value in headers)
+    for pair in pairs:
+        if not all(isinstance(part, str) for part in pair):
+            raise TypeError(f"a header field is a pair of str, not {pair!r}")
+    return tuple((name.lower(), value) for name, value in pairs)
 
 
 def check_headers(headers: Headers) -> None:

@@ -28,7 +28,11 @@ def _segments(value: Iterable[str]) -> tuple[str, ...]:
 
 
 def _pairs(value: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple(value)
+    pairs = tuple((name, text) for name, text in value)
+    for pair in pairs:
+        if not all(isinstance(part, str) for part in pair):
+            raise TypeError(f"a query is pairs of str, and {pair!r} is none")
+    return pairs
 
 
 @attrs.frozen

@@ -123,7 +123,8 @@ SAYS: Final[Mapping[Role, Mapping[State, Mapping[What, State]]]] = {
     },
     Role.SERVER: {
         _S.IDLE: _FAIL,
-        _S.MAY_CONTINUE: {Continue: _S.MAY_CONTINUE, **_FAIL},
+        # It may also refuse (417, 413, 401) what it has not read, which is what the client waits to hear.
+        _S.MAY_CONTINUE: {Continue: _S.MAY_CONTINUE, ResponseHead: _S.RESPONDING, Response: _S.DONE, **_FAIL},
         _S.MUST_RESPOND: {
             Continue: _S.MUST_RESPOND,
             ResponseHead: _S.RESPONDING,
@@ -171,7 +172,10 @@ COUPLED: Final[Mapping[tuple[State, State], tuple[State, State]]] = {
             ((_S.ASKED_OUTPUT, open_), (_S.DONE, open_)),
         )
     },
-    **{(asked, _S.DONE): (_S.DONE, _S.DONE) for asked in (_S.CALLED, _S.ASKED_OUTPUT, _S.ASKED_BOTH)},
+    **{
+        (asked, _S.DONE): (_S.DONE, _S.DONE)
+        for asked in (_S.AWAITING_CONTINUE, _S.CALLED, _S.ASKED_OUTPUT, _S.ASKED_BOTH)
+    },
 }
 
 

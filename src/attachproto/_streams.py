@@ -6,6 +6,7 @@ only asks it what ``StreamRequest`` lists; a new one is a class here, and its na
 
 from __future__ import annotations
 
+import abc
 import json
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final, Self
@@ -73,8 +74,8 @@ class AttachOptions:
 
 
 @attrs.frozen
-class StreamRequest:
-    """What the requests that open a stream have in common. Not to be built by itself.
+class StreamRequest(abc.ABC):
+    """What the requests that open a stream have in common.
 
     Attributes:
         tty: whether the container has a TTY, if the caller knows. For attach and logs it does not travel: a server
@@ -91,22 +92,22 @@ class StreamRequest:
     """Whether the connection is asked to be upgraded; then a ``200`` must be a stream of the engine's."""
 
     @property
+    @abc.abstractmethod
     def wants_stdin(self) -> bool:
         """Whether anything may be sent to the container."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def to_request(self) -> Request:
         """The same as an HTTP request, without the header fields of the upgrade."""
-        raise NotImplementedError
 
     @classmethod
+    @abc.abstractmethod
     def from_request(cls, request: Request) -> Self | None:
         """Read it from a request that is for this endpoint; ``None`` if it is for another.
 
         Raises:
             ValueError: it is for this endpoint, and not valid.
         """
-        raise NotImplementedError
 
 
 @attrs.frozen
@@ -148,7 +149,6 @@ class Attach(StreamRequest):
                     container,
                     AttachOptions.from_query(_first_values(request)),
                     api_version=request.api_version,
-                    headers=request.headers,
                 )
         return None
 
@@ -175,12 +175,14 @@ class ExecStart(StreamRequest):
     def __attrs_post_init__(self) -> None:
         if self.console_size is None:
             return
+        if len(self.console_size) != 2:
+            raise ValueError(f"console_size is height and width in characters, not {self.console_size!r}")
         height, width = self.console_size
         if not (isinstance(height, int) and isinstance(width, int) and height >= 0 and width >= 0):
             raise ValueError(f"console_size is height and width in characters, not {self.console_size!r}")
         if not self.tty:
             raise ValueError("console_size needs tty=True: engines ignore it otherwise")
-        if self.api_version is not None and [int(part) for part in self.api_version.split(".")] < [1, 42]:
+        if not _has_console_size(self.api_version):
             raise ValueError(f"console_size needs API 1.42 or later, not {self.api_version}")
 
     @property
@@ -206,24 +208,35 @@ class ExecStart(StreamRequest):
         """Read it from a request that is for this endpoint; ``None`` if it is for another, or not to be attached to."""
         match request.method, request.path:
             case "POST", ("exec", exec_id, "start"):
-                # An empty body is an empty object for dockerd from 23.0 on.
-                body = json.loads(request.body or b"{}")
-                if not isinstance(body, dict) or body.get("Detach"):
+                # An empty body is an empty object for dockerd from 23.0 on; Go takes keys in any case.
+                body = json.loads((request.body or b"{}").decode())
+                if not isinstance(body, dict):
+                    raise ValueError("the body is no JSON object")
+                fields = {key.lower(): value for key, value in body.items()}
+                if fields.get("detach"):
                     return None
-                tty = bool(body.get("Tty"))
-                size = body.get("ConsoleSize")
+                tty = fields.get("tty") or False
+                # Without a TTY, and below 1.42, dockerd ignores the size.
+                size = fields.get("consolesize") if tty and _has_console_size(request.api_version) else None
                 return cls(
                     exec_id,
                     tty=tty,
-                    console_size=tuple(size) if tty and isinstance(size, list) and len(size) == 2 else None,
+                    console_size=None if size is None else tuple(size),
                     api_version=request.api_version,
-                    headers=request.headers,
                 )
         return None
 
 
+def _has_console_size(api_version: str | None) -> bool:
+    return api_version is None or [int(part) for part in api_version.split(".")] >= [1, 42]
+
+
 def _time(value: str | float | None) -> str | None:
-    if value is None or isinstance(value, str):
+    if isinstance(value, bool):
+        raise TypeError(f"a time is seconds since the epoch, not {value!r}")
+    if value in (None, 0, "0"):  # engines take 0 for no time at all
+        return None
+    if isinstance(value, str):
         return value
     return f"{value:.9f}".rstrip("0").rstrip(".")
 
@@ -291,20 +304,19 @@ class Logs(StreamRequest):
         match request.method, request.path:
             case "GET", ("containers", container, "logs"):
                 query = _first_values(request)
-                flags = {name: _flag(query, name) for name in ("follow", "stdout", "stderr", "timestamps", "details")}
-                # dockerd takes a tail that is no number for all, and a time of 0 for none.
+                # dockerd takes a tail that is no number for all.
                 tail = query.get("tail", "")
-                since, until = (
-                    None if query.get(name, "") in ("", "0") else query[name] for name in ("since", "until")
-                )
                 return cls(
                     container,
-                    **flags,
-                    since=since,
-                    until=until,
+                    follow=_flag(query, "follow"),
+                    stdout=_flag(query, "stdout"),
+                    stderr=_flag(query, "stderr"),
+                    timestamps=_flag(query, "timestamps"),
+                    details=_flag(query, "details"),
+                    since=query.get("since") or None,
+                    until=query.get("until") or None,
                     tail=int(tail) if tail.isascii() and tail.isdigit() else None,
                     api_version=request.api_version,
-                    headers=request.headers,
                 )
         return None
 
@@ -320,5 +332,7 @@ def recognise(request: Request) -> Request | StreamRequest:
         except (ValueError, TypeError, RecursionError):
             return request
         if found is not None:
+            # Past the validator: what h11 has let through may be looked at, also if we would not write it.
+            object.__setattr__(found, "headers", request.headers)
             return found
     return request

@@ -24,7 +24,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 VERSION: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 """What an API version looks like in a path; dockerd compares it number by number."""
 
-_METHOD: Final = re.compile(r"[A-Z]+")
+# Whatever answers CONNECT is a tunnel and no answer.
+_METHOD: Final = re.compile(r"(?!CONNECT$)[A-Z]+")
 
 # Seconds since the epoch, as the engine reads them: whole, or with up to nine decimals.
 _TIME: Final = re.compile(r"[0-9]+(\.[0-9]{1,9})?")
@@ -53,7 +54,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> Validator:
 
 is_name: Final = _matching(_NAME, "a name or ID of a letter or digit, then letters, digits, '_', '.' and '-'")
 is_version: Final = _matching(VERSION, "a version such as '1.41'")
-is_method: Final = _matching(_METHOD, "an HTTP method in capitals")
+is_method: Final = _matching(_METHOD, "an HTTP method in capitals, and not CONNECT")
 is_time: Final = _matching(_TIME, "seconds since the epoch, with up to nine decimals")
 
 

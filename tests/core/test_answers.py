@@ -92,6 +92,18 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
         ],
         None,
     ),
+    "101 with a length: it has no body, whatever it says": (
+        ASK,
+        H101M[:-2] + b"Content-Length: 5\r\n\r\n" + BOTH,
+        [Accepted(Framing.MULTIPLEXED, 101, (MULTIPLEXED, *UPGRADE, ("content-length", "5"))), *EVENTS],
+        None,
+    ),
+    "101 chunked": (
+        ASK_STDIN,
+        H101M[:-2] + b"Transfer-Encoding: chunked\r\n\r\n" + BOTH,
+        [Accepted(Framing.MULTIPLEXED, 101, (MULTIPLEXED, *UPGRADE, CHUNKED)), *EVENTS],
+        None,
+    ),
     "200 without a length": (ASK, H200R + BOTH, [Accepted(Framing.MULTIPLEXED, 200, (RAW,)), *EVENTS], None),
     "200 without a length, TTY": (
         ASK_TTY,
@@ -333,7 +345,22 @@ def test_any_cuts(name: str, data: st.DataObject) -> None:
 def test_any_bytes_behind_a_head(tail: bytes, data: st.DataObject) -> None:
     """Either it is decoded, or a RemoteProtocolError; and never a difference between whole and cut."""
     head = data.draw(
-        st.sampled_from([b"", H101M, H101R, H200M, H200C, answer("404 Not Found"), answer("200 OK"), b"HTTP/1.1 "])
+        st.sampled_from(
+            [
+                b"",
+                H101M,
+                H101R,
+                H200M,
+                H200C,
+                answer("404 Not Found"),
+                answer("200 OK"),
+                b"HTTP/1.1 ",
+                H101M[:-2] + b"Content-Length: 5\r\n\r\n",
+                H101M[:-2] + b"Transfer-Encoding: chunked\r\n\r\n",
+                answer("200 OK", "Content-Length: 9"),
+                answer("502 Bad", "Transfer-Encoding: chunked"),
+            ]
+        )
     )
     requests: list[Request | StreamRequest] = [ASK, ASK_TTY, ASK_STDIN, CALL, HEAD_CALL]
     request = data.draw(st.sampled_from(requests))
@@ -364,6 +391,7 @@ def test_any_bytes_behind_a_head(tail: bytes, data: st.DataObject) -> None:
         ((), b'{"a":' * 100_000, '{"a":' * 100_000),
         ((), b"\xff\xfe", "\ufffd\ufffd"),
         ((), b"", ""),
+        ((), b'{"message":"a\x01b"}', "a\x01b"),
     ],
 )
 def test_the_message_is_the_engines_own_text(headers: Any, body: bytes, message: str) -> None:

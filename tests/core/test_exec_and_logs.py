@@ -41,8 +41,8 @@ def received(data: bytes) -> Any:
     return server.next_event()
 
 
-def exec_request(body: bytes, method: str = "POST") -> Any:
-    head = f"{method} /v1.45/exec/{ID}/start HTTP/1.1\r\nHost: d\r\nContent-Length: {len(body)}\r\n".encode()
+def exec_request(body: bytes, method: str = "POST", version: str = "1.45") -> Any:
+    head = f"{method} /v{version}/exec/{ID}/start HTTP/1.1\r\nHost: d\r\nContent-Length: {len(body)}\r\n".encode()
     return received(head + JSON + b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + body)
 
 
@@ -75,10 +75,24 @@ class TestExecStart:
         assert exec_request(b'{"Tty":true,"ConsoleSize":[24,80]}').console_size == (24, 80)
         assert exec_request(b'{"Tty":false,"ConsoleSize":[24,80]}').console_size is None
         assert exec_request(b'{"Tty":true,"ConsoleSize":null}').console_size is None
+        assert exec_request(b'{"tty":true,"CONSOLESIZE":[1,2]}').console_size == (1, 2)
+        assert exec_request(b'{"Tty":true,"ConsoleSize":[24,80]}', version="1.41").console_size is None
 
     @pytest.mark.parametrize(
         "body",
-        [b'{"Detach":true}', b"{", b"[]", b"5", b"\xff", b'{"Tty":true,"ConsoleSize":["a","b"]}', b'{"a":' * 50_000],
+        [
+            b'{"Detach":true}',
+            b'{"detach":true}',
+            b'{"Tty":"x"}',
+            b'{"Tty":true,"ConsoleSize":[1]}',
+            b"\xef\xbb\xbf{}",
+            b"{",
+            b"[]",
+            b"5",
+            b"\xff",
+            b'{"Tty":true,"ConsoleSize":["a","b"]}',
+            b'{"a":' * 50_000,
+        ],
     )
     def test_what_is_no_valid_one_is_a_plain_request(self, body: bytes) -> None:
         got = exec_request(body)
@@ -144,6 +158,7 @@ class TestLogs:
         assert target.to_request().target == (
             "/containers/web/logs?details=1&follow=1&stderr=0&stdout=1&timestamps=1&tail=10&since=1.5&until=2"
         )
+        assert Logs("web", since=0, until="0") == Logs("web")
         assert Logs("web", since=1_700_000_000.25).since == "1700000000.25"
         assert Logs("web", since="1700000000.000000001").since == "1700000000.000000001"
 
@@ -180,6 +195,8 @@ class TestLogs:
             Logs("web", tail=-1)
         with pytest.raises(TypeError):
             Logs("web", tail="all")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="a time is seconds"):
+            Logs("web", since=True)
 
     @pytest.mark.parametrize(
         "kind", ["", "application/octet-stream", "text/plain; charset=utf-8", "application/vnd.docker.raw-stream"]

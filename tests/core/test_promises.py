@@ -368,6 +368,14 @@ class TestPromise08ARefusedCallChangesNothing:
             Accepted(Framing.RAW, 101, CHUNKED),
             Accepted(Framing.RAW, 101, (("content-length", "5"),)),
             Accepted(Framing.RAW, 101, (("bad name", "x"),)),
+            Accepted(Framing.RAW, 101, (("connection", "close"),)),
+            Accepted(Framing.RAW, 101, (("content-type", "a"), ("content-type", "b"))),
+            Accepted(Framing.RAW, 200, (("transfer-encoding", "Chunked"),)),
+            Accepted(Framing.RAW, "101"),  # type: ignore[arg-type]
+            Rejected(404, CHUNKED, b"no"),
+            Rejected(404, (("content-length", "2"), ("content-length", "2")), b"no"),
+            Rejected(600),
+            Rejected("404"),  # type: ignore[arg-type]
             Rejected(200),
             Rejected(404, (("content-length", "5"),), b"four"),
             Rejected(404, (("x", "a\r\nb"),)),
@@ -389,6 +397,9 @@ class TestPromise08ARefusedCallChangesNothing:
         [
             Response(600),
             Response(204, (), b"body"),
+            Response(204, (("content-length", "0"),)),
+            Response(200, (("transfer-encoding", ""),)),
+            Response(200.0),  # type: ignore[arg-type]
             Response(200, (("transfer-encoding", "chunked"),)),
             Response(200, (("connection", "keep-alive"),)),
             Response(200, (("content-length", "3"),), b"four"),
@@ -438,6 +449,25 @@ class TestPromise08ARefusedCallChangesNothing:
         connection.receive_data(frame(1, b"x"))
         connection.receive_data(EOF)
         assert list(connection.events()) == [Stdout(b"x"), OutputClosed()]
+
+    def test_send_failed_before_anything_was_asked(self) -> None:
+        connection = Connection(CLIENT)
+        connection.send_failed()
+        with pytest.raises(LocalProtocolError, match="nothing was asked"):
+            connection.next_event()
+        refused(connection, ASK)
+
+    @pytest.mark.parametrize("data", [bytearray(b"abcdefgh"), memoryview(b"abcdefgh").cast("I")])
+    def test_payload_of_another_buffer_is_copied(self, data: Any) -> None:
+        connection = server(ASK)
+        connection.send(Accepted(Framing.MULTIPLEXED))
+        assert connection.send(Stdout(data)) == frame(1, b"abcdefgh")
+        connection = server(ASK)
+        connection.send(Accepted(Framing.RAW))
+        assert connection.send(RawOutput(data)) == b"abcdefgh"
+        for wrong in (None, "text", 5):
+            with pytest.raises(TypeError):
+                connection.send(RawOutput(wrong))  # type: ignore[arg-type]
 
     def test_an_answer_is_read_after_the_request_failed_to_leave(self) -> None:
         """An engine may refuse before it has read all, and its words matter."""
@@ -575,7 +605,9 @@ class TestPromise09BothEnds:
         for call, head, body, rest in (
             (PING, ResponseHead(200, (("content-length", "2"),)), b"OK", b"OK"),
             (PING, ResponseHead(204), b"", b""),
+            (PING, ResponseHead(304, (("content-length", "2"),)), b"", b""),
             (Request("HEAD", ("_ping",)), ResponseHead(200), b"OK", b""),
+            (Request("HEAD", ("_ping",)), ResponseHead(200, (("content-length", "2"),)), b"", b""),
         ):
             pair = Pair()
             pair.send(CLIENT, call)
@@ -600,13 +632,28 @@ class TestPromise09BothEnds:
         assert nothing_there(connection)
         assert connection.their_state is State.AWAITING_CONTINUE
         assert connection.send(Continue()) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        refused(connection, Response(200))
+        refused(connection, Accepted(Framing.RAW))
         connection.receive_data(b"{}")
         request = connection.next_event()
         assert isinstance(request, Request)
         assert request.body == b"{}"
         assert ("expect", "100-continue") in request.headers
         connection.send(Response(201))
+
+    def test_what_waits_for_continue_may_be_refused_unread(self) -> None:
+        head = b"POST /x HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        connection = Connection(SERVER)
+        connection.receive_data(head)
+        assert nothing_there(connection)
+        assert connection.send(Response(417)).startswith(b"HTTP/1.1 417 Expectation Failed\r\n")
+        assert connection.their_state is State.DONE
+        connection.receive_data(b"{}")
+        assert list(connection.events()) == []
+        # An HTTP/1.0 client does not wait, whatever it says.
+        connection = Connection(SERVER)
+        connection.receive_data(head.replace(b"1.1", b"1.0"))
+        assert nothing_there(connection)
+        assert connection.their_state is State.IDLE
 
     def test_an_attach_that_expects_continue_has_no_body_to_wait_for(self) -> None:
         connection = Connection(SERVER)
@@ -716,6 +763,40 @@ class TestPromise10Threads:
             sys.setswitchinterval(interval)
         assert not failures
         assert not any(thread.is_alive() for thread in threads)
+
+
+class TestMisuse:
+    def test_of_types(self) -> None:
+        with pytest.raises(TypeError, match="our_role is CLIENT or SERVER, not 'CLIENT'"):
+            Connection("CLIENT")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="a header field is a pair of str"):
+            Accepted(Framing.RAW, 101, ((1, 2),))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="a query is pairs of str"):
+            Request("GET", ("_ping",), (("a", 5),))  # type: ignore[arg-type]
+
+    def test_what_nobody_reads_is_not_kept(self) -> None:
+        failed = FrameDecoder()
+        failed.receive_data(frame(9, b""))
+        with pytest.raises(RemoteProtocolError):
+            failed.next_event()
+        answering = server(PING)
+        deaf = server(ASK)
+        deaf.send(Accepted(Framing.RAW))
+        tracemalloc.start()
+        try:
+            for _ in range(100):
+                for reader in (failed, answering, deaf):
+                    reader.receive_data(bytes(100_000))
+            assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        finally:
+            tracemalloc.stop()
+
+    def test_a_header_that_we_would_not_write_can_be_looked_at(self) -> None:
+        connection = Connection(SERVER)
+        connection.receive_data(b"POST /containers/web/attach HTTP/1.1\r\nHost: d\r\nX: a\x01b\r\n\r\n")
+        request = connection.next_event()
+        assert isinstance(request, Attach)
+        assert ("x", "a\x01b") in request.headers
 
 
 class TestPromise11InjectionIsImpossible:

@@ -11,6 +11,7 @@ import attachproto
 
 PACKAGE = pathlib.Path(attachproto.__file__).parent
 ALLOWED = {
+    "abc",
     "__future__",
     "attachproto",
     "attrs",

@@ -11,26 +11,33 @@ from functools import cache
 
 import pytest
 
-from attachproto import SERVER, Attach, AttachOptions, Connection, RemoteProtocolError, Request
+from attachproto import (
+    SERVER,
+    Attach,
+    AttachOptions,
+    Connection,
+    ExecStart,
+    Logs,
+    RemoteProtocolError,
+    Request,
+    StreamRequest,
+)
 from tests.recordings import (
     SERVER_DIFFERENCES,
     STAND_IN,
     VECTORS,
     Exchange,
     Recording,
-    Skipped,
     audit,
     exchanges,
     expected,
-    framed_bodies,
     judge,
     judge_both_ways,
-    judge_frames,
     judge_server,
-    judge_unsaid,
     judge_written,
     read_vectors,
     serve_expected,
+    shortened,
 )
 
 ENGINES = sorted(path.stem for path in VECTORS.glob("*.jsonl"))
@@ -44,12 +51,11 @@ def recordings(engine: str) -> tuple[Recording, ...]:
 
 @cache
 def replayed(engine: str) -> tuple[Exchange, ...]:
-    return tuple(
-        exchange
-        for recording in recordings(engine)
-        for exchange in exchanges(recording)
-        if isinstance(exchange, Exchange)
-    )
+    return tuple(exchange for recording in recordings(engine) for exchange in exchanges(recording))
+
+
+def streams(engine: str) -> Iterator[Exchange]:
+    return (exchange for exchange in replayed(engine) if isinstance(exchange.event, StreamRequest))
 
 
 def unlike(found: Iterable[Exchange]) -> Iterator[Exchange]:
@@ -92,23 +98,35 @@ def test_both_directions_in_recorded_order(engine: str) -> None:
 @pytest.mark.parametrize("tty", [True, False])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_tty_said_right_or_wrong(engine: str, tty: bool) -> None:
-    attaches = (exchange for exchange in replayed(engine) if isinstance(exchange.event, Attach))
-    report(judge(exchange, [exchange.received], tty) for exchange in attaches)
+    report(judge(exchange, [exchange.received], tty) for exchange in streams(engine))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_tty_not_said(engine: str) -> None:
-    report(judge_unsaid(exchange) for exchange in replayed(engine) if isinstance(exchange.event, Attach))
+    # An exec start always says it.
+    unsaid = (exchange for exchange in streams(engine) if not isinstance(exchange.event, ExecStart))
+    report(judge(exchange, [exchange.received], None) for exchange in unsaid)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_every_split_of_the_head(engine: str) -> None:
+def test_every_split_of_the_head() -> None:
     def problems() -> Iterator[str]:
-        for exchange in unlike(replayed(engine)):
+        for exchange in unlike(exchange for engine in ENGINES for exchange in replayed(engine)):
             data = exchange.received
             for at in range(min(len(data), exchange.head_size + 24) + 1):
                 if problem := judge(exchange, [piece for piece in (data[:at], data[at:]) if piece]):
                     yield f"cut at {at}: {problem}"
+
+    report(problems())
+
+
+@pytest.mark.parametrize("end", ["eof", "open"])
+def test_every_end_behind_the_head(end: str) -> None:
+    # Also between and inside chunks: an end is an error there, and a silence is none.
+    def problems() -> Iterator[str]:
+        for exchange in unlike(exchange for engine in ENGINES for exchange in streams(engine)):
+            for size in range(exchange.head_size, min(len(exchange.received), exchange.head_size + 80)):
+                if problem := judge(shortened(exchange, size, end)):
+                    yield f"{end} after {size} bytes: {problem}"
 
     report(problems())
 
@@ -139,39 +157,37 @@ def test_more_answers_than_one_are_no_error(engine: str) -> None:
             assert judge(exchange, [exchange.recording.received]) == ""
 
 
-@pytest.mark.parametrize("stdin", [True, False])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Attach(STAND_IN, AttachOptions(stdin=True)),
+        Attach(STAND_IN),
+        ExecStart(STAND_IN, tty=False),
+        Logs(STAND_IN),
+    ],
+)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_answer_to_a_plain_call_in_place_of_a_stream(engine: str, stdin: bool) -> None:
-    # JSON and text are no stream; logs are one, but leave no room for stdin, because their end is the request's.
-    def crossed() -> Iterator[Exchange]:
-        for exchange in replayed(engine):
-            # HEAD has no body, and a WebSocket's 101 is one that an attach would take: both cannot come to it.
-            if isinstance(exchange.event, Request) and exchange.answer.mode not in ("none", "websocket"):
-                attach = Attach(STAND_IN, AttachOptions(stdin=stdin), tty=exchange.recording.tty)
-                yield dataclasses.replace(exchange, event=attach)
-
-    report(judge(exchange, pieces) for exchange in crossed() for pieces in ([exchange.received], exchange.segments))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_stream_in_place_of_an_answer_to_a_plain_call(engine: str) -> None:
-    crossed = (
-        dataclasses.replace(exchange, event=Request("GET", (STAND_IN,)))
+def test_other_answer_in_place_of_a_stream(engine: str, asked: StreamRequest) -> None:
+    # JSON and text are no stream, but to logs; logs are one, but leave no room for stdin, because their end is the
+    # request's. HEAD has no body, and a WebSocket's 101 is one that an attach would take: both cannot come to it.
+    crossed = [
+        dataclasses.replace(exchange, event=asked)
         for exchange in replayed(engine)
-        if isinstance(exchange.event, Attach)
-    )
-    report(judge(exchange, pieces) for exchange in crossed for pieces in ([exchange.received], exchange.segments))
+        if isinstance(exchange.event, Request | Logs) and exchange.answer.mode not in ("none", "websocket")
+    ]
+    for tty in (True, False):
+        report(judge(exchange, pieces, tty) for exchange in crossed for pieces in ([exchange.received], None))
 
 
+@pytest.mark.parametrize("asked", [Request("GET", (STAND_IN,)), Logs(STAND_IN)])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_frame_decoder_reads_exec_and_logs(engine: str) -> None:
-    rng = random.Random(engine)
-    for recording in recordings(engine):
-        for body, whole in framed_bodies(recording):
-            at = rng.randint(0, len(body))
-            for segments in ([body], [bytes([byte]) for byte in body], [body[:at], body[at:]]):
-                pieces = [segment for segment in segments if segment]
-                assert judge_frames(recording.name, pieces, body, whole) == ""
+def test_stream_in_place_of_another_answer(engine: str, asked: Request | Logs) -> None:
+    crossed = [
+        dataclasses.replace(exchange, event=asked)
+        for exchange in streams(engine)
+        if not isinstance(exchange.event, type(asked))
+    ]
+    report(judge(exchange, pieces) for exchange in crossed for pieces in ([exchange.received], None))
 
 
 @pytest.mark.parametrize("step", [None, 1])
@@ -183,6 +199,23 @@ def test_server_reads_every_request(engine: str, step: int | None) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_server_writes_what_the_engine_wrote(engine: str) -> None:
     report(judge_written(exchange) for exchange in replayed(engine))
+
+
+@pytest.mark.parametrize(
+    ("query", "stdout", "stderr"),
+    [
+        ("stdout=1&stdout=0&stderr=0&stderr=1", True, False),  # the first of two stands
+        ("stdout=0&stderr=off", False, True),  # dockerd has five words for false, and this is none of them
+    ],
+)
+@pytest.mark.parametrize("line", ["POST /containers/web/attach", "GET /containers/web/logs"])
+def test_server_and_queries_that_were_not_recorded(line: str, query: str, stdout: bool, stderr: bool) -> None:
+    server = Connection(SERVER)
+    server.receive_data(f"{line}?{query} HTTP/1.1\r\nHost: docker\r\n\r\n".encode())
+    event = server.next_event()
+    assert isinstance(event, Attach | Logs)
+    options = event.options if isinstance(event, Attach) else event
+    assert (options.stdout, options.stderr) == (stdout, stderr)
 
 
 @pytest.mark.parametrize("label", ["16 KiB query", "64 KiB header", "1.2 MiB header"])
@@ -224,11 +257,18 @@ def test_every_recording_is_replayed() -> None:
     ways: Counter[str] = Counter()
     for engine in ENGINES:
         for recording in recordings(engine):
-            for exchange in exchanges(recording):
-                ways["skipped" if isinstance(exchange, Skipped) else exchange.way] += 1
-            ways["frames"] += len(framed_bodies(recording))
+            ways.update([exchange.way for exchange in exchanges(recording)] or ["skipped"])
     # The star is a stand-in; skipped would be a connection without any answer, and there is none.
-    assert ways == {"attach": 907, "attach*": 364, "call": 279, "call*": 79, "frames": 152}
+    assert ways == {
+        "Attach": 896,
+        "Attach*": 231,
+        "ExecStart": 99,
+        "ExecStart*": 45,
+        "Logs": 76,
+        "Logs*": 10,
+        "Request": 197,
+        "Request*": 75,
+    }
 
 
 def test_reasons_for_stand_ins() -> None:
@@ -242,14 +282,17 @@ def test_reasons_for_stand_ins() -> None:
         "a body": 22,
         "a name that the client refuses": 27,
         "a path that the client refuses": 6,
+        "a tail that the client refuses": 2,
         "an absolute target": 3,
         "an odd head": 7,
+        "another body": 12,
         "another path": 4,
-        "bytes glued to the head": 12,
+        "bytes glued to the head": 28,
         "detach keys that the client refuses": 24,
-        "exec start, which is answered as an attach is": 144,
-        "other upgrade headers": 89,
+        "options that the client refuses": 4,
+        "other upgrade headers": 113,
         "other upgrade headers, a body": 4,
+        "other upgrade headers, bytes glued to the head": 4,
         "post HTTP/1.1": 2,
         "the answer is to bytes that are no request": 5,
         "the request was not kept whole": 12,
@@ -264,10 +307,13 @@ def test_what_comes_out() -> None:
         for exchange in replayed(engine)
     )
     assert ends == {
-        ("Attach", "over"): 932,
-        ("Attach", "more"): 329,  # still open when the recording stopped, or cut
+        ("Attach", "over"): 797,
+        ("Attach", "more"): 320,  # still open when the recording stopped, or cut
         ("Attach", "error"): 10,  # Podman 4.3.1's wrong frames; redirects of names that no engine allows
-        ("Request", "over"): 337,
+        ("ExecStart", "over"): 135,
+        ("ExecStart", "more"): 9,
+        ("Logs", "over"): 86,
+        ("Request", "over"): 251,
         ("Request", "more"): 7,
         ("Request", "error"): 14,  # a WebSocket: a 101 that nobody asked for
     }
@@ -275,7 +321,14 @@ def test_what_comes_out() -> None:
 
 def test_every_request_is_served() -> None:
     kinds = Counter(serve_expected(recording).kind for engine in ENGINES for recording in recordings(engine))
-    assert kinds == {"attach": 1039, "request": 543, "error": 16, "skipped": 12}
+    assert kinds == {
+        "Attach": 1039,
+        "ExecStart": 141,
+        "Logs": 82,
+        "Request": 320,
+        "error": 16,
+        "skipped": 12,
+    }
     differences = Counter(
         difference
         for engine in ENGINES
@@ -287,15 +340,16 @@ def test_every_request_is_served() -> None:
         "a bad percent-escape": 2,
         "a Host with a slash": 2,
         "a body that is announced and not there": 12,
+        "an exec start without a body": 2,
+        "a tail that is no number": 1,
     }
     assert set(differences) == set(SERVER_DIFFERENCES)
 
 
 def test_written_answers() -> None:
-    attaches = [exchange for engine in ENGINES for exchange in replayed(engine) if isinstance(exchange.event, Attach)]
-    compared = Counter(judge_written(exchange) is not None for exchange in attaches)
-    # Not compared: redirects, and Go's own words in the status line.
-    assert compared == {True: 1254, False: 17}
+    compared = Counter(judge_written(exchange) is not None for engine in ENGINES for exchange in streams(engine))
+    # Not compared: logs, redirects, and Go's own words in the status line.
+    assert compared == {True: 1263, False: 94}
 
 
 def test_podman_4_3_frames_its_log_replay_wrongly() -> None:

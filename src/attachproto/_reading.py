@@ -1,9 +1,10 @@
-"""HTTP/1.1 around the stream: h11 reads, on both sides; what h11 would rewrite, we write.
+"""Reading HTTP/1.1 around the stream: heads and bodies of the peer, by h11.
 
 Strategy: h11 is given one head at a time, cut out by us. So it never holds a byte that belongs to the stream (what
 comes behind an answer stays in the inbox, and there is nothing to hand over and to lose), and the limit of a head is
 counted by us, over all 1xx heads together: h11 looks at its own only when a head is not complete yet, so the same
-bytes would pass in one piece and fail in two.
+bytes would pass in one piece and fail in two. (One such limit is left to h11: 16 KiB for what it cannot use yet of a
+chunk's header or of trailers. Nobody sends such a thing; it is there so that nobody can fill memory with it.)
 
 Reading is written as generators that yield ``NEED_DATA`` where they wait, because a head is then read top to bottom.
 They do not survive an exception; the connection keeps the failure.
@@ -18,17 +19,13 @@ from typing import Final, Literal, TypeVar
 import attrs
 import h11
 
-from attachproto._errors import LocalProtocolError, RemoteProtocolError
-from attachproto._headers import Headers, check_headers, field
+from attachproto._errors import RemoteProtocolError
+from attachproto._headers import Headers, field
 from attachproto._inbox import Inbox, Take
-from attachproto._requests import Request
 from attachproto._signals import NEED_DATA, Signal
 
 T = TypeVar("T")
 Reading = Generator[Literal[Signal.NEED_DATA], None, T]
-
-# Ours to write: with another value the connection would not be what the state machine takes it for.
-RESERVED: Final = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
 
 # A server may send 100, 102 and 103 before its answer; engines send 100 at most, once. More is no answer but a way
 # to keep a client busy.
@@ -47,100 +44,10 @@ _METHOD_BYTE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 # Enough to recognise a page or a protocol in an error's text.
 _EXCERPT: Final = 120
 
-_REASONS: Final = {
-    100: "Continue",
-    101: "UPGRADED",  # dockerd's own word; readers go by the number
-    200: "OK",
-    201: "Created",
-    204: "No Content",
-    301: "Moved Permanently",
-    304: "Not Modified",
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    409: "Conflict",
-    413: "Content Too Large",
-    417: "Expectation Failed",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-}
-
 
 def excerpt(data: bytes | str) -> str:
     """The beginning of what a peer said, as it may stand in an error's text."""
     return repr(data) if len(data) <= _EXCERPT else f"{data[:_EXCERPT]!r}..."
-
-
-# ---- writing ----
-
-
-def encode_head(start: str, headers: Headers) -> bytes:
-    """Write a head as it is said, with nothing added.
-
-    Raises:
-        LocalProtocolError: a header field cannot be written.
-    """
-    try:
-        check_headers(headers)
-    except ValueError as exc:
-        raise LocalProtocolError(str(exc)) from None
-    lines = [start, *(f"{name.title()}: {value}" for name, value in headers), "", ""]
-    return "\r\n".join(lines).encode("latin-1")
-
-
-def status_line(status_code: int) -> str:
-    """The first line of an answer."""
-    return f"HTTP/1.1 {status_code} {_REASONS.get(status_code, '')}".rstrip()
-
-
-def encode_request(request: Request, *, upgrade: bool, host: str, user_agent: str) -> tuple[bytes, h11.Connection]:
-    """Write a request, whole.
-
-    Returns:
-        The bytes, and the h11 connection that expects the answer.
-
-    Raises:
-        LocalProtocolError: the request holds header fields that are the connection's to write, or h11 refuses it.
-    """
-    if taken := sorted({name for name, _ in request.headers} & RESERVED):
-        raise LocalProtocolError(f"the connection writes these header fields itself, take them out: {', '.join(taken)}")
-    headers: list[tuple[str, str]] = [("Host", host)]
-    if field(request.headers, "user-agent") is None:
-        headers.append(("User-Agent", user_agent))
-    if request.body or request.method not in ("GET", "HEAD"):
-        headers.append(("Content-Length", str(len(request.body))))
-    # Podman compares the whole value of Connection, so "keep-alive, Upgrade" would not do. A plain call has its
-    # connection to itself.
-    headers += [("Connection", "Upgrade"), ("Upgrade", "tcp")] if upgrade else [("Connection", "close")]
-    headers += [(name.title(), value) for name, value in request.headers]
-    http = h11.Connection(h11.CLIENT)
-    try:
-        data = http.send(
-            h11.Request(
-                method=request.method,
-                target=request.target,
-                headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
-            )
-        )
-        body = http.send(h11.Data(data=request.body)) if request.body else b""
-        http.send(h11.EndOfMessage())
-    except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
-        raise LocalProtocolError(f"this request cannot be written: {exc}") from None
-    return (data or b"") + (body or b""), http
-
-
-def chunk(data: bytes) -> bytes:
-    """Wrap output as one HTTP chunk. Nothing stays nothing: an empty chunk would be the last."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-
-
-LAST_CHUNK: Final = b"0\r\n\r\n"
-
-
-# ---- reading ----
 
 
 @attrs.frozen
@@ -166,8 +73,8 @@ class Head:
 
     @property
     def delimited(self) -> bool:
-        """Whether the body says itself where it ends."""
-        return self.chunked or self.length is not None
+        """Whether the body says itself where it ends. That of a 101 cannot: RFC 9110 knows no body there."""
+        return self.status_code != 101 and (self.chunked or self.length is not None)
 
 
 class HttpReader:
@@ -257,9 +164,9 @@ class HttpReader:
 
     def stream(self) -> Take:
         """The source of the stream behind the head: h11's, if the body says itself where it ends."""
-        return self.take_body if self._delimited else self._inbox.take
+        return self._take_body if self._delimited else self._inbox.take
 
-    def take_body(self) -> bytes | None:
+    def _take_body(self) -> bytes | None:
         """The next piece of the body, without its HTTP framing: a source like ``Inbox.take``.
 
         What one chunk of the inbox brought comes as one piece.
@@ -288,7 +195,8 @@ class HttpReader:
             # Raised later: what came before it is delivered first.
             self._cut = RemoteProtocolError(f"the body was cut or is malformed: {exc}")
         else:
-            self._ended = isinstance(event, h11.EndOfMessage)
+            # h11 pauses where the connection is no longer HTTP's; there is no more body then.
+            self._ended = event is h11.PAUSED or isinstance(event, h11.EndOfMessage)
             if self._ended:
                 self._inbox.put_back(self._http.trailing_data[0])
         return b"".join(data)
@@ -307,7 +215,7 @@ class HttpReader:
         data = bytearray()
         while True:
             try:
-                piece = self.take_body()
+                piece = self._take_body()
             except RemoteProtocolError as exc:
                 raise RemoteProtocolError(f"{exc}; so far {of} said {excerpt(bytes(data))}") from None
             if piece is None:
