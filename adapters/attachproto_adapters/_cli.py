@@ -19,6 +19,11 @@ _INTERRUPTED = 130
 _PIPE_CLOSED = 141
 
 
+_STDIN_STAYS_OPEN = (
+    b"attachproto: stdin has ended, and the container's stays open: to close it would end the attach and lose output\n"
+)
+
+
 class _ReaderGone(Exception):
     """Nobody reads our stdout or stderr any more."""
 
@@ -27,13 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return _attach(options)
+        status: int = options.run(options)
+        return status
     except KeyboardInterrupt:
         return _INTERRUPTED
     except _ReaderGone:
         # Who read our output has gone. Python would complain once more when it flushes at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            os.dup2(nowhere, stream.fileno())
         return _PIPE_CLOSED
     except (AttachError, ProtocolError, OSError, ValueError) as exc:
         _complain(str(exc))
@@ -58,6 +65,17 @@ def _parser() -> argparse.ArgumentParser:
     attach_.add_argument(
         "--host", help="the engine: unix://PATH or tcp://NAME:PORT (default: DOCKER_HOST, then Docker's own socket)"
     )
+    attach_.set_defaults(run=_attach)
+
+    demo_ = commands.add_parser(
+        "demo",
+        help="show one attach, byte by byte",
+        description="Attach to a small container, and show what went over the wire beside the events that came of it. "
+        "On the engine that is there, else on the embedded one, which runs local processes and is no sandbox.",
+    )
+    demo_.add_argument("--image", default="busybox", help="the container's image (default: busybox; it needs a shell)")
+    demo_.add_argument("--host", help="the engine: unix://PATH or tcp://NAME:PORT")
+    demo_.set_defaults(run=_demo)
     return parser
 
 
@@ -69,6 +87,8 @@ def _attach(arguments: argparse.Namespace) -> int:
             threading.Thread(target=_forward_stdin, args=(attachment,), daemon=True).start()
         for event in attachment:
             stream = sys.stdout if isinstance(event, Stdout | RawOutput) else sys.stderr
+            if stream is None:  # closed at our start
+                raise _ReaderGone
             try:
                 stream.buffer.write(event.data)
                 stream.buffer.flush()
@@ -77,23 +97,30 @@ def _attach(arguments: argparse.Namespace) -> int:
         return attachment.wait()
 
 
+def _demo(arguments: argparse.Namespace) -> int:
+    from attachproto_adapters._demo import demo
+
+    return demo(arguments.host, arguments.image)
+
+
 def _forward_stdin(attachment: Attachment) -> None:
     # The container may stop reading, and the attachment end, at any time; the main thread tells of it.
     with contextlib.suppress(OSError, AttachError, ProtocolError):
-        while data := os.read(sys.stdin.fileno(), READ_SIZE):
+        # Closed at our start it is None, and its number may be another file's.
+        while sys.stdin is not None and (data := os.read(sys.stdin.fileno(), READ_SIZE)):
             attachment.send_stdin(data)
         if attachment.half_close_ends_attach:
-            _complain(
-                "stdin has ended, and the container's stays open: to close it would end the attach and lose output"
-            )
+            # Not by sys.stderr: a thread that holds its lock when the interpreter ends aborts it.
+            os.write(2, _STDIN_STAYS_OPEN)
         else:
             attachment.close_stdin()
 
 
 def _complain(text: str) -> None:
-    print(f"attachproto: {_printable(text)}", file=sys.stderr)
+    if sys.stderr is not None:  # else print() would take stdout
+        print(f"attachproto: {_printable(text)}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:
-    """A text of the engine's for a terminal: it may echo any name, escape sequences and all."""
-    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+    """A text of the engine's for a terminal, in one line: it may echo any name, escape sequences and all."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import attrs
 
 from attachproto import RemoteProtocolError, Response
+
+T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
@@ -41,14 +43,14 @@ class ContainerFacts:
         try:
             config, state = value["Config"], value["State"]
             return cls(
-                tty=bool(config["Tty"]),
-                open_stdin=bool(config.get("OpenStdin")),
-                stdin_once=bool(config.get("StdinOnce")),
-                status=str(state["Status"]),
-                exit_code=int(state.get("ExitCode", 0)),
+                tty=of_type(bool, config["Tty"]),
+                open_stdin=of_type(bool, _known(config.get("OpenStdin"), False)),
+                stdin_once=of_type(bool, _known(config.get("StdinOnce"), False)),
+                status=of_type(str, state["Status"]),
+                exit_code=of_type(int, state.get("ExitCode", 0)),
                 podman=any(name == "libpod-api-version" for name, _ in response.headers),
             )
-        except (KeyError, TypeError, AttributeError) as exc:
+        except (LookupError, TypeError, AttributeError) as exc:
             raise RemoteProtocolError(f"inspect's answer has not the fields of an engine's: {exc!r}") from None
 
     @property
@@ -68,6 +70,21 @@ class ContainerFacts:
         return self.tty or not (self.stdin_once or self.podman)
 
 
+def _known(value: object, default: object) -> object:
+    return default if value is None else value
+
+
+def of_type(kind: type[T], value: object) -> T:
+    """The value, if it is of exactly this type: what a text or a list means as a flag would be a guess.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is of type {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
 def read_json(response: Response) -> Any:
     """The JSON of an answer.
 
@@ -76,5 +93,5 @@ def read_json(response: Response) -> Any:
     """
     try:
         return json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RemoteProtocolError(f"the engine's answer is no JSON: {response.body[:120]!r}") from None

@@ -81,7 +81,9 @@ def resolve_host(host: str | None, environ: Mapping[str, str]) -> UnixHost | Tcp
             raise HostInvalid(f"{host!r} ({origin}) is no address of an engine: {exc}") from None
         if not name:
             raise HostInvalid(f"{host!r} ({origin}) names no host")
-        return TcpHost(name, port or _TCP_PORT, origin)
+        if not host.isprintable() or parts.netloc != rest.rstrip("/") or "@" in parts.netloc:
+            raise HostInvalid(f"{host!r} ({origin}): an address of an engine is a name and a port, and nothing more")
+        return TcpHost(name, _TCP_PORT if port is None else port, origin)
     raise HostInvalid(
         f"{scheme}:// ({host!r}, {origin}) is no transport that this version speaks, which are unix:// and tcp://; "
         "connect a socket yourself and use open_attachment()"

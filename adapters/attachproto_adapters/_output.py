@@ -41,7 +41,7 @@ class Gathered:
                 self._systemerr += data
             case OutputClosed():
                 return
-        if max_output is not None and len(self._stdout) + len(self._stderr) > max_output:
+        if max_output is not None and len(self._stdout) + len(self._stderr) + len(self._systemerr) > max_output:
             raise OutputTooLarge(
                 f"the container printed more than {max_output} bytes (max_output)",
                 bytes(self._stdout),

@@ -30,7 +30,7 @@ from attachproto import (
     ResponseHead,
     StreamRequest,
 )
-from attachproto_adapters._container import ContainerFacts, read_json
+from attachproto_adapters._container import ContainerFacts, of_type, read_json
 from attachproto_adapters._errors import AttachError, ContainerNotRunning, RequestRejected
 
 
@@ -94,7 +94,8 @@ def open_attach(
     """
     # Built before anything is asked, because it is what judges the name.
     request = Attach(container, options, tty=tty, api_version=api_version)
-    facts = yield from _inspect(container, api_version)
+    inspect = Request("GET", ("containers", container, "json"), api_version=api_version)
+    facts = ContainerFacts.from_response(succeeded(inspect, (yield Call(inspect))))
     if tty is None:
         request = attrs.evolve(request, tty=facts.tty)
     if start:
@@ -113,11 +114,15 @@ def open_attach(
     yield from _stream(request)
     if options.stream:
         # It may have exited since we looked. If it did before the engine joined us to its output, dockerd sends
-        # neither output nor an end, ever.
-        again = yield from _inspect(container, api_version)
-        if again.exited:
+        # neither output nor an end, ever; and Podman has made it a created one by our attach, and forgotten its code.
+        response: Response = yield Call(inspect)
+        if response.status_code == 404:
+            # Removed at its end (AutoRemove): then the stream ends too, and may hold all of its output.
+            return Opened(container, api_version, facts)
+        again = ContainerFacts.from_response(succeeded(inspect, response))
+        if again.exited or (again.status == "created" and facts.status != "created"):
             yield from _stream(_replay(request, again))
-            return Opened(container, api_version, facts, again.exit_code)
+            return Opened(container, api_version, facts, again.exit_code if again.exited else None)
     return Opened(container, api_version, facts)
 
 
@@ -128,11 +133,6 @@ def _replay(request: Attach, facts: ContainerFacts) -> Attach:
             "ask for its output so far with logs=True, or start it with start=True"
         )
     return attrs.evolve(request, options=attrs.evolve(request.options, stream=False))
-
-
-def _inspect(container: str, api_version: str | None) -> Generator[Step, Any, ContainerFacts]:
-    request = Request("GET", ("containers", container, "json"), api_version=api_version)
-    return ContainerFacts.from_response(succeeded(request, (yield Call(request))))
 
 
 def _start(container: str, api_version: str | None) -> Generator[Step, Any, None]:
@@ -153,8 +153,8 @@ def _stream(request: Attach) -> Generator[Step, Any, None]:
     judge_stream(request, (yield Stream(request)))
 
 
-def judge_stream(request: StreamRequest, answer: Accepted | Rejected) -> None:
-    """Raise for an answer that opens no stream that can be read.
+def judge_stream(request: StreamRequest, answer: Accepted | Rejected) -> Accepted:
+    """The answer, if it opens a stream that can be read.
 
     Raises:
         RequestRejected: the engine refused.
@@ -166,11 +166,18 @@ def judge_stream(request: StreamRequest, answer: Accepted | Rejected) -> None:
         raise LocalProtocolError(
             "the engine's answer does not tell whether the output is framed: give tty= with the request"
         )
+    return answer
 
 
 def wait_request(container: str, condition: str, api_version: str | None) -> Request:
     """The call that answers when the container has exited."""
     return Request("POST", ("containers", container, "wait"), (("condition", condition),), api_version=api_version)
+
+
+def resize_request(container: str, height: int, width: int, api_version: str | None) -> Request:
+    """The call that tells a TTY its size (height first, as the API has it)."""
+    query = (("h", str(height)), ("w", str(width)))
+    return Request("POST", ("containers", container, "resize"), query, api_version=api_version)
 
 
 def exit_code(response: Response) -> int:
@@ -185,8 +192,8 @@ def exit_code(response: Response) -> int:
         error, code = value.get("Error"), value["StatusCode"]
         if error and error.get("Message"):
             raise AttachError(f"the engine could not wait for the container: {error['Message']}")
-        return int(code)
-    except (KeyError, TypeError, AttributeError) as exc:
+        return of_type(int, code)
+    except (LookupError, TypeError, AttributeError) as exc:
         raise RemoteProtocolError(f"wait's answer has not the fields of an engine's: {exc!r}") from None
 
 

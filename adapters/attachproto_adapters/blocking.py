@@ -1,6 +1,6 @@
 """Attach with plain blocking sockets.
 
-One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader. An
+One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader. A
 timeout while reading loses nothing that was read; while sending it ends stdin, because nobody knows how much has left.
 """
 
@@ -9,27 +9,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import socket
-import ssl
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
 from attachproto import (
-    CLIENT,
     NEED_DATA,
-    SEND_EOF,
     Accepted,
     AttachOptions,
-    Connection,
     Event,
+    LocalProtocolError,
     OutputClosed,
     RawOutput,
     Rejected,
-    Request,
-    Response,
     ResponseHead,
     Stderr,
     Stdin,
@@ -38,11 +32,11 @@ from attachproto import (
     StreamRequest,
     Systemerr,
 )
+from attachproto_adapters._blocking_io import Dialer, Link, open_stream, whole_response
 from attachproto_adapters._container import ContainerFacts
-from attachproto_adapters._errors import AttachError, AttachmentClosed, AttachWarning, EngineUnreachable
-from attachproto_adapters._hosts import TcpHost, UnixHost, resolve_api_version, resolve_host
+from attachproto_adapters._errors import AttachError, AttachmentClosed, AttachWarning
+from attachproto_adapters._hosts import resolve_api_version, resolve_host
 from attachproto_adapters._output import (
-    READ_SIZE,
     WRITE_SIZE,
     Gathered,
     OutputEvent,
@@ -59,189 +53,43 @@ from attachproto_adapters._sequences import (
     exit_code,
     judge_stream,
     open_attach,
+    resize_request,
     succeeded,
     wait_request,
 )
 
-# Go's clients ask for the same: a firewall forgets an idle attach sooner than the default of two hours.
-_KEEPALIVE_SECONDS = 30
 
-
-class _Link:
-    """A socket and the state machine that speaks on it. It moves bytes and signals, and knows nothing more."""
-
-    def __init__(self, sock: socket.socket, host: str = "localhost") -> None:
-        self.sock = sock
-        self.connection = Connection(CLIENT, host=host)
-        self.closed = False
-
-    @property
-    def can_half_close(self) -> bool:
-        # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
-        return not isinstance(self.sock, ssl.SSLSocket)
-
-    def send(self, event: Event) -> None:
-        data = self.connection.send(event)
-        try:
-            if data is SEND_EOF:
-                self.sock.shutdown(socket.SHUT_WR)
-            else:
-                self.sock.sendall(data)
-        except BaseException as exc:
-            self.connection.send_failed()
-            if self.closed:
-                raise AttachmentClosed("the attachment was closed while it was sending") from None
-            if isinstance(exc, OSError) and exc.errno == errno.ENOTCONN:
-                raise BrokenPipeError(errno.EPIPE, "the engine has closed the connection") from None
-            raise
-
-    def next_event(self) -> Event:
-        while (event := self.connection.next_event()) is NEED_DATA:
-            # Nothing may come between these two: what was read must reach the state machine.
-            self.connection.receive_data(self.receive())
-        return event
-
-    def receive(self) -> bytes:
-        try:
-            data = self.sock.recv(READ_SIZE)
-        except OSError:
-            if not self.closed:
-                raise
-            data = b""
-        # Our own close looks like the peer's end, and must not pass for it.
-        if self.closed:
-            raise AttachmentClosed("the attachment was closed while it was being read")
-        return data
-
-    def send_now(self, data: memoryview) -> int:
-        """Send what the kernel takes at once, which may be nothing."""
-        try:
-            return self.sock.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            if self.closed:
-                raise AttachmentClosed("the attachment was closed while it was sending") from None
-            raise
-
-    @contextlib.contextmanager
-    def poll(self) -> Iterator[Callable[[], tuple[bool, bool]]]:
-        """Wait until the socket is readable or writable, as often as wanted, each time up to its timeout."""
-        # A descriptor of its own: another thread may close the socket, and its number may be another file's then.
-        descriptor = os.dup(self.sock.fileno())
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN | select.POLLOUT)
-        timeout = self.sock.gettimeout()
-
-        def ready() -> tuple[bool, bool]:
-            found = poller.poll(None if timeout is None else timeout * 1000)
-            if not found:
-                raise TimeoutError("timed out")
-            # An error or a hang-up is told by reading.
-            return bool(found[0][1] & ~select.POLLOUT), bool(found[0][1] & select.POLLOUT)
-
-        try:
-            yield ready
-        finally:
-            os.close(descriptor)
-
-    def settimeout(self, timeout: float | None) -> None:
-        if not self.closed:
-            self.sock.settimeout(timeout)
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            # Closing alone would leave a thread in recv() for ever.
-            with contextlib.suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
-            self.sock.close()
-
-
-class _Dialer:
-    """Makes connections to one engine."""
-
-    def __init__(self, host: UnixHost | TcpHost, timeout: float | None) -> None:
-        self._host = host
-        self.timeout = timeout
-
-    def dial(self) -> _Link:
-        try:
-            return _Link(self._connected(), self._host.header)
-        except OSError as exc:
-            raise EngineUnreachable(f"no engine answers at {self._host}: {exc.strerror or exc}") from exc
-
-    def _connected(self) -> socket.socket:
-        if isinstance(self._host, TcpHost):
-            sock = socket.create_connection((self._host.name, self._host.port), self.timeout)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
-                if hasattr(socket, option):  # pragma: no branch  # not every system has both
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _KEEPALIVE_SECONDS)
-            return sock
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.settimeout(self.timeout)
-            sock.connect(self._host.path)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def ask(self, request: Request) -> _Link:
-        """Make a plain call on a connection of its own; its answer is still to be read."""
-        link = self.dial()
-        try:
-            link.send(request)
-        except BaseException:
-            link.close()
-            raise
-        return link
-
-
-def _whole_response(link: _Link) -> Response:
-    while not isinstance(event := link.next_event(), Response):
-        pass
-    return event
-
-
-def _opened(link: _Link, request: StreamRequest) -> Accepted | Rejected:
-    link.send(request)
-    event = link.next_event()
-    assert isinstance(event, Accepted | Rejected)  # nothing else comes first
-    return event
-
-
-def _drive(steps: Steps, dialer: _Dialer) -> tuple[Opened, _Link, _Link | None]:
+def _drive(steps: Steps, dialer: Dialer) -> Attachment:
     """Run a sequence; whatever it opened is closed if it raises, or is interrupted."""
     with contextlib.ExitStack() as undo:
-        stream: _Link | None = None
-        held: _Link | None = None
+        stream: Link | None = None
+        held: Link | None = None
+        accepted: Accepted | Rejected | None = None
         result: Any = None
         while True:
             try:
                 step = steps.send(result)
             except StopIteration as stop:
-                assert stream is not None  # a sequence that ends has opened its stream
+                # Or the sequence would not have ended.
+                assert stream is not None
+                assert isinstance(accepted, Accepted)
                 undo.pop_all()
-                return stop.value, stream, held
+                return Attachment(stream, accepted, stop.value, dialer, held)
             match step:
                 case Call(request):
-                    with contextlib.closing(dialer.ask(request)) as link:
-                        result = _whole_response(link)
+                    result = dialer.call(request)
                 case Hold(request):
                     held = dialer.ask(request)
                     undo.callback(held.close)
                     result = held.next_event()
                     if isinstance(result, ResponseHead) and result.status_code >= 300:
-                        result = _whole_response(held)
+                        result = whole_response(held)
                 case Stream(stream_request):
                     if stream is not None:
                         stream.close()
                     stream = dialer.dial()
                     undo.callback(stream.close)
-                    result = _opened(stream, stream_request)
+                    result = accepted = open_stream(stream, stream_request)
 
 
 class Attachment:
@@ -249,11 +97,20 @@ class Attachment:
 
     It is a context manager that closes on leaving, and an iterator over the output's events. One thread may send
     while another receives.
+
+    Attributes:
+        accepted: the engine's answer: how the output is framed, and the header fields.
     """
 
     def __init__(
-        self, link: _Link, opened: Opened | None = None, dialer: _Dialer | None = None, held: _Link | None = None
+        self,
+        link: Link,
+        accepted: Accepted,
+        opened: Opened | None = None,
+        dialer: Dialer | None = None,
+        held: Link | None = None,
     ) -> None:
+        self.accepted = accepted
         self._link = link
         self._opened = opened
         self._dialer = dialer
@@ -282,7 +139,8 @@ class Attachment:
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
             AttachmentClosed: the attachment is closed.
         """
-        view = memoryview(data)
+        self._check_not_feeding()
+        view = memoryview(data).cast("B")
         for at in range(0, len(view), WRITE_SIZE):
             self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
 
@@ -297,6 +155,7 @@ class Attachment:
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
             AttachmentClosed: the attachment is closed.
         """
+        self._check_not_feeding()
         self._check_open()
         check_half_close(can_half_close=self._link.can_half_close)
         if self._facts is not None and self._facts.half_close_ends_attach:
@@ -320,6 +179,10 @@ class Attachment:
             # Another thread may have closed it, because it read the end of the output.
             self._check_open()
             raise
+
+    def _check_not_feeding(self) -> None:
+        if self._feeding:
+            raise LocalProtocolError("communicate() is in the middle of its input: call it again, or close")
 
     def _check_open(self) -> None:
         if self._over:
@@ -358,8 +221,8 @@ class Attachment:
     def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input and end stdin, and read all output meanwhile.
 
-        It cannot deadlock, however large both are, also if the container never reads. If it is interrupted (by a
-        timeout, or Ctrl-C), call it again: it goes on where it was.
+        It cannot deadlock, however large both are, also if the container never reads. If it times out, call
+        it again: it goes on where it was, and nothing is lost.
 
         Args:
             input: what to send; ``b""`` only ends stdin, ``None`` sends nothing and does not end it.
@@ -378,14 +241,15 @@ class Attachment:
             RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
         """
         if input is not None and self._input is None:
+            self._check_open()
             check_input(self._link.connection.our_state, self._facts, can_half_close=self._link.can_half_close)
-            self._input = input
-            self._unsent = memoryview(input)
+            self._input = bytes(memoryview(input))  # a copy of what the caller could change meanwhile
+            self._unsent = memoryview(self._input)
             self._feeding = True
         elif input is not None and input != self._input:
             raise ValueError("communicate() was interrupted with other input; it can only go on with that")
         try:
-            if self._feeding:
+            if self._feeding and not self._over:
                 self._feed(max_output)
             self._drain(max_output)
         except ConnectionResetError:
@@ -414,8 +278,10 @@ class Attachment:
                         self._feed_some()
                 else:
                     self._feeding = False
-                    with contextlib.suppress(BrokenPipeError):
+                    try:
                         self._send(StdinClosed())
+                    except BrokenPipeError:
+                        self._feed_failed = True
                 while not self._over and (event := connection.next_event()) is not NEED_DATA:
                     self._gathered.add(self._output(event), max_output)
 
@@ -428,13 +294,19 @@ class Attachment:
         except (BrokenPipeError, ConnectionResetError):
             self._link.connection.send_failed()
             self._feeding, self._feed_failed = False, True
+        except BaseException:
+            # Nobody knows what has left: to go on here might send something twice.
+            self._link.connection.send_failed()
+            self._slice = memoryview(b"")
+            raise
 
     # ---- the end ----
 
     def wait(self) -> int:
         """Wait until the container has exited, and return its exit code.
 
-        Read the output first, or in another thread: a container that nobody reads may not come to its end.
+        Read the output first, or in another thread: a container that nobody reads may not come to its end. One
+        thread at a time may wait.
 
         Raises:
             RequestRejected: the engine refused the call.
@@ -442,16 +314,40 @@ class Attachment:
             TimeoutError: it has not exited in time; call it again.
         """
         if self._exit_code is None:
-            if self._opened is None or self._dialer is None:
-                raise AttachError("wait() needs an attachment made by attach(): this one knows no engine to ask")
+            opened, dialer = self._engine("wait()")
             if self._closed:
                 raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
-            request = wait_request(self._opened.container, "not-running", self._opened.api_version)
+            request = wait_request(opened.container, "not-running", opened.api_version)
             if self._held is None:
-                self._held = self._dialer.ask(request)
-            self._exit_code = exit_code(succeeded(request, _whole_response(self._held)))
+                self._held = dialer.ask(request)
+            # Looked at after it can be found: a close() meanwhile has found nothing to close.
+            if self._closed:
+                self._held.close()
+            # Looked at after it can be found: a close() meanwhile has found nothing to close.
+            if self._closed:
+                self._held.close()
+            response = whole_response(self._held)
             self._held.close()
+            # Spent: if it was a refusal, the next call asks anew.
+            self._held = None
+            self._exit_code = exit_code(succeeded(request, response))
         return self._exit_code
+
+    def resize(self, height: int, width: int) -> None:
+        """Tell the container's TTY its size in characters.
+
+        Raises:
+            RequestRejected: the engine refused; the container does not run, for instance.
+            AttachError: this attachment was opened over a connection of your own.
+        """
+        opened, dialer = self._engine("resize()")
+        request = resize_request(opened.container, height, width, opened.api_version)
+        succeeded(request, dialer.call(request))
+
+    def _engine(self, who: str) -> tuple[Opened, Dialer]:
+        if self._opened is None or self._dialer is None:
+            raise AttachError(f"{who} needs an attachment made by attach(): this one knows no engine to ask")
+        return self._opened, self._dialer
 
     def settimeout(self, timeout: float | None) -> None:
         """Set how many seconds a read, a write or a wait may take; ``None`` for ever."""
@@ -460,6 +356,10 @@ class Attachment:
             self._held.settimeout(timeout)
         if self._dialer is not None:
             self._dialer.timeout = timeout
+
+    def detach(self) -> None:
+        """Leave the container to itself: the same as ``close``. No keys are sent; they are for who has a terminal."""
+        self.close()
 
     def close(self) -> None:
         """Close the connection. The container goes on. May be called from any thread, and more than once."""
@@ -508,13 +408,13 @@ def attach(
     Raises:
         RequestRejected: the engine refused, with its own message.
         ContainerNotRunning: it has exited, and neither ``start`` nor ``logs`` was asked for.
-        EngineUnreachable: no engine answers at this address.
+        EngineUnreachable: no engine answers at this address, or not within the timeout.
         HostInvalid: the address cannot be understood.
         ValueError: the container's name is none.
         RemoteProtocolError: what answers is no engine, or breaks the rules.
         TimeoutError: something took too long.
     """
-    dialer = _Dialer(resolve_host(host, os.environ), timeout)
+    dialer = Dialer(resolve_host(host, os.environ), timeout)
     steps = open_attach(
         container,
         options,
@@ -523,8 +423,7 @@ def attach(
         wait=wait,
         api_version=resolve_api_version(api_version, os.environ),
     )
-    opened, link, held = _drive(steps, dialer)
-    return Attachment(link, opened, dialer, held)
+    return _drive(steps, dialer)
 
 
 def open_attachment(sock: socket.socket, request: StreamRequest) -> Attachment:
@@ -537,11 +436,13 @@ def open_attachment(sock: socket.socket, request: StreamRequest) -> Attachment:
         RemoteProtocolError: what answers is no engine, or breaks the rules.
         LocalProtocolError: neither the answer nor the request tells how the output is framed.
         OSError: the socket failed, or its timeout passed.
+        ValueError: the socket does not block; it is left alone.
     """
-    link = _Link(sock)
+    if sock.gettimeout() == 0:
+        raise ValueError("this socket does not block: give it a timeout, or none, and open_attachment() waits")
+    link = Link(sock)
     try:
-        judge_stream(request, _opened(link, request))
+        return Attachment(link, judge_stream(request, open_stream(link, request)))
     except BaseException:
         link.close()
         raise
-    return Attachment(link)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.scripted import Engine
+
+
+def open_descriptors() -> dict[str, str]:
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:  # the one that listed them
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_open() -> Iterator[None]:
+    """A descriptor left open, or closed only by the garbage collector (then as a ResourceWarning), fails the test."""
+    before = open_descriptors()
+    yield
+    left = {number: what for number, what in open_descriptors().items() if before.get(number) != what}
+    gc.collect()
+    assert not left
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DOCKER_HOST", "DOCKER_API_VERSION", "DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def socket_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Not tmp_path: it carries the test's name, and a socket's path has 108 bytes.
+    return tmp_path_factory.mktemp("e") / "s"
+
+
+@pytest.fixture
+def engine(socket_path: Path) -> Iterator[Engine]:
+    running = Engine(str(socket_path))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def tcp_engine() -> Iterator[Engine]:
+    running = Engine()
+    yield running
+    running.close()

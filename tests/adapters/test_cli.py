@@ -1,0 +1,432 @@
+"""The command, as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from attachproto import AttachOptions, Framing, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
+from attachproto_adapters._cli import main
+from tests.adapters.scripted import (
+    BOUND,
+    Act,
+    Engine,
+    Peer,
+    accepts,
+    answers,
+    container,
+    refuses,
+    rejects,
+    stays,
+    waits,
+)
+
+# So often that the end of the command has met its other thread at work.
+RACES = 8
+
+Process = subprocess.Popen[bytes]
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(engine: Engine) -> Iterator[Start]:
+    """Starts the command; it is ended before the engine is, whatever the test does."""
+    processes: list[Process] = []
+
+    def popen(
+        *arguments: str, environ: dict[str, str] | None = None, prefix: tuple[str, ...] = (), **streams: Any
+    ) -> Process:
+        # -X dev tells of what is left open, on stderr, which the tests compare whole.
+        command = [*prefix, sys.executable, "-X", "dev", "-m", "attachproto_adapters", *arguments]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+        env = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "HOME")}
+        process = subprocess.Popen(command, env=env | (environ or {"DOCKER_HOST": engine.host}), **streams)
+        processes.append(process)
+        return process
+
+    yield popen
+    for process in processes:
+        process.kill()
+        process.communicate(timeout=BOUND)
+
+
+Run = Callable[..., tuple[int, bytes, bytes]]
+
+
+@pytest.fixture
+def run(start: Start) -> Run:
+    """Runs the command to its end: exit status, stdout, stderr."""
+
+    def run(
+        *arguments: str, input: bytes | None = None, environ: dict[str, str] | None = None
+    ) -> tuple[int, bytes, bytes]:
+        streams: dict[str, Any] = {} if input is None else {"stdin": subprocess.PIPE}
+        process = start(*arguments, environ=environ, **streams)
+        stdout, stderr = process.communicate(input, timeout=BOUND)
+        return process.returncode, stdout, stderr
+
+    return run
+
+
+def echo(peer: Peer) -> None:
+    """Prints stdin, once it has ended by a half-close."""
+    peer.accept()
+    peer.send(Stdout(peer.stdin_to_end()), Stderr(b"read to its end\n"), OutputClosed())
+    peer.until_closed()
+
+
+# ---- what it is for ----
+
+
+def test_both_streams_apart_and_the_exit_status(engine: Engine, run: Run) -> None:
+    engine.on("attach", accepts(Stdout(b"one\n"), Stderr(b"two\n"), Stdout(b"\xff\x00three")))
+    engine.on("wait", waits(7))
+    assert run("attach", "web") == (7, b"one\n\xff\x00three", b"two\n")
+    assert engine.calls == ["inspect", "wait not-running", "attach", "inspect"]
+    assert engine.attach_requests()[0].options == AttachOptions()
+
+
+def test_output_comes_at_once(engine: Engine, start: Start) -> None:
+    more = threading.Event()
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        peer.send(Stdout(b"a prompt without a newline> "))
+        assert more.wait(BOUND)
+        peer.send(OutputClosed())
+        peer.until_closed()
+
+    engine.on("attach", act)
+    process = start("attach", "web")
+    assert process.stdout is not None
+    assert os.read(process.stdout.fileno(), 100) == b"a prompt without a newline> "
+    more.set()
+    assert process.wait(BOUND) == 0
+
+
+def test_stdin_is_forwarded_and_its_end_too(engine: Engine, run: Run) -> None:
+    engine.on("attach", echo)
+    data = bytes(range(256)) * 4096
+    assert run("attach", "--stdin", "web", input=data) == (0, data, b"read to its end\n")
+    assert engine.attach_requests()[0].options == AttachOptions(stdin=True)
+
+
+def test_empty_stdin_is_ended_too(engine: Engine, run: Run) -> None:
+    engine.on("attach", echo)
+    assert run("attach", "--stdin", "web", input=b"") == (0, b"", b"read to its end\n")
+
+
+def test_stdin_is_left_alone_unless_asked_for(engine: Engine, run: Run) -> None:
+    received: list[bytes] = []
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        peer.send(OutputClosed())
+        received.append(peer.until_closed())
+
+    engine.on("attach", act)
+    assert run("attach", "web", input=b"not for the container") == (0, b"", b"")
+    engine.close()
+    assert received == [b""]
+
+
+def test_the_container_may_end_while_stdin_is_open(engine: Engine, start: Start) -> None:
+    engine.on("attach", accepts(Stdout(b"bye\n")))
+    engine.on("wait", waits(3))
+    process = start("attach", "--stdin", "web", stdin=subprocess.PIPE)
+    assert process.wait(BOUND) == 3
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert (process.stdout.read(), process.stderr.read()) == (b"bye\n", b"")
+
+
+def test_stdin_that_nobody_reads_does_not_hold_it_up(engine: Engine, run: Run) -> None:
+    engine.on("attach", accepts(Stdout(b"bye\n")))
+    assert run("attach", "--stdin", "web", input=bytes(4 << 20)) == (0, b"bye\n", b"")
+
+
+def test_logs_of_a_container_that_has_exited(engine: Engine, run: Run) -> None:
+    engine.on("inspect", answers(container(status="exited", exit_code=5)))
+    engine.on("attach", accepts(Stdout(b"logged\n")))
+    assert run("attach", "--logs", "web") == (5, b"logged\n", b"")
+    assert engine.attach_requests()[0].options == AttachOptions(logs=True, stream=False)
+
+
+def test_start(engine: Engine, run: Run) -> None:
+    engine.on("inspect", answers(container(status="created")))
+    engine.on("attach", accepts(Stdout(b"the first line\n")))
+    engine.on("wait", waits(4))
+    assert run("attach", "--start", "web") == (4, b"the first line\n", b"")
+    assert engine.calls == ["inspect", "attach", "wait next-exit", "start"]
+
+
+def test_a_terminal_s_output(engine: Engine, run: Run) -> None:
+    engine.on("inspect", answers(container(tty=True)))
+    engine.on("attach", accepts(RawOutput(b"\x1b[1m$\x1b[0m "), framing=Framing.RAW))
+    assert run("attach", "web") == (0, b"\x1b[1m$\x1b[0m ", b"")
+
+
+def test_detach_keys_reach_the_query(engine: Engine, run: Run) -> None:
+    assert run("attach", "--detach-keys", "ctrl-x,x", "web") == (0, b"", b"")
+    assert ("detachKeys", "ctrl-x,x") in engine.attach_requests()[0].to_request().query
+
+
+def test_host_comes_before_the_environment(engine: Engine, run: Run) -> None:
+    environ = {"DOCKER_HOST": "unix:///nowhere"}
+    assert run("attach", "--host", engine.host, "web", environ=environ) == (0, b"", b"")
+
+
+def test_an_error_of_the_engines_goes_to_stderr(engine: Engine, run: Run) -> None:
+    engine.on("attach", accepts(Stdout(b"out\n"), Systemerr(b"disk is full\n")))
+    assert run("attach", "web") == (0, b"out\n", b"disk is full\n")
+
+
+@pytest.mark.parametrize("facts", [{"stdin_once": False}, {"tty": True}])
+def test_stdin_whose_end_would_end_the_attach(engine: Engine, run: Run, facts: dict[str, Any]) -> None:
+    """It is not passed on, so that the output that comes after it is not lost.
+
+    The thread that says so may be writing while the interpreter ends, which must not abort it.
+    """
+    framing = Framing.RAW if "tty" in facts else Framing.MULTIPLEXED
+    output = (RawOutput if "tty" in facts else Stdout)(b"late\n")
+
+    def act(peer: Peer) -> None:
+        peer.accept(framing)
+        assert peer.read_stdin(5) == b"input"
+        peer.send(output, OutputClosed())
+        peer.until_closed()
+
+    engine.on("inspect", answers(container(**facts)))
+    engine.on("attach", act)
+    for _ in range(RACES):
+        status, stdout, _ = run("attach", "--stdin", "web", input=b"input")
+        assert (status, stdout) == (0, b"late\n")
+
+
+@pytest.mark.parametrize("facts", [{"stdin_once": False}, {"tty": True}])
+def test_the_warning_is_one_line(engine: Engine, start: Start, facts: dict[str, Any]) -> None:
+    warned = threading.Event()
+
+    def act(peer: Peer) -> None:
+        peer.accept(Framing.RAW if "tty" in facts else Framing.MULTIPLEXED)
+        assert warned.wait(BOUND)
+        peer.send(OutputClosed())
+        assert peer.until_closed() == b""
+
+    engine.on("inspect", answers(container(**facts)))
+    engine.on("attach", act)
+    process = start("attach", "--stdin", "web")
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith(b"attachproto: ")
+    assert b"would end the attach" in line or b"end of the attach" in line
+    warned.set()
+    assert process.wait(BOUND) == 0
+    assert process.stderr.read() == b""
+
+
+# ---- what goes wrong ----
+
+
+def failed(message: str) -> tuple[int, bytes, bytes]:
+    return 1, b"", f"attachproto: {message}\n".encode()
+
+
+def test_a_refusal_is_the_engine_s_own_words_and_nothing_else(engine: Engine, run: Run) -> None:
+    engine.on("inspect", refuses(404, "No such container: web"))
+    assert run("attach", "web") == failed("No such container: web (404 to GET /containers/web/json)")
+
+
+@pytest.mark.parametrize(
+    ("call", "act", "arguments", "expected"),
+    [
+        ("attach", rejects(409, "it is paused"), (), "it is paused (409 to POST /containers/web/attach)"),
+        ("start", refuses(500, "no runtime"), ("--start",), "no runtime (500 to POST /containers/web/start)"),
+        ("wait", refuses(400, "unknown"), (), "unknown (400 to POST /containers/web/wait)"),
+    ],
+)
+def test_refusals(
+    engine: Engine,
+    capsysbinary: pytest.CaptureFixture[bytes],
+    call: str,
+    act: Act,
+    arguments: tuple[str],
+    expected: str,
+) -> None:
+    engine.on("attach", stays())
+    engine.on(call, act)
+    status = main(["attach", "--host", engine.host, *arguments, "web"])
+    assert (status, *capsysbinary.readouterr()) == failed(expected)
+
+
+def test_control_bytes_of_the_engine_s_never_reach_the_terminal(
+    engine: Engine, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    engine.on("inspect", refuses(404, "No \x1b[2J\x07such\x9b31m \u202eweb\r\ttab \\ ünï"))
+    assert main(["attach", "--host", engine.host, "web"]) == 1
+    _, stderr = capsysbinary.readouterr()
+    assert stderr.decode() == (
+        "attachproto: No \\x1b[2J\\x07such\\x9b31m \\u202eweb\\r\\ttab \\ ünï (404 to GET /containers/web/json)\n"
+    )
+
+
+def test_a_container_that_has_exited(engine: Engine, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    engine.on("inspect", answers(container(status="exited", exit_code=3)))
+    assert main(["attach", "--host", engine.host, "web"]) == 1
+    stdout, stderr = capsysbinary.readouterr()
+    assert stdout == b""
+    assert stderr.startswith(b"attachproto: the container web is not running")
+    assert stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--detach-keys", "ctrl-x,ctrl-1", "web"), "'ctrl-1'"),
+        (("--detach-keys", "", "web"), "empty"),
+        (("../web",), "'../web'"),
+        (("--host", "nonsense", "web"), "'nonsense'"),
+        (("--host", "ssh://engine", "web"), "ssh://"),
+    ],
+)
+def test_bad_arguments(
+    engine: Engine, capsysbinary: pytest.CaptureFixture[bytes], arguments: tuple[str], named: str
+) -> None:
+    host = () if "--host" in arguments else ("--host", engine.host)
+    assert main(["attach", *host, *arguments]) == 1
+    stdout, stderr = capsysbinary.readouterr()
+    assert stdout == b""
+    assert stderr.startswith(b"attachproto: ")
+    assert named in stderr.decode()
+    assert stderr.count(b"\n") == 1
+    assert engine.calls == []
+
+
+def test_no_engine(run: Run) -> None:
+    expected = "no engine answers at unix:///nowhere/s (from DOCKER_HOST): No such file or directory"
+    assert run("attach", "web", environ={"DOCKER_HOST": "unix:///nowhere/s"}) == failed(expected)
+
+
+def test_a_cut_is_told_after_what_came(engine: Engine, run: Run) -> None:
+    def act(peer: Peer) -> None:
+        peer.accept()
+        peer.write(b"\x01\0\0\0\0\0\0\x06hal")
+
+    engine.on("attach", act)
+    status, stdout, stderr = run("attach", "web")
+    assert (status, stdout) == (1, b"hal")
+    assert stderr.startswith(b"attachproto: ")
+    assert b"3 are missing" in stderr
+    assert stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("attach",), ("attach", "--no-such", "web"), ("no-such",)])
+def test_usage(arguments: tuple[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    assert exited.value.code == 2
+    assert "usage: attachproto" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("attach", "--help")])
+def test_help(arguments: tuple[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    assert exited.value.code == 0
+    assert "attachproto" in capsys.readouterr().out
+
+
+# ---- signals and pipes ----
+
+
+@pytest.mark.parametrize("arguments", [("attach", "web"), ("attach", "--stdin", "web"), ("attach", "--start", "web")])
+def test_ctrl_c_detaches(engine: Engine, start: Start, arguments: tuple[str, ...]) -> None:
+    engine.on("attach", stays(Stdout(b"ready\n")))
+    engine.on("wait", waits(0, closed := threading.Event()))
+    process = start(*arguments, stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(BOUND) == 130
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    closed.set()
+
+
+def test_ctrl_c_while_the_engine_is_silent(engine: Engine, start: Start) -> None:
+    asked = threading.Event()
+
+    def silent(peer: Peer) -> None:
+        asked.set()
+        peer.until_closed()
+
+    engine.on("inspect", silent)
+    process = start("attach", "web")
+    assert asked.wait(BOUND)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(BOUND) == 130
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(("stream", "event"), [("stdout", Stdout(b"x")), ("stderr", Stderr(b"x"))])
+def test_a_reader_that_has_gone(engine: Engine, start: Start, stream: str, event: Stdout | Stderr) -> None:
+    """As `attachproto attach web | head -1` ends."""
+    gone = threading.Event()
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        assert gone.wait(BOUND)
+        peer.send(event)
+        peer.until_closed()
+
+    engine.on("attach", act)
+    read, write = os.pipe()
+    process = start("attach", "web", **{stream: write})
+    os.close(write)
+    os.close(read)
+    gone.set()
+    assert process.wait(BOUND) == 141
+    other = process.stderr if stream == "stdout" else process.stdout
+    assert other is not None
+    assert other.read() == b""
+
+
+def test_stdin_of_a_terminal_is_forwarded_line_by_line(engine: Engine, start: Start) -> None:
+    """A terminal stays open, so the thread that reads it is still there when the command ends."""
+    engine.on("attach", act := EchoesALine())
+    ours, theirs = pty.openpty()
+    process = start("attach", "--stdin", "web", stdin=theirs)
+    os.close(theirs)
+    os.write(ours, b"hello\n")
+    assert process.wait(BOUND) == 0
+    os.close(ours)
+    assert act.line == b"hello\n"
+    assert process.stdout is not None
+    assert process.stdout.read() == b"hello\n"
+
+
+class EchoesALine:
+    line = b""
+
+    def __call__(self, peer: Peer) -> None:
+        peer.accept()
+        self.line = peer.read_stdin(6)
+        peer.send(Stdout(self.line), OutputClosed())
+        peer.until_closed()
+
+
+def test_closed_stdin_is_an_empty_one(engine: Engine, start: Start) -> None:
+    """As under some service managers."""
+    engine.on("attach", echo)
+    process = start("attach", "--stdin", "web", prefix=("sh", "-c", 'exec "$@" <&-', "sh"))
+    stdout, stderr = process.communicate(timeout=BOUND)
+    assert (process.returncode, stdout, stderr) == (0, b"", b"read to its end\n")
