@@ -1,0 +1,86 @@
+"""A pipe's or a terminal's descriptor on the event loop: read and written without blocking, and without a buffer."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+
+
+class Descriptor:
+    """Owns a descriptor. One task may read while others write, each whole. Closing wakes all of them."""
+
+    def __init__(self, number: int) -> None:
+        os.set_blocking(number, False)
+        self.number = number
+        self._loop = asyncio.get_running_loop()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._writing = asyncio.Lock()
+        self._closed = False
+        self._patient = True
+
+    async def read(self, size: int) -> bytes:
+        """The next bytes; ``b""`` at the end (on a terminal that is when nobody has its other side open)."""
+        while not self._closed:
+            try:
+                return os.read(self.number, size)
+            except BlockingIOError:
+                if not self._patient:
+                    break
+                await self._ready(self._loop.add_reader, self._loop.remove_reader)
+            except OSError as exc:
+                if exc.errno != errno.EIO:
+                    raise
+                break
+        return b""
+
+    async def write(self, data: bytes) -> bool:
+        """Write all of it; ``False`` if nobody reads it any more."""
+        view = memoryview(data)
+        async with self._writing:
+            while view:
+                if self._closed:
+                    return False
+                try:
+                    view = view[os.write(self.number, view) :]
+                except BlockingIOError:
+                    await self._ready(self._loop.add_writer, self._loop.remove_writer)
+                except OSError:
+                    return False
+        return True
+
+    def hurry(self) -> None:
+        """From now on reading ends where it would wait."""
+        self._patient = False
+        self._wake()
+
+    def close(self) -> None:
+        """Give it back. Who waits on it comes to its end."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self.number)
+            self._loop.remove_writer(self.number)
+            self._wake()
+            os.close(self.number)
+
+    async def _ready(self, add: Callable[..., object], remove: Callable[[int], object]) -> None:
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.add(waiter)
+        add(self.number, _resolve, waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+            if not self._closed:
+                # Closed, its number may be another file's already.
+                remove(self.number)
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            _resolve(waiter)
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

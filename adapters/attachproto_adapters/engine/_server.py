@@ -1,0 +1,155 @@
+"""Listens, and gives each connection a task of its own.
+
+Strategy: everything that is opened belongs to somebody who closes it: a connection's task its wire, the server the
+tasks, the containers' table the processes. So leaving ``run`` leaves nothing behind, however it is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from attachproto_adapters.engine._api import Api
+from attachproto_adapters.engine._containers import Containers
+from attachproto_adapters.engine._faults import FaultBook
+from attachproto_adapters.engine._faulty import FaultyWriter, HoldingWire
+from attachproto_adapters.engine._wire import Hangups, Wire
+
+_BACKLOG: Final = 1024
+
+# How long a client may take to close after its answer. It is not waited for when it has nothing to read.
+_CLOSE_SECONDS: Final = 5.0
+
+# When there are no descriptors left, some will be given back.
+_RETRY_SECONDS: Final = 0.05
+
+
+class Server:
+    """An engine inside a running event loop."""
+
+    def __init__(self, api_version: str, faults: FaultBook) -> None:
+        self._faults = faults
+        self._containers = Containers()
+        self._api = Api(self._containers, api_version, self._prepare)
+        self._connections: set[asyncio.Task[None]] = set()
+        self._hangups: Hangups
+
+    async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
+        """Serve until told to stop; then end everything."""
+        loop = asyncio.get_running_loop()
+        self._hangups = Hangups()
+        listener.setblocking(False)
+        accepting = loop.create_task(self._accept(listener))
+        try:
+            await stop.wait()
+        finally:
+            for task in (accepting, *self._connections):
+                task.cancel()
+            await asyncio.gather(accepting, *self._connections, return_exceptions=True)
+            await self._containers.close()
+            self._hangups.close()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            task = loop.create_task(self._serve(sock))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        holds = self._faults.resets and sock.family == socket.AF_UNIX
+        wire = HoldingWire(sock, self._hangups) if holds else Wire(sock, self._hangups)
+        try:
+            # A client that has gone is told nothing.
+            with contextlib.suppress(OSError):
+                await self._api.answer(wire)
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await wire.ended()
+        finally:
+            wire.close()
+
+    def _prepare(self, wire: Wire, container: str) -> None:
+        script = self._faults.script(container)
+        if script is not None:
+            wire.writer = FaultyWriter(wire.sock, script)
+
+
+@contextlib.contextmanager
+def listening(host: str) -> Iterator[tuple[socket.socket, str]]:
+    """A listening socket, and the address that clients use for it.
+
+    Raises:
+        ValueError: the address is none, or is no loopback address.
+        OSError: somebody else listens there.
+    """
+    parts = urlsplit(host)
+    if parts.scheme == "unix" and parts.path and not parts.netloc:
+        with _listening_on_path(parts.path) as sock:
+            yield sock, host
+    elif parts.scheme == "tcp" and parts.hostname and parts.port is not None and parts.path in ("", "/"):
+        _check_loopback(parts.hostname)
+        family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
+        with socket.create_server((parts.hostname, parts.port), family=family, backlog=_BACKLOG) as sock:
+            name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+            yield sock, f"tcp://{name}:{sock.getsockname()[1]}"
+    else:
+        raise ValueError(f"the engine listens on unix:///PATH or tcp://127.0.0.1:PORT, not on {host!r}")
+
+
+def _check_loopback(name: str) -> None:
+    if name == "localhost":
+        return
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(name).is_loopback:
+            return
+    raise ValueError(
+        f"the engine runs what it is told to, so it listens only where this machine can reach it: {name!r} is no "
+        "loopback address"
+    )
+
+
+@contextlib.contextmanager
+def _listening_on_path(path: str) -> Iterator[socket.socket]:
+    _remove_stale(path)
+    with socket.socket(socket.AF_UNIX) as sock:
+        # On Linux the path is made with these rights; elsewhere they are set a moment later.
+        os.fchmod(sock.fileno(), 0o600)
+        sock.bind(path)
+        made = os.stat(path)
+        try:
+            os.chmod(path, 0o600)
+            sock.listen(_BACKLOG)
+            yield sock
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(path).st_ino == made.st_ino:
+                    os.unlink(path)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):
+        probe.connect(path)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
