@@ -76,6 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     demo_.add_argument("--image", default="busybox", help="the container's image (default: busybox; it needs a shell)")
     demo_.add_argument("--host", help="the engine: unix://PATH or tcp://NAME:PORT")
     demo_.set_defaults(run=_demo)
+
+    engine_ = commands.add_parser(
+        "engine",
+        help="run the embedded engine",
+        description="Run the embedded engine until Ctrl-C, to test clients of Docker against without Docker. It prints "
+        "its address when it is ready. It is not a sandbox: containers are local processes with your rights.",
+    )
+    engine_.add_argument("--host", required=True, help="where to listen: unix://PATH or tcp://127.0.0.1:PORT")
+    engine_.set_defaults(run=_engine)
     return parser
 
 
@@ -97,10 +106,19 @@ def _attach(arguments: argparse.Namespace) -> int:
         return attachment.wait()
 
 
+# Imported late, the two below: asyncio takes longer to load than an attach takes to open.
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from attachproto_adapters._demo import demo
 
     return demo(arguments.host, arguments.image)
+
+
+def _engine(arguments: argparse.Namespace) -> int:
+    from attachproto_adapters.engine import serve
+
+    return serve(arguments.host)
 
 
 def _forward_stdin(attachment: Attachment) -> None:

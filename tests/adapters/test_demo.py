@@ -1,0 +1,115 @@
+"""`attachproto demo`, and the README's example, against the embedded engine."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attachproto_adapters._cli import main
+from attachproto_adapters.engine import Engine
+
+BOUND = 60
+ROWS = [
+    "  POST /containers/attachproto-demo-",
+    "Accepted(framing=Framing.MULTIPLEXED",
+    "01 00 00 00 00 00 00 0a  b'to stdout\\n'",
+    "Stdout(data=b'to stdout\\n')",
+    "Stderr(data=b'to stderr\\n')",
+    "> half-close",
+    "Stdout(data=b'you said: hello\\n')",
+    "< end of file",
+    "OutputClosed()",
+    "exit code: 3",
+]
+DEMO = [sys.executable, "-X", "dev", "-m", "attachproto_adapters", "demo"]
+
+
+def test_it_brings_its_own_engine_and_ends_by_itself(tmp_path: Path) -> None:
+    environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none"}
+    run = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=BOUND)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("engine: the embedded one, as no engine answers here; ")
+    assert "is no sandbox" in run.stdout
+    for row in ROWS:
+        assert row in run.stdout
+    assert "\x1b" not in run.stdout
+
+
+def test_it_runs_on_an_engine_that_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with Engine() as engine:
+        assert main(["demo", "--host", engine.host]) == 0
+        assert call(engine, "GET", "/containers/json?all=1") == []
+    stdout, _ = capsys.readouterr()
+    assert f"at {engine_path(stdout)} (as given)" in stdout
+    for row in ROWS:
+        assert row in stdout
+
+
+def engine_path(stdout: str) -> str:
+    return stdout.partition(", at ")[2].partition(" (")[0]
+
+
+def test_no_engine_at_the_address_that_was_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--host", f"unix://{tmp_path}/none"]) == 1
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert "no engine answers at unix://" in stderr
+
+
+def test_colours_on_a_terminal(tmp_path: Path) -> None:
+    environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none", "TERM": "xterm", "COLUMNS": "120"}
+    environment.pop("NO_COLOR", None)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(DEMO, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 65536):
+                shown += piece
+        except OSError:  # how a terminal's end shows on Linux
+            pass
+        finally:
+            os.close(ours)
+        assert process.wait(BOUND) == 0
+    assert b"\x1b[32mStdout(data=b'to stdout\\n')\x1b[0m" in shown
+    assert b"\x1b[31mStderr(data=b'to stderr\\n')\x1b[0m" in shown
+
+
+def call(engine: Engine, method: str, target: str, body: object = None) -> object:
+    class Connection(http.client.HTTPConnection):
+        def connect(self) -> None:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.connect(engine.host.removeprefix("unix://"))
+
+    connection = Connection("engine", timeout=BOUND)
+    try:
+        connection.request(method, target, json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse().read()
+    finally:
+        connection.close()
+    return json.loads(answer) if answer else None
+
+
+def test_the_blocking_example_of_the_readme_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    code = next(block for block in readme.split("```python\n") if "adapters.blocking import attach" in block)
+    with Engine() as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        call(
+            engine,
+            "POST",
+            "/containers/create?name=job",
+            {"Image": "alpine", "Cmd": ["sort"], "OpenStdin": True, "StdinOnce": True},
+        )
+        exec(compile(code.split("```")[0], "README.md", "exec"), {})
+    assert capsys.readouterr().out == "0 b'a\\nb\\n' b''\n"
