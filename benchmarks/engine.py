@@ -54,9 +54,7 @@ def call(path: str, method: str, target: str, body: object = None) -> tuple[int,
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(TIMEOUT)
     connection.sock.connect(path)
-    connection.request(
-        method, target, None if body is None else json.dumps(body), {"Content-Type": "application/json"}
-    )
+    connection.request(method, target, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     result = answer.status, answer.read()
     connection.close()
@@ -208,10 +206,11 @@ def kills(count: int) -> None:
 
         seen = until(left, empty=True)
         end = sorted(children("self"))
+        how = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+        left = [child for child in end if child not in begin[2]]
         print(
-            f"{count} clients killed in the middle in {took:.1f} s ({', '.join(f'{n} {kind}' for kind, n in kinds.items())}); "
-            f"left behind: descriptors and tasks {dict(seen)}, processes {[child for child in end if child not in begin[2]]}, "
-            f"threads {threading.active_count() - begin[3]}",
+            f"{count} clients killed in the middle in {took:.1f} s ({how}); left behind: descriptors and tasks "
+            f"{dict(seen)}, processes {left}, threads {threading.active_count() - begin[3]}",
             flush=True,
         )
         if seen or end != begin[2]:
