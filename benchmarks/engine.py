@@ -167,7 +167,8 @@ def crowds(clients: int, size: int) -> None:
             print(f"left behind: descriptors {dict(left)}, processes {children(engine.pid)}")
         finally:
             engine.send_signal(signal.SIGTERM)
-            assert engine.wait(10) == 0
+            engine.communicate(timeout=10)
+            assert engine.returncode == 0
 
 
 def until(look: Callable[[], collections.Counter[str]], *, empty: bool) -> collections.Counter[str]:
@@ -205,15 +206,15 @@ def kills(count: int) -> None:
             return descriptors("self") - begin[1] + collections.Counter(tasks=max(0, tasks() - begin[0]))
 
         seen = until(left, empty=True)
-        end = sorted(children("self"))
+        running = sorted(children("self"))
         how = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-        left = [child for child in end if child not in begin[2]]
+        processes = [child for child in running if child not in begin[2]]
         print(
             f"{count} clients killed in the middle in {took:.1f} s ({how}); left behind: descriptors and tasks "
-            f"{dict(seen)}, processes {left}, threads {threading.active_count() - begin[3]}",
+            f"{dict(seen)}, processes {processes}, threads {threading.active_count() - begin[3]}",
             flush=True,
         )
-        if seen or end != begin[2]:
+        if seen or running != begin[2]:
             sys.exit(1)
 
 

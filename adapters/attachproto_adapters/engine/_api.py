@@ -222,7 +222,7 @@ async def _respond(wire: Wire, request: object, response: Response) -> None:
 def _cleaned(request: Request) -> str:
     """Where Go's router sends a path that is not clean; empty if it is."""
     path, mark, query = request.target.partition("?")
-    if not path.startswith("/"):
+    if not path.startswith("/") or not request.path:
         return ""
     decoded = "/".join(("", *request.path))
     clean = posixpath.normpath(f"/{decoded.lstrip('/')}") + ("/" if decoded.endswith("/") and decoded != "/" else "")

@@ -40,33 +40,42 @@ class Server:
         self._api = Api(self._containers, api_version, self._prepare)
         self._connections: set[asyncio.Task[None]] = set()
         self._hangups: Hangups
+        self._retry: asyncio.TimerHandle | None = None
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Serve until told to stop; then end everything."""
         loop = asyncio.get_running_loop()
         self._hangups = Hangups()
         listener.setblocking(False)
-        accepting = loop.create_task(self._accept(listener))
+        # Not by sock_accept(): cancelled at the wrong moment it has accepted, and nobody closes what it got.
+        loop.add_reader(listener, self._accept, listener)
         try:
             await stop.wait()
         finally:
-            for task in (accepting, *self._connections):
+            loop.remove_reader(listener)
+            if self._retry is not None:
+                self._retry.cancel()
+            for task in self._connections:
                 task.cancel()
-            await asyncio.gather(accepting, *self._connections, return_exceptions=True)
+            await asyncio.gather(*self._connections, return_exceptions=True)
             await self._containers.close()
             self._hangups.close()
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(listener)
-            except OSError:
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            task = loop.create_task(self._serve(sock))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:
+            loop.remove_reader(listener)
+            self._retry = loop.call_later(_RETRY_SECONDS, loop.add_reader, listener, self._accept, listener)
+            return
+        task = loop.create_task(self._serve(sock))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        # Also if it is cancelled before it has begun.
+        task.add_done_callback(lambda _: sock.close())
 
     async def _serve(self, sock: socket.socket) -> None:
         sock.setblocking(False)

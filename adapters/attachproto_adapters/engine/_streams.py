@@ -174,12 +174,16 @@ async def _serve(
     try:
         await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
-            with contextlib.suppress(OSError):
+            try:
                 sending.result()
                 await wire.send(OutputClosed())
                 await cancel(taking)
                 # Only half-closed: dockerd waits for the client to close, and so must we, or it may see a reset.
                 await first(wire.ended(), gone)
+            except ConnectionAbortedError:
+                raise  # by ourselves: there are no last words
+            except OSError:
+                pass  # the client has gone
         if taking is not None and not taking.done():
             # What the client had sent before it went is still the container's, and so is the end of it.
             await cancel(sending)

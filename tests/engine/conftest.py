@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import gc
+import os
+import pathlib
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from attachproto_adapters.engine import Engine
+
+
+def descriptors() -> dict[str, str]:
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:  # the one that listed them
+            continue
+    return found
+
+
+def children() -> list[int]:
+    found = []
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return sorted(found)
+
+
+def threads() -> int:
+    """Those of trio's pool wait some seconds for more work."""
+    return sum(1 for thread in threading.enumerate() if not thread.name.startswith("Trio"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An engine that has been closed has left no descriptor, process, thread or file."""
+    directory = tmp_path_factory.mktemp("e")
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    before = descriptors(), children(), threads()
+    yield
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while threads() > before[2] and time.monotonic() < deadline:
+        time.sleep(0.01)  # a pool's thread that has done its work
+    left = {number: what for number, what in descriptors().items() if before[0].get(number) != what}
+    assert not left
+    assert children() == before[1]
+    assert threads() <= before[2]
+    assert not list(directory.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DOCKER_HOST", "DOCKER_API_VERSION", "DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with Engine() as running:
+        yield running
