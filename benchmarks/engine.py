@@ -211,7 +211,7 @@ def kills(count: int) -> None:
         processes = [child for child in running if child not in begin[2]]
         print(
             f"{count} clients killed in the middle in {took:.1f} s ({how}); left behind: descriptors and tasks "
-            f"{dict(seen)}, processes {processes}, threads {threading.active_count() - begin[3]}",
+            f"{dict(seen)}, processes {processes}, threads {max(0, threading.active_count() - begin[3])}",
             flush=True,
         )
         if seen or running != begin[2]:

@@ -16,10 +16,11 @@ import venv
 import zipfile
 
 ROOT = pathlib.Path(__file__).parents[1]
+PACKAGES = {"attachproto": ROOT / "src", "attachproto_adapters": ROOT / "adapters"}
 EXPECTED = {
-    f"{package}/{name}"
-    for package, folder in (("attachproto", "src"), ("attachproto_adapters", "adapters"))
-    for name in ["py.typed", *(file.name for file in (ROOT / folder / package).glob("*.py"))]
+    str(file.relative_to(folder))
+    for package, folder in PACKAGES.items()
+    for file in [folder / package / "py.typed", *(folder / package).rglob("*.py")]
 }
 USE = """
 import importlib.resources, attachproto, attachproto_adapters.blocking, attachproto_adapters._cli

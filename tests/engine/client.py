@@ -91,9 +91,8 @@ def read_until(sock: socket.socket, enough: bytes | Callable[[bytes], bool]) -> 
 def attach_request(
     name: str, query: str = "stream=1&stdout=1&stderr=1", *, version: str = "", upgrade: bool = True
 ) -> bytes:
-    return (
-        f"POST {version}/containers/{name}/attach?{query} HTTP/1.1\r\nHost: any\r\n{UPGRADE if upgrade else ''}\r\n"
-    ).encode()
+    fields = f"Host: localhost\r\n{UPGRADE if upgrade else ''}"
+    return f"POST {version}/containers/{name}/attach?{query} HTTP/1.1\r\n{fields}\r\n".encode()
 
 
 @contextlib.contextmanager

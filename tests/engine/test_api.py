@@ -85,7 +85,9 @@ def test_media_types(engine: Engine, version: str, tty: bool) -> None:
     assert (logs.headers["Content-Type"], logs.headers["Transfer-Encoding"]) == (framed, "chunked")
     exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["true"], "AttachStdout": True}).json["Id"]
     body = json.dumps({"Detach": False, "Tty": tty})
-    started = exchange_head(engine, f"POST {prefix}/exec/{exec_id}/start HTTP/1.1\r\nHost: a\r\n{UPGRADE}", body)
+    started = exchange_head(
+        engine, f"POST {prefix}/exec/{exec_id}/start HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}", body
+    )
     assert started.startswith(
         f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {framed}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
     )
@@ -236,9 +238,8 @@ def test_waiting(engine: Engine) -> None:
         if condition == "not-running":
             start(engine, "web")
         sock = dial(engine)
-        sock.sendall(
-            f"POST /containers/web/wait?condition={condition} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".encode()
-        )
+        target = f"/containers/web/wait?condition={condition}"
+        sock.sendall(f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
         assert b"200 OK" in read_until(sock, b"\r\n\r\n")
         socks.append(sock)
     with attached(engine, "web", "stream=1&stdin=1") as stdin:
@@ -314,7 +315,7 @@ def test_a_half_close_ends_followed_logs(engine: Engine) -> None:
     shell(engine, "web", "echo a; sleep 100")
     start(engine, "web")
     with dial(engine) as sock:
-        sock.sendall(b"GET /containers/web/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        sock.sendall(b"GET /containers/web/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         read_until(sock, b"a\n\r\n")
         sock.shutdown(1)
         assert read_all(sock) == b"0\r\n\r\n"
@@ -323,7 +324,8 @@ def test_a_half_close_ends_followed_logs(engine: Engine) -> None:
 def test_a_body_that_waits_for_continue(engine: Engine) -> None:
     body = b'{"Cmd":["true"]}'
     with dial(engine) as sock:
-        fields = f"Host: a\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n"
+        fields = f"Host: localhost\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n"
+        fields += "Content-Type: application/json\r\n"
         sock.sendall(f"POST /containers/create HTTP/1.1\r\n{fields}\r\n".encode())
         assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(body)

@@ -32,7 +32,7 @@ def prepared(engine: Engine, *command: str, **config: object) -> str:
 def started(engine: Engine, exec_id: str, body: str = '{"Detach":false,"Tty":false}') -> Iterator[socket.socket]:
     with dial(engine) as sock:
         sock.sendall(
-            f"POST /exec/{exec_id}/start HTTP/1.1\r\nHost: a\r\n{UPGRADE}Content-Type: application/json\r\n"
+            f"POST /exec/{exec_id}/start HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         head = b""

@@ -111,7 +111,7 @@ def test_closed_with_everything_in_motion() -> None:
         exec_id = call(engine, "POST", "/containers/tty/exec", {"Cmd": ["sleep", "100"]}).json["Id"]
         assert call(engine, "POST", f"/exec/{exec_id}/start", {"Detach": True}).status == 200
         waiting, half = dial(engine), dial(engine)
-        waiting.sendall(b"POST /containers/cat/wait HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        waiting.sendall(b"POST /containers/cat/wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         read_until(waiting, b"\r\n\r\n")
         half.sendall(b"POST /containers/cat/wa")
         with attached(engine, "talks") as stalled, attached(engine, "tty", "stream=1&stdin=1&stdout=1") as tty:
@@ -141,7 +141,7 @@ def test_a_tenth_of_the_kills(capsys: pytest.CaptureFixture[str]) -> None:
     assert "left behind: descriptors and tasks {}, processes [], threads 0" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_served(tmp_path_factory: pytest.TempPathFactory, number: int) -> None:
     path = tmp_path_factory.mktemp("p") / "s"
     engine = subprocess.Popen(

@@ -10,7 +10,7 @@ import asyncio
 import posixpath
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import attrs
 
@@ -20,6 +20,7 @@ from attachproto import (
     ExecStart,
     Framing,
     Headers,
+    LocalProtocolError,
     Logs,
     RemoteProtocolError,
     Request,
@@ -38,9 +39,9 @@ from attachproto_adapters.engine._answers import (
     engine_headers,
 )
 from attachproto_adapters.engine._containers import Containers, Refused
-from attachproto_adapters.engine._routes import MINIMUM, Call, Later, find_route, match, number
+from attachproto_adapters.engine._routes import MINIMUM, Call, Later, check_json, find_route, match, number
 from attachproto_adapters.engine._streams import attach, cancel, exec_start, first, logs
-from attachproto_adapters.engine._wire import Wire
+from attachproto_adapters.engine._wire import Wire, is_loopback
 
 # The first version whose media type tells frames from a terminal's bytes.
 _TELLS_FRAMES: Final = [1, 42]
@@ -79,6 +80,22 @@ class Api:
                 await self._unreadable(wire, str(exc))
             return
         assert isinstance(request, Request | StreamRequest)  # a server is told nothing else first
+        try:
+            await self._serve(wire, request)
+        except (OSError, LocalProtocolError):
+            raise
+        except Exception as exc:
+            # One bad request must not be answered with silence; and it is a bug of ours, so it is not hidden.
+            if wire.untouched:
+                refused = Refused(500, f"the embedded engine failed: {type(exc).__name__}: {exc}")
+                await _respond(wire, request, self._answers.refusal(refused))
+            else:
+                raise
+
+    async def _serve(self, wire: Wire, request: Request | StreamRequest) -> None:
+        if not wire.local and (text := _from_a_page(request.headers)):
+            await _respond(wire, request, self._answers.refusal(Refused(403, text)))
+            return
         if text := self._version_problem(request.api_version):
             plain = _padded(request.api_version) < _padded(_JSON_SINCE)
             await _respond(wire, request, self._answers.version_refusal(text, plain=plain))
@@ -141,6 +158,10 @@ class Api:
         await attach(wire, container, request.options, self._accepted(request, tty=container.config.tty))
 
     async def _exec_start(self, wire: Wire, request: ExecStart) -> None:
+        fields = dict(request.headers)
+        # Without a body it needs no type; the core has read the body, and kept what it says.
+        if fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
+            check_json(request.headers)
         exec_ = self._containers.find_exec(request.exec_id)
         tty = bool(request.tty)
         if number(request.api_version or self._maximum) < _TELLS_FRAMES:
@@ -207,6 +228,16 @@ class Api:
             await cancel(task)
         if document:
             await wire.send(attrs.evolve(self._answers.document(document[0]), headers=head.headers))
+
+
+def _from_a_page(headers: Headers) -> str:
+    """Why this comes from a web page; empty if it does not. On TCP any page in a browser of this machine could ask."""
+    fields = dict(headers)
+    if "origin" in fields:
+        return "this engine answers no web pages"
+    # A page may also have given its own name to loopback.
+    name = urlsplit(f"//{fields.get('host', '')}").hostname or "localhost"
+    return "" if is_loopback(name) else f"this engine is not {name!r}"
 
 
 def _padded(version: str | None) -> list[int]:

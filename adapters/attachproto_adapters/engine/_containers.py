@@ -1,6 +1,6 @@
 """Containers and execs: what the engine knows of them, and what can be done to them.
 
-Strategy: a container is a ``Config`` that never changes, a ``State`` that does, an ``OutputLog``, and while it runs a
+Strategy: a container is a ``Config`` that never changes, a state that does, an ``OutputLog``, and while it runs a
 ``Process``. Nothing here knows HTTP. What dockerd refuses is refused here, as ``Refused``, with its status and text.
 """
 
@@ -25,6 +25,10 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 # docker stop's own patience.
 _STOP_SECONDS: Final = 10
+
+# How long the engine's end waits for processes that it has killed, and how often it kills them.
+_CLOSE_SECONDS: Final = 5.0
+_KILL_AGAIN_SECONDS: Final = 0.2
 
 # What runc says of a container and of an exec whose command cannot be executed.
 _START_FAILED: Final = (
@@ -52,7 +56,21 @@ class Refused(Exception):
 def _list(value: object) -> list[str]:
     if value is None:
         return []
-    return [value] if isinstance(value, str) else [str(item) for item in value]  # type: ignore[attr-defined]
+    if not isinstance(value, str | list):
+        raise Refused(400, f"invalid JSON: a list of texts is needed, not {value!r}")
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def _check_text(*values: object) -> None:
+    """Raise ``Refused`` for what could not be handed to a process."""
+    for value in values:
+        for text in _list(value):
+            try:
+                if b"\0" not in text.encode():
+                    continue
+            except UnicodeEncodeError:
+                pass
+            raise Refused(400, f"a process cannot be given {text!r}")
 
 
 def _size(value: object) -> tuple[int, int]:
@@ -91,6 +109,12 @@ class Config:
         if not arguments:
             raise Refused(400, "no command specified")
         seconds = given.get("StopTimeout")
+        stop_signal = str(given.get("StopSignal") or "SIGTERM")
+        try:
+            signal_number(stop_signal)
+        except Refused:
+            raise Refused(400, f"Invalid signal: {stop_signal}") from None
+        _check_text(arguments, given.get("Env"), given.get("WorkingDir"))
         return cls(
             given=given,
             arguments=tuple(arguments),
@@ -103,7 +127,7 @@ class Config:
             log_driver=str((host.get("LogConfig") or {}).get("Type") or "json-file"),
             labels=dict(given.get("Labels") or {}),
             console_size=_size(host.get("ConsoleSize")),
-            stop_signal=str(given.get("StopSignal") or "SIGTERM"),
+            stop_signal=stop_signal,
             stop_seconds=_STOP_SECONDS if seconds is None else int(seconds),
         )
 
@@ -120,7 +144,8 @@ class Config:
 
 
 def _environment(added: tuple[str, ...], *, tty: bool) -> dict[str, str]:
-    environment = dict(os.environ)
+    # As a container's: nothing of the engine's own, which may hold secrets, and differs from machine to machine.
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
     if tty:
         environment["TERM"] = "xterm"
     for item in added:
@@ -171,7 +196,7 @@ class Container:
         self.id = secrets.token_hex(32)
         self.name = name
         self.config = config
-        self.log = OutputLog()
+        self.log = OutputLog(keep=config.log_driver != "none")
         self.created = time.time_ns()
         self.started: int | None = None
         self.finished: int | None = None
@@ -193,11 +218,16 @@ class Container:
         """Its process.
 
         Raises:
-            Refused: there is none.
+            Refused: there is none, or it has ended and only its output is still coming.
         """
-        if self.process is None:
+        if self.process is None or self.process.exit_code is not None:
             raise Refused(409, f"container {self.id} is not running")
         return self.process
+
+    def check_not_paused(self) -> None:
+        """Raise ``Refused`` if no exec can run beside it now."""
+        if self.status == "paused":
+            raise Refused(409, f"Container {self.id} is paused, unpause the container before exec")
 
     # ---- its life ----
 
@@ -226,15 +256,22 @@ class Container:
         self.log.gate(True)
         process.pump(self._store)
         self._runs.set()
-        self._engine.spawn(self._run(process))
+        self._engine.watch(process, self._run(process))
         return True
 
     async def _store(self, stream: int, data: bytes) -> None:
-        self.log.append(stream, data, time.time_ns())
+        try:
+            self.log.append(stream, data, time.time_ns())
+        except OSError as exc:
+            # A full disk, most likely. To go on would be to print into nothing.
+            self.error = f"its output cannot be kept: {exc.strerror}"
+            if self.process is not None:
+                self.process.signal_all(signal.SIGKILL)
         await self.log.room()
 
     async def _run(self, process: Process) -> None:
         code = await process.ended()
+        # From here on none can be started.
         for exec_ in self.execs.values():
             exec_.kill()
         # Nothing is left to be held back, and what is in the pipes is not much.
@@ -315,6 +352,7 @@ class Container:
 
     def gone(self) -> None:
         """It was removed. Who is attached to it stays so, without an end, as with dockerd."""
+        _resolve(self._exits, self.exit_code)
         _resolve(self._removals, self.exit_code)
         self.log.release()
 
@@ -373,14 +411,20 @@ class Exec:
             state = "is already running" if self.exit_code is None else "has already run"
             raise Refused(409, f"exec command {self.id} {state}")
         self.container.check_running()
+        self.container.check_not_paused()
+        directory = str(self.given.get("WorkingDir") or "")
         self._begun = True
+        if directory and not os.path.isdir(directory):
+            self.exit_code = 126
+            missing = f'chdir to cwd ("{directory}") set in config.json failed: no such file or directory'
+            raise Refused(400, _EXEC_FAILED + missing)
         command = Command(
             self.arguments,
             _environment(
                 self.container.config.environment + tuple(_list(self.given.get("Env"))),
                 tty=self.tty,
             ),
-            _existing(str(self.given.get("WorkingDir") or self.container.config.directory)),
+            directory or _existing(self.container.config.directory),
             tty=self.tty,
             stdin=self.stdin and attached,
             size=size or _size(self.given.get("ConsoleSize")),
@@ -392,7 +436,7 @@ class Exec:
             raise Refused(400, _EXEC_FAILED + str(exc)) from None
         self.process = process
         process.pump(sink)
-        return self.container._engine.spawn(self._run(process))
+        return self.container._engine.watch(process, self._run(process))
 
     async def _run(self, process: Process) -> None:
         code = await process.ended()
@@ -423,6 +467,7 @@ class Containers:
         self.pulled: set[str] = set()
         self._by_id: dict[str, Container] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._processes: set[Process] = set()
         self._names = 0
 
     def __iter__(self) -> Iterator[Container]:
@@ -434,6 +479,13 @@ class Containers:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def watch(self, process: Process, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run what waits for a process; until then the process is ended when the engine is."""
+        self._processes.add(process)
+        task = self.spawn(work)
+        task.add_done_callback(lambda _: self._processes.discard(process))
         return task
 
     def create(self, name: str | None, config: Config) -> Container:
@@ -515,8 +567,8 @@ class Containers:
         if not _list(given.get("Cmd")):
             raise Refused(400, "No exec command specified")
         container.check_running()
-        if container.status == "paused":
-            raise Refused(409, f"Container {container.id} is paused, unpause the container before exec")
+        container.check_not_paused()
+        _check_text(given.get("Cmd"), given.get("Env"), given.get("WorkingDir"))
         if keys := str(given.get("DetachKeys") or ""):
             try:
                 parse_detach_keys(keys)
@@ -538,10 +590,14 @@ class Containers:
         raise Refused(404, f"No such exec instance: {exec_id}")
 
     async def close(self) -> None:
-        """End every process, and wait for that."""
-        for container in self._by_id.values():
-            container._signal_all(signal.SIGKILL)
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """End every process, and wait for that; not for one that may not be signalled (it is another user's)."""
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        while self._tasks and time.monotonic() < deadline:
+            # Again and again: one may have been started meanwhile.
+            for process in list(self._processes):
+                process.signal_all(signal.SIGKILL)
+            await asyncio.wait(self._tasks, timeout=_KILL_AGAIN_SECONDS)
+        for task in self._tasks:
+            task.cancel()
         for container in self:
             self.drop(container)

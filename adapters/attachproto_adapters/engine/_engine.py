@@ -39,7 +39,7 @@ class Engine:
         with Engine() as engine:
             client = docker.DockerClient(base_url=engine.host)
 
-    Leaving it ends everything that it started.
+    Leaving it ends every container with all of its session; what has left that by ``setsid`` is on its own.
 
     Args:
         host: ``unix:///PATH`` or ``tcp://127.0.0.1:PORT`` (0 for any port); by default a socket in a new temporary
@@ -111,7 +111,12 @@ class Engine:
         self._thread.start()
         try:
             self._host = ready.result()
-        except BaseException:
+        except Exception:  # it could not be started, and has ended
+            self._thread.join()
+            self._thread = None
+            raise
+        except BaseException:  # we were interrupted, and it may be about to run
+            ready.add_done_callback(lambda _: self._end())
             self._thread.join()
             self._thread = None
             raise
@@ -121,11 +126,14 @@ class Engine:
         """End it, and everything that it started. May be called more than once, from any thread."""
         thread = self._thread
         if thread is not None:
-            with contextlib.suppress(RuntimeError):  # its loop has ended by itself
-                self._loop.call_soon_threadsafe(self._stop.set)
+            self._end()
             thread.join()
             atexit.unregister(self.close)
         self._thread = self._host = None
+
+    def _end(self) -> None:
+        with contextlib.suppress(RuntimeError, AttributeError):  # its loop has ended by itself, or never began
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def _work(self, ready: Future[str]) -> None:
         try:
@@ -159,7 +167,11 @@ class Engine:
     # ---- asyncio and trio ----
 
     async def __aenter__(self) -> Self:
-        await _in_thread(self.start)
+        try:
+            await _in_thread(self.start)
+        except asyncio.CancelledError:  # who is cancelled here will not leave us either
+            await _in_thread(self.close)
+            raise
         return self
 
     async def __aexit__(
@@ -197,7 +209,7 @@ def serve(host: str) -> int:
 
 async def _serve(host: str) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number_ in (signal.SIGINT, signal.SIGTERM):
+    for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         loop.add_signal_handler(number_, stop.set)
     with listening(host) as (listener, address):
         print(f"attachproto: {NOT_A_SANDBOX}", file=sys.stderr, flush=True)

@@ -145,10 +145,6 @@ class Script:
         )
         self._marks = _marks(self._faults)
 
-    def resets(self) -> bool:
-        """Whether the connection may be reset."""
-        return self._has(Reset)
-
     def feed(self, data: bytes) -> Iterator[Action]:
         """What is done in place of writing ``data``. The first that is fed is the head, whole."""
         for piece in self._changed(data):

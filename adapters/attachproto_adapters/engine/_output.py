@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import contextlib
 import os
 import struct
 import tempfile
@@ -36,6 +37,9 @@ _BLOCK: Final = _RECORD.size + PIECE
 
 # dockerd holds about 1 MB for each client that does not read.
 _LAG: Final = 1024 * 1024
+
+# How large the file of a container gets whose output is not kept.
+_UNKEPT: Final = 4 * 1024 * 1024
 
 # So often a place is remembered from where the last lines can be read.
 _LANDMARK: Final = 64 * 1024
@@ -65,9 +69,22 @@ class Record:
 
 
 class OutputLog:
-    """The output of a container, over all of its runs."""
+    """The output of a container, over all of its runs.
 
-    def __init__(self) -> None:
+    Attributes:
+        size: how much there is, where a reader that has read it all stands.
+        broken: it cannot be stored any more; readers come to an end.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        """Make it.
+
+        Args:
+            keep: for who comes later. Without, only what somebody still has to read is on the disk.
+        """
+        self._keep = keep
+        self._base = 0
+        self.broken = False
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # ours until release()
         self.size = 0
         self._cursors: set[Cursor] = set()
@@ -82,10 +99,22 @@ class OutputLog:
 
     def append(self, stream: int, data: bytes, time: int) -> None:
         """Store output, and wake who waits for it."""
+        if not self._keep:
+            if stream != _RUN_ENDED and not self._cursors:
+                return
+            if all(cursor.position == self.size for cursor in self._cursors):
+                os.ftruncate(self._file.fileno(), 0)
+                self._base = self.size
         record = memoryview(_RECORD.pack(stream, time, len(data)) + data)
         written = 0
-        while written < len(record):
-            written += os.pwrite(self._file.fileno(), record[written:], self.size + written)
+        try:
+            while written < len(record):
+                written += os.pwrite(self._file.fileno(), record[written:], self.size - self._base + written)
+        except OSError:
+            self.broken = True
+            for cursor in self._cursors:
+                cursor.more.set()
+            raise
         self._note_lines(stream, data)
         self.size += written
         for cursor in self._cursors:
@@ -111,7 +140,8 @@ class OutputLog:
 
     def end_run(self, time: int) -> None:
         """Mark the end of a run: who attached to it comes to the end of its stream here."""
-        self.append(_RUN_ENDED, b"", time)
+        with contextlib.suppress(OSError):  # then they come to it without a mark
+            self.append(_RUN_ENDED, b"", time)
 
     def gate(self, closed: bool) -> None:
         """Say whether slow readers hold the container back. When its process is gone there is no one to hold."""
@@ -120,13 +150,15 @@ class OutputLog:
 
     async def room(self) -> None:
         """Wait until no reader that gates is too far behind."""
-        while self._gated and any(self.size - cursor.position > _LAG for cursor in self._cursors if cursor.gates):
+        # Where nothing is kept, now and then all of it must have been read, so that the file can begin anew.
+        lag = _LAG if self._keep or self.size - self._base < _UNKEPT else 0
+        while self._gated and any(self.size - cursor.position > lag for cursor in self._cursors if cursor.gates):
             self._moved.clear()
             await self._moved.wait()
 
     def read(self, position: int, end: int) -> tuple[list[Record], int]:
         """The next records from ``position`` on that begin before ``end``, and the position behind them."""
-        block = os.pread(self._file.fileno(), _BLOCK, position)
+        block = os.pread(self._file.fileno(), _BLOCK, position - self._base)
         records = []
         at = 0
         while position + at < end and at + _RECORD.size <= len(block):
@@ -175,6 +207,8 @@ class Cursor:
     async def records(self) -> list[Record]:
         """The next records, when there are some; none at the end."""
         while self._end is None and self.position == self._log.size:
+            if self._log.broken:
+                return []
             self.more.clear()
             await self.more.wait()
         end = self._log.size if self._end is None else self._end

@@ -34,8 +34,8 @@ Sink = Callable[[int, bytes], Awaitable[None]]
 # dockerd's own limit: a process that has left the session may hold the pipes open for ever.
 _DRAIN_SECONDS: Final = 2.0
 
-# Python ignores them, and a child would inherit that.
-_DEFAULT_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
+# Python ignores some, and who started it (nohup, a shell's background job) others; a child would inherit that.
+_DEFAULT_SIGNALS: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 _IN_DIRECTORY: Final = 'cd "$0" && exec "$@"'
 
@@ -102,6 +102,8 @@ class Process:
                 )
             except OSError as exc:
                 raise _failure(command.arguments[0], exc) from None
+            except ValueError as exc:  # an environment that cannot be one
+                raise StartFailed(f'exec: "{command.arguments[0]}": {exc}', 126) from None
             opened.pop_all()
         for number in self._child_ends:
             os.close(number)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import attrs
 
-from attachproto import Request, Response
+from attachproto import Headers, Request, Response
 from attachproto_adapters.engine import _documents as documents
 from attachproto_adapters.engine._answers import Answers
 from attachproto_adapters.engine._containers import Config, Containers, Exec, Refused, signal_number
@@ -69,6 +70,7 @@ class Call:
         """
         if not self.request.body:
             raise Refused(400, "invalid JSON: got EOF while reading request body")
+        check_json(self.request.headers)
         try:
             value = json.loads(self.request.body)
         except (ValueError, RecursionError) as exc:
@@ -76,6 +78,13 @@ class Call:
         if not isinstance(value, dict):
             raise Refused(400, "invalid JSON: an object is needed")
         return value
+
+
+def check_json(headers: Headers) -> None:
+    """Raise ``Refused`` unless the body is said to be JSON, as dockerd does; a web page could send anything else."""
+    kind = next((value for name, value in headers if name == "content-type"), "")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise Refused(400, f"Content-Type specified ({kind}) must be 'application/json'")
 
 
 Handler = Callable[[Call], Awaitable[Response | Later]]
@@ -109,15 +118,20 @@ async def _list(call: Call) -> Response:
         if (everything or container.running) and documents.listed(container, filters)
     ]
     limit = call.value("limit") or ""
-    return call.answers.document(found[: int(limit)] if limit.isdigit() and int(limit) else found)
+    # A longer one is no limit, and more digits than Python reads.
+    count = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else 0
+    return call.answers.document(found[:count] if count else found)
 
 
 def _filters(value: str | None) -> dict[str, list[str]]:
     try:
         given = json.loads(value or "{}")
         # An old form has an object in place of each list.
-        return {str(name): [str(item) for item in items] for name, items in given.items()}
-    except (ValueError, AttributeError, TypeError, RecursionError):
+        filters = {str(name): [str(item) for item in items] for name, items in given.items()}
+        for pattern in filters.get("name", []):
+            re.compile(pattern)
+        return filters
+    except (ValueError, AttributeError, TypeError, RecursionError, re.error):
         raise Refused(400, "invalid filter") from None
 
 
@@ -185,7 +199,7 @@ async def _wait(call: Call) -> Later:
         code = container.next_exit()
     else:
         code = asyncio.get_running_loop().create_future()
-        code.set_result(container.exit_code if container.status == "exited" else 0)
+        code.set_result(container.exit_code)
 
     async def document() -> dict[str, int]:
         return {"StatusCode": await code}

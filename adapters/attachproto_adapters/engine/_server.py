@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import socket
 import stat
@@ -20,7 +19,7 @@ from attachproto_adapters.engine._api import Api
 from attachproto_adapters.engine._containers import Containers
 from attachproto_adapters.engine._faults import FaultBook
 from attachproto_adapters.engine._faulty import FaultyWriter, HoldingWire
-from attachproto_adapters.engine._wire import Hangups, Wire
+from attachproto_adapters.engine._wire import Hangups, Wire, is_loopback
 
 _BACKLOG: Final = 1024
 
@@ -39,58 +38,64 @@ class Server:
         self._containers = Containers()
         self._api = Api(self._containers, api_version, self._prepare)
         self._connections: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop
         self._hangups: Hangups
+        self._stopping = False
         self._retry: asyncio.TimerHandle | None = None
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Serve until told to stop; then end everything."""
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self._hangups = Hangups()
         listener.setblocking(False)
-        # Not by sock_accept(): cancelled at the wrong moment it has accepted, and nobody closes what it got.
-        loop.add_reader(listener, self._accept, listener)
+        self._listen(listener)
         try:
             await stop.wait()
         finally:
-            loop.remove_reader(listener)
-            if self._retry is not None:
-                self._retry.cancel()
+            self._stopping = True
+            self._loop.remove_reader(listener.fileno())
             for task in self._connections:
                 task.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
             await self._containers.close()
             self._hangups.close()
 
+    def _listen(self, listener: socket.socket) -> None:
+        if not self._stopping:
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
+
     def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        """Take a connection. It is no coroutine, so that none can be lost between the kernel and its owner."""
         try:
             sock, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+        except BlockingIOError:
             return
         except OSError:
-            loop.remove_reader(listener)
-            self._retry = loop.call_later(_RETRY_SECONDS, loop.add_reader, listener, self._accept, listener)
+            # Most likely there are no descriptors left.
+            self._loop.remove_reader(listener.fileno())
+            self._loop.call_later(_RETRY_SECONDS, self._listen, listener)
             return
-        task = loop.create_task(self._serve(sock))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-        # Also if it is cancelled before it has begun.
-        task.add_done_callback(lambda _: sock.close())
-
-    async def _serve(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         holds = self._faults.resets and sock.family == socket.AF_UNIX
         wire = HoldingWire(sock, self._hangups) if holds else Wire(sock, self._hangups)
-        try:
-            # A client that has gone is told nothing.
-            with contextlib.suppress(OSError):
-                await self._api.answer(wire)
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await wire.ended()
-        finally:
+        task = self._loop.create_task(self._serve(wire))
+        self._connections.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            # Not in the task: one that is cancelled before its first step runs no line of it.
             wire.close()
+            self._connections.discard(task)
+
+        task.add_done_callback(done)
+
+    async def _serve(self, wire: Wire) -> None:
+        # A client that has gone is told nothing.
+        with contextlib.suppress(OSError):
+            await self._api.answer(wire)
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await wire.ended()
 
     def _prepare(self, wire: Wire, container: str) -> None:
         script = self._faults.script(container)
@@ -111,25 +116,17 @@ def listening(host: str) -> Iterator[tuple[socket.socket, str]]:
         with _listening_on_path(parts.path) as sock:
             yield sock, host
     elif parts.scheme == "tcp" and parts.hostname and parts.port is not None and parts.path in ("", "/"):
-        _check_loopback(parts.hostname)
+        if not is_loopback(parts.hostname):
+            raise ValueError(
+                f"the engine runs what it is told to, so it listens only where this machine can reach it: "
+                f"{parts.hostname!r} is no loopback address"
+            )
         family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
         with socket.create_server((parts.hostname, parts.port), family=family, backlog=_BACKLOG) as sock:
             name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             yield sock, f"tcp://{name}:{sock.getsockname()[1]}"
     else:
         raise ValueError(f"the engine listens on unix:///PATH or tcp://127.0.0.1:PORT, not on {host!r}")
-
-
-def _check_loopback(name: str) -> None:
-    if name == "localhost":
-        return
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(name).is_loopback:
-            return
-    raise ValueError(
-        f"the engine runs what it is told to, so it listens only where this machine can reach it: {name!r} is no "
-        "loopback address"
-    )
 
 
 @contextlib.contextmanager

@@ -63,13 +63,6 @@ class Selection:
         return Stdout(data) if stream == STDOUT else Stderr(data)
 
 
-def detach_filter(keys: str | None, *, tty: bool) -> DetachFilter | None:
-    """What looks for detach keys; only on a TTY they are any."""
-    if not tty:
-        return None
-    return DetachFilter(parse_detach_keys(keys) if keys else DEFAULT_KEYS)
-
-
 # ---- attach ----
 
 
@@ -123,7 +116,7 @@ async def _take_stdin(wire: Wire, container: Container, options: AttachOptions, 
     keys = _detach_filter(options.detach_keys, tty=config.tty)
     while isinstance(event := await wire.next_event(), Stdin):
         data, detached = keys.feed(event.data) if keys else (event.data, False)
-        if not await _write(await container.until_running(), data):
+        if data and not await _write(await container.until_running(), data):
             return
         if detached:
             cursor.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import select
 import socket
 from typing import Final
@@ -18,6 +19,15 @@ _READ: Final = 64 * 1024
 
 # What Go's servers take for a head.
 _MAX_HEAD: Final = 1024 * 1024
+
+
+def is_loopback(name: str) -> bool:
+    """Whether this names the machine itself, and cannot be made to name another."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(name).is_loopback
+    return False
 
 
 class Hangups:
@@ -97,6 +107,16 @@ class Wire:
         self._hangups = hangups
         self._continued = False
         self._closed = False
+
+    @property
+    def local(self) -> bool:
+        """Whether only who may open the socket can be at the other end."""
+        return self.sock.family == socket.AF_UNIX
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was answered yet."""
+        return self.connection.our_state in (State.MUST_RESPOND, State.MUST_ANSWER)
 
     # ---- receiving ----
 

@@ -1,0 +1,221 @@
+"""What a hostile or unlucky moment does: bad input, web pages, full disks, ignored signals, ends that cross."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from attachproto_adapters.engine import Engine
+from tests.engine.client import (
+    TIMEOUT,
+    attach_request,
+    attached,
+    call,
+    create,
+    dial,
+    exchange,
+    read_all,
+    read_until,
+    shell,
+    start,
+    status,
+    wait,
+)
+from tests.engine.conftest import descriptors
+
+
+def post(engine: Engine, target: str, headers: str, body: object) -> bytes:
+    data = json.dumps(body).encode()
+    return exchange(engine, f"POST {target} HTTP/1.1\r\n{headers}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+
+
+@pytest.mark.parametrize("kind", ["Content-Type: text/plain;charset=UTF-8\r\n", ""])
+def test_a_body_must_be_said_to_be_json(engine: Engine, kind: str) -> None:
+    """As dockerd has it; a web page may send anything else without being asked."""
+    answer = post(engine, "/containers/create", f"Host: localhost\r\n{kind}", {"Cmd": ["true"]})
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"must be 'application/json'" in answer
+    shell(engine, "web", "sleep 100")
+    start(engine, "web")
+    exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["true"]}).json["Id"]
+    answer = post(engine, f"/exec/{exec_id}/start", f"Host: localhost\r\n{kind}", {"Tty": False})
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("head", ["Host: localhost\r\nOrigin: http://evil.example\r\n", "Host: evil.example\r\n"])
+def test_on_tcp_no_web_page_is_answered(head: str) -> None:
+    with Engine("tcp://127.0.0.1:0") as engine:
+        for request in (
+            f"GET /containers/json HTTP/1.1\r\n{head}\r\n",
+            f"POST /containers/x/attach HTTP/1.1\r\n{head}\r\n",
+        ):
+            assert exchange(engine, request.encode()).startswith(b"HTTP/1.1 403 ")
+        assert call(engine, "GET", "/containers/json").status == 200
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"Cmd": ["echo", "a\0b"]},
+        {"Cmd": ["\ud800"]},
+        {"Cmd": 5},
+        {"Cmd": ["true"], "Env": ["A=\0"]},
+        {"Cmd": ["true"], "WorkingDir": "\0"},
+        {"Cmd": ["true"], "StopSignal": "BANANA"},
+    ],
+)
+def test_what_no_process_can_be_given_is_refused(engine: Engine, config: dict[str, Any]) -> None:
+    assert call(engine, "POST", "/containers/create", config).status == 400
+    assert call(engine, "GET", "/containers/json?all=1").json == []
+
+
+def test_an_environment_that_is_none_is_told_at_the_start(engine: Engine) -> None:
+    create(engine, "web", "true", Env=["=x"])
+    assert call(engine, "POST", "/containers/web/start").status == 400
+    assert status(engine, "web") == "created"
+
+
+@pytest.mark.parametrize(
+    "target", ['/containers/json?filters={"name":["["]}', f"/v{'9' * 5000}/info", "/containers/json?limit=%C2%B2"]
+)
+def test_odd_values_are_answered(engine: Engine, target: str) -> None:
+    assert call(engine, "GET", target).status in (200, 400, 500)
+
+
+def test_an_exec_in_a_directory_that_is_not_there_fails(engine: Engine) -> None:
+    shell(engine, "web", "sleep 100")
+    start(engine, "web")
+    exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["true"], "WorkingDir": "/not/there"}).json["Id"]
+    call(engine, "POST", f"/exec/{exec_id}/start", {"Detach": True})
+    assert call(engine, "GET", f"/exec/{exec_id}/json").json["ExitCode"] == 126
+
+
+def test_no_exec_begins_while_its_container_ends_and_closing_ends_all(engine: Engine) -> None:
+    """What has left the session holds the output open for a while; in that time the container is as good as gone."""
+    shell(engine, "web", "(setsid sleep 3) & sleep 0.2; echo over; exit 0", OpenStdin=True)
+    with attached(engine, "web") as sock:
+        start(engine, "web")
+        exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["sleep", "777"]}).json["Id"]
+        read_until(sock, b"over")
+        # Its process is a zombie, or reaped, from here on; the engine need not know it yet.
+        assert call(engine, "POST", f"/exec/{exec_id}/start", {"Detach": True}).status in (200, 409)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    closing.join(TIMEOUT)
+    assert not closing.is_alive()
+
+
+def test_signals_that_we_ignore_are_not_ignored_inside() -> None:
+    """As under nohup, or in a script's background job."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Engine() as engine:
+            shell(engine, "web", 'trap "exit 5" HUP; echo ready; while :; do sleep 0.05; done')
+            with attached(engine, "web") as sock:
+                start(engine, "web")
+                read_until(sock, b"ready")
+                assert call(engine, "POST", "/containers/web/kill?signal=HUP").status == 204
+                read_all(sock)
+            assert wait(engine, "web") == 5
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_container_has_nothing_of_our_environment(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "of the test")
+    shell(engine, "web", "env", Env=["GIVEN=1"])
+    start(engine, "web")
+    wait(engine, "web")
+    printed = call(engine, "GET", "/containers/web/logs?stdout=1").body
+    assert b"GIVEN=1\n" in printed
+    assert b"SECRET" not in printed
+
+
+def test_a_disk_that_is_full_ends_the_container_and_its_streams(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell(engine, "web", "echo first; read go; echo second; sleep 100", OpenStdin=True, StdinOnce=True)
+    with attached(engine, "web", "stream=1&stdin=1&stdout=1") as sock:
+        start(engine, "web")
+        read_until(sock, b"first\n")
+
+        def full(number: int, data: bytes, position: int) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "pwrite", full)
+        sock.sendall(b"go\n")
+        assert read_all(sock) == b""
+    assert wait(engine, "web") == 137
+    assert "No space left" in call(engine, "GET", "/containers/web/json").json["State"]["Error"]
+
+
+def test_output_that_nobody_may_ask_for_is_not_kept(engine: Engine) -> None:
+    none = {"LogConfig": {"Type": "none"}}
+    shell(engine, "unheard", "head -c 20000000 /dev/zero", HostConfig=none)
+    shell(engine, "heard", "head -c 20000000 /dev/zero; echo end", HostConfig=none)
+    start(engine, "unheard")
+    with attached(engine, "heard") as sock:
+        start(engine, "heard")
+        assert read_all(sock).endswith(b"end\n")
+    wait(engine, "unheard")
+    files = [f"/proc/self/fd/{number}" for number in descriptors()]
+    assert max(os.stat(file).st_size for file in files if "(deleted)" in os.readlink(file)) < 6_000_000
+
+
+def test_detach_keys_need_no_process(engine: Engine) -> None:
+    create(engine, "web", "cat", Tty=True, OpenStdin=True)
+    with attached(engine, "web", "stream=1&stdin=1&stdout=1") as sock:
+        sock.sendall(b"\x10\x11")
+        assert read_all(sock) == b""
+
+
+def test_a_wait_ends_when_a_container_is_removed_that_never_ran(engine: Engine) -> None:
+    create(engine, "web", "true")
+    with dial(engine) as sock:
+        sock.sendall(b"POST /containers/web/wait?condition=next-exit HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        read_until(sock, b"\r\n\r\n")
+        assert call(engine, "DELETE", "/containers/web").status == 204
+        assert b'{"StatusCode":0}' in read_all(sock)
+
+
+def test_a_start_that_failed_has_a_code(engine: Engine) -> None:
+    create(engine, "web", "/not/there")
+    assert call(engine, "POST", "/containers/web/start").status == 400
+    assert wait(engine, "web") == 127
+
+
+def test_an_attach_that_races_with_close_comes_to_an_end(engine: Engine) -> None:
+    shell(engine, "web", "sleep 100")
+    start(engine, "web")
+    with dial(engine) as sock:
+        sock.sendall(attach_request("web"))
+        engine.close()
+        with contextlib.suppress(ConnectionResetError):  # it had not been taken up
+            read_all(sock)
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing() -> None:
+    script = """
+import concurrent.futures, threading
+from attachproto_adapters.engine import Engine
+result = concurrent.futures.Future.result
+def interrupted(self, timeout=None):
+    result(self, timeout)
+    raise KeyboardInterrupt
+concurrent.futures.Future.result = interrupted
+try:
+    Engine().start()
+except KeyboardInterrupt:
+    print(threading.active_count())
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=TIMEOUT)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "1\n", "")
