@@ -57,13 +57,13 @@ class Accepted:
 
 
 @attrs.frozen
-class Rejected:
-    """The engine refused to open the stream.
+class _Whole:
+    """An answer with its body, whole.
 
     Attributes:
-        status_code: 400 or above.
+        status_code: the HTTP status.
         headers: the answer's header fields.
-        body: the answer's body, whole.
+        body: the answer's body.
     """
 
     status_code: int
@@ -73,7 +73,22 @@ class Rejected:
     @property
     def message(self) -> str:
         """The engine's own text, from its JSON or plain. Untrusted: it may echo any name, control bytes and all."""
-        return _message(self.headers, self.body)
+        # By the body, not by the media type: dockerd labels its plain attach errors raw-stream, and old engines and
+        # proxies label JSON as text.
+        text = self.body.decode("utf-8", "replace").strip()
+        if text.startswith("{"):
+            try:
+                value = json.loads(text, strict=False)
+            except (ValueError, RecursionError):
+                return text
+            if isinstance(value, dict) and isinstance(value.get("message"), str):
+                return str(value["message"])
+        return text
+
+
+@attrs.frozen
+class Rejected(_Whole):
+    """The engine refused to open the stream, with a status of 400 or above; ``message`` is its text."""
 
 
 @attrs.frozen
@@ -85,23 +100,8 @@ class ResponseHead:
 
 
 @attrs.frozen
-class Response:
-    """A plain call's answer, whole.
-
-    Attributes:
-        status_code: any final one.
-        headers: the answer's header fields.
-        body: the answer's body, whole.
-    """
-
-    status_code: int
-    headers: Headers = attrs.field(default=(), converter=lower_names)
-    body: bytes = attrs.field(default=b"", repr=_shortened)
-
-    @property
-    def message(self) -> str:
-        """The text of a refusal, from its JSON or plain, as for ``Rejected``."""
-        return _message(self.headers, self.body)
+class Response(_Whole):
+    """A plain call's answer, whole; of a refusal ``message`` is the engine's text."""
 
 
 @attrs.frozen
@@ -150,17 +150,3 @@ class OutputClosed:
 
 
 Output = Stdout | Stderr | RawOutput | Systemerr
-
-
-def _message(headers: Headers, body: bytes) -> str:
-    # By the body, not by the media type: dockerd labels its plain attach errors raw-stream, and old engines and
-    # proxies label JSON as text.
-    text = body.decode("utf-8", "replace").strip()
-    if text.startswith("{"):
-        try:
-            value = json.loads(text, strict=False)
-        except (ValueError, RecursionError):
-            return text
-        if isinstance(value, dict) and isinstance(value.get("message"), str):
-            return str(value["message"])
-    return text
