@@ -323,9 +323,6 @@ class Attachment:
             # Looked at after it can be found: a close() meanwhile has found nothing to close.
             if self._closed:
                 self._held.close()
-            # Looked at after it can be found: a close() meanwhile has found nothing to close.
-            if self._closed:
-                self._held.close()
             response = whole_response(self._held)
             self._held.close()
             # Spent: if it was a refusal, the next call asks anew.
