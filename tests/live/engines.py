@@ -279,9 +279,13 @@ def _end(pid: int, birth: int, first: signal.Signals = signal.SIGTERM) -> None:
 
     def is_gone() -> bool:
         child = _children.get(pid)
-        if child is not None and child.poll() is not None:
-            del _children[pid]
-        return _birth(pid) != birth
+        if child is not None:
+            child.poll()
+        gone = _birth(pid) != birth
+        if gone and child is not None:
+            child.wait()  # or the interpreter complains at its end
+            _children.pop(pid, None)
+        return gone
 
     for number in (first, signal.SIGKILL):
         if is_gone():
