@@ -32,6 +32,18 @@ from attachproto_adapters._output import READ_SIZE
 _KEEPALIVE_SECONDS = 30
 
 
+# What poll() takes: 24 days in milliseconds.
+_POLL_MAX = 2**31 - 1
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise ``ValueError`` for a timeout that would make a socket not block: everything here waits."""
+    if timeout is not None and timeout <= 0:
+        raise ValueError(
+            f"a timeout is None or above 0 seconds, not {timeout}: a socket that does not block cannot wait"
+        )
+
+
 class Link:
     """A socket and the state machine that speaks on it. It moves bytes and signals, and knows nothing more."""
 
@@ -41,6 +53,11 @@ class Link:
         self.closed = False
         self._closing = threading.Lock()
         self._broken: BaseException | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether no network lies between."""
+        return self.sock.family == socket.AF_UNIX
 
     @property
     def can_half_close(self) -> bool:
@@ -122,7 +139,7 @@ class Link:
         timeout = self.sock.gettimeout()
 
         def ready() -> tuple[bool, bool]:
-            found = poller.poll(None if timeout is None else timeout * 1000)
+            found = poller.poll(None if timeout is None else min(timeout * 1000, _POLL_MAX))
             if not found:
                 raise TimeoutError("timed out")
             # An error or a hang-up is told by reading.

@@ -19,6 +19,9 @@ _INTERRUPTED = 130
 _PIPE_CLOSED = 141
 
 
+# Every engine was seen to end output only when the container has ended, and to tell its exit code within milliseconds.
+_DETACH_SECONDS = 3.0
+
 _STDIN_STAYS_OPEN = (
     b"attachproto: stdin has ended, and the container's stays open: to close it would end the attach and lose output\n"
 )
@@ -31,12 +34,21 @@ class _ReaderGone(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    for number in range(3):
+        # Closed at our start, its number would be the next socket's, and what is written to it the container's.
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     try:
         status: int = options.run(options)
         return status
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except _ReaderGone:
+    except (_ReaderGone, BrokenPipeError) as exc:
+        if options.run is _attach and isinstance(exc, BrokenPipeError):
+            _complain(str(exc))
+            return 1
         # Who read our output has gone. Python would complain once more when it flushes at exit.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in filter(None, (sys.stdout, sys.stderr)):
@@ -103,6 +115,14 @@ def _attach(arguments: argparse.Namespace) -> int:
                 stream.buffer.flush()
             except BrokenPipeError:
                 raise _ReaderGone from None
+        if arguments.stdin:
+            # Output that ends while the container goes on: somebody has typed the keys that detach.
+            attachment.settimeout(_DETACH_SECONDS)
+            try:
+                return attachment.wait()
+            except TimeoutError:
+                _complain(f"detached from {arguments.container}, which goes on")
+                return 0
         return attachment.wait()
 
 
@@ -112,6 +132,8 @@ def _attach(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from attachproto_adapters._demo import demo
 
+    if sys.stdout is None:  # closed at our start
+        raise _ReaderGone
     return demo(arguments.host, arguments.image)
 
 

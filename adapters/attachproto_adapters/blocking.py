@@ -32,7 +32,7 @@ from attachproto import (
     StreamRequest,
     Systemerr,
 )
-from attachproto_adapters._blocking_io import Dialer, Link, open_stream, whole_response
+from attachproto_adapters._blocking_io import Dialer, Link, check_timeout, open_stream, whole_response
 from attachproto_adapters._container import ContainerFacts
 from attachproto_adapters._errors import AttachError, AttachmentClosed, AttachWarning
 from attachproto_adapters._hosts import resolve_api_version, resolve_host
@@ -140,6 +140,7 @@ class Attachment:
             AttachmentClosed: the attachment is closed.
         """
         self._check_not_feeding()
+        self._check_open()
         view = memoryview(data).cast("B")
         for at in range(0, len(view), WRITE_SIZE):
             self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
@@ -254,7 +255,10 @@ class Attachment:
             self._drain(max_output)
         except ConnectionResetError:
             # Podman ends so when somebody still sends to a container that is gone. Between frames that is an end.
-            if not (self._feeding or self._feed_failed):
+            # Reading may tell of it before writing does, but then only of an engine on this machine, or of Podman, can
+            # it be believed: elsewhere it is the network's.
+            ours = self._feeding and (self._link.local or (self._facts is not None and self._facts.podman))
+            if not (ours or self._feed_failed):
                 raise
             self._feeding = False
             self._link.connection.receive_data(b"")
@@ -318,17 +322,27 @@ class Attachment:
             if self._closed:
                 raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
             request = wait_request(opened.container, "not-running", opened.api_version)
-            if self._held is None:
-                self._held = dialer.ask(request)
+            held = self._held
+            if held is None:
+                held = self._held = dialer.ask(request)
             # Looked at after it can be found: a close() meanwhile has found nothing to close.
             if self._closed:
-                self._held.close()
-            response = whole_response(self._held)
-            self._held.close()
-            # Spent: if it was a refusal, the next call asks anew.
-            self._held = None
+                held.close()
+            try:
+                response = whole_response(held)
+            except TimeoutError:
+                raise
+            except BaseException:
+                self._spend(held)
+                raise
+            self._spend(held)
             self._exit_code = exit_code(succeeded(request, response))
         return self._exit_code
+
+    def _spend(self, held: Link) -> None:
+        """A wait that has been answered, or broke; the next call asks anew."""
+        held.close()
+        self._held = None
 
     def resize(self, height: int, width: int) -> None:
         """Tell the container's TTY its size in characters.
@@ -347,10 +361,15 @@ class Attachment:
         return self._opened, self._dialer
 
     def settimeout(self, timeout: float | None) -> None:
-        """Set how many seconds a read, a write or a wait may take; ``None`` for ever."""
+        """Set how many seconds a read, a write or a wait may take; ``None`` for ever.
+
+        Raises:
+            ValueError: it is not above 0.
+        """
+        check_timeout(timeout)
         self._link.settimeout(timeout)
-        if self._held is not None:
-            self._held.settimeout(timeout)
+        if (held := self._held) is not None:
+            held.settimeout(timeout)
         if self._dialer is not None:
             self._dialer.timeout = timeout
 
@@ -362,8 +381,8 @@ class Attachment:
         """Close the connection. The container goes on. May be called from any thread, and more than once."""
         self._closed = True
         self._link.close()
-        if self._held is not None:
-            self._held.close()
+        if (held := self._held) is not None:  # another thread may be spending it
+            held.close()
 
     def __enter__(self) -> Self:
         return self
@@ -407,10 +426,11 @@ def attach(
         ContainerNotRunning: it has exited, and neither ``start`` nor ``logs`` was asked for.
         EngineUnreachable: no engine answers at this address, or not within the timeout.
         HostInvalid: the address cannot be understood.
-        ValueError: the container's name is none.
+        ValueError: the container's name is none; the timeout is not above 0.
         RemoteProtocolError: what answers is no engine, or breaks the rules.
         TimeoutError: something took too long.
     """
+    check_timeout(timeout)
     dialer = Dialer(resolve_host(host, os.environ), timeout)
     steps = open_attach(
         container,
@@ -435,8 +455,7 @@ def open_attachment(sock: socket.socket, request: StreamRequest) -> Attachment:
         OSError: the socket failed, or its timeout passed.
         ValueError: the socket does not block; it is left alone.
     """
-    if sock.gettimeout() == 0:
-        raise ValueError("this socket does not block: give it a timeout, or none, and open_attachment() waits")
+    check_timeout(sock.gettimeout())
     link = Link(sock)
     try:
         return Attachment(link, judge_stream(request, open_stream(link, request)))

@@ -391,7 +391,8 @@ def test_a_socket_that_does_not_block_is_not_broken(opened: Opener) -> None:
         peer.until_closed()
 
     attachment = opened(act)
-    attachment.settimeout(0)
+    assert opened.sock is not None
+    opened.sock.setblocking(False)
     for _ in range(2):
         with pytest.raises((BlockingIOError, TimeoutError)):
             attachment.receive()
@@ -645,8 +646,8 @@ def test_reset_inside_a_frame_is_no_end(opened: Opener) -> None:
 
 
 @pytest.mark.parametrize("input", [b"", b"x"])
-def test_reset_while_ending_stdin_leaves_the_output(opened: Opener, input: bytes) -> None:
-    """The connection is gone when the half-close is due: a write that fails, and no more."""
+def test_a_reset_before_stdin_could_be_sent(opened: Opener, input: bytes) -> None:
+    """A half-close that fails is a write that fails; a reset that reading tells of first is the network's."""
     gone = threading.Event()
 
     def act(peer: Peer) -> None:
@@ -656,7 +657,11 @@ def test_reset_while_ending_stdin_leaves_the_output(opened: Opener, input: bytes
 
     attachment = opened(act, WITH_STDIN, pair=tcp_pair)
     assert gone.wait(BOUND)
-    assert attachment.communicate(input) == (b"out", b"")
+    if input:
+        with pytest.raises(ConnectionResetError):
+            attachment.communicate(input)
+    else:
+        assert attachment.communicate(input) == (b"out", b"")
 
 
 @PAIRS
@@ -1262,6 +1267,33 @@ def test_wait_that_is_refused(engine: Engine) -> None:
         for _ in range(2):
             with pytest.raises(RequestRejected, match="No such container"):
                 attachment.wait()
+
+
+def test_a_wait_whose_connection_broke_asks_anew(engine: Engine) -> None:
+    engine.on("wait", lambda peer: None, waits(3))
+    with attach("web", host=engine.host, timeout=BOUND) as attachment:
+        with pytest.raises(RemoteProtocolError, match="ended before any answer"):
+            attachment.wait()
+        assert attachment.wait() == 3
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_timeout_that_would_not_wait_is_refused(engine: Engine, timeout: float) -> None:
+    with pytest.raises(ValueError, match="above 0 seconds"):
+        attach("web", host=engine.host, timeout=timeout)
+    with attach("web", host=engine.host, timeout=BOUND) as attached, pytest.raises(ValueError, match="above 0 seconds"):
+        attached.settimeout(timeout)
+
+
+def test_a_timeout_of_months(opened: Opener) -> None:
+    def act(peer: Peer) -> None:
+        peer.accept()
+        peer.send(Stdout(peer.stdin_to_end()), OutputClosed())
+        peer.until_closed()
+
+    attachment = opened(act, WITH_STDIN)
+    attachment.settimeout(1e7)
+    assert attachment.communicate(bytes(MEGABYTE)) == (bytes(MEGABYTE), b"")
 
 
 @pytest.mark.parametrize("held", [False, True])

@@ -430,3 +430,34 @@ def test_closed_stdin_is_an_empty_one(engine: Engine, start: Start) -> None:
     process = start("attach", "--stdin", "web", prefix=("sh", "-c", 'exec "$@" <&-', "sh"))
     stdout, stderr = process.communicate(timeout=BOUND)
     assert (process.returncode, stdout, stderr) == (0, b"", b"read to its end\n")
+
+
+def test_what_is_closed_at_our_start_is_not_the_engines_socket(engine: Engine, start: Start) -> None:
+    """The first socket would get stderr's number, and the container our warning."""
+    seen: list[bytes] = []
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        seen.append(peer.read_stdin(3))
+        peer.send(Stdout(b"late\n"), OutputClosed())
+        seen.append(peer.until_closed())
+
+    engine.on("inspect", answers(container(stdin_once=False)))
+    engine.on("attach", act)
+    process = start("attach", "--stdin", "web", prefix=("sh", "-c", 'echo hi | exec "$@" 2>&-', "sh"))
+    stdout, _ = process.communicate(timeout=BOUND)
+    assert (process.returncode, stdout) == (0, b"late\n")
+    assert seen == [b"hi\n", b""]
+
+
+def test_output_that_ends_before_the_container_is_a_detach(engine: Engine, run: Run) -> None:
+    exited = threading.Event()
+    engine.on("attach", accepts(RawOutput(b"$ "), framing=Framing.RAW))
+    engine.on("inspect", answers(container(tty=True)))
+    engine.on("wait", waits(0, exited))
+    try:
+        status, stdout, stderr = run("attach", "--stdin", "web", input=b"")
+    finally:
+        exited.set()
+    assert (status, stdout) == (0, b"$ ")
+    assert b"attachproto: detached from web, which goes on\n" in stderr
