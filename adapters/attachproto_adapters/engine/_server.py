@@ -37,7 +37,7 @@ class Server:
         self._faults = faults
         self._containers = Containers()
         self._api = Api(self._containers, api_version, self._prepare)
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], Wire] = {}
         self._loop: asyncio.AbstractEventLoop
         self._hangups: Hangups
         self._stopping = False
@@ -56,7 +56,10 @@ class Server:
             self._loop.remove_reader(listener.fileno())
             for task in self._connections:
                 task.cancel()
+            wires = list(self._connections.values())
             await asyncio.gather(*self._connections, return_exceptions=True)
+            for wire in wires:
+                wire.close()
             await self._containers.close()
             self._hangups.close()
 
@@ -81,12 +84,12 @@ class Server:
         holds = self._faults.resets and sock.family == socket.AF_UNIX
         wire = HoldingWire(sock, self._hangups) if holds else Wire(sock, self._hangups)
         task = self._loop.create_task(self._serve(wire))
-        self._connections.add(task)
+        self._connections[task] = wire
 
         def done(task: asyncio.Task[None]) -> None:
             # Not in the task: one that is cancelled before its first step runs no line of it.
             wire.close()
-            self._connections.discard(task)
+            del self._connections[task]
 
         task.add_done_callback(done)
 
