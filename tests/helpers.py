@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -177,3 +178,14 @@ def refused(connection: Connection, event: Any) -> str:
 def nothing_there(connection: Connection) -> bool:
     """Whether the connection says ``NEED_DATA``."""
     return connection.next_event() is NEED_DATA
+
+
+def open_descriptors() -> dict[str, str]:
+    """This process's descriptors, by number, and what each is."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:  # the one that listed them
+            continue
+    return found

@@ -27,6 +27,8 @@ from attachproto._events import Systemerr as Systemerr
 from attachproto._frames import FrameDecoder as FrameDecoder
 from attachproto._frames import demux as demux
 from attachproto._frames import encode_frame as encode_frame
+from attachproto._headers import MULTIPLEXED_STREAM as MULTIPLEXED_STREAM
+from attachproto._headers import RAW_STREAM as RAW_STREAM
 from attachproto._headers import Headers as Headers
 from attachproto._requests import Request as Request
 from attachproto._signals import CLIENT as CLIENT

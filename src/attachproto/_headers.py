@@ -10,7 +10,10 @@ Headers = tuple[tuple[str, str], ...]
 """Header fields in order: latin-1 text, names in lower case."""
 
 MULTIPLEXED_STREAM: Final = "application/vnd.docker.multiplexed-stream"
+"""The media type of frames, from API 1.42 on."""
+
 RAW_STREAM: Final = "application/vnd.docker.raw-stream"
+"""The media type of a terminal's bytes, and of everything below API 1.42."""
 
 # RFC 9110: a field name is a token; a value is visible latin-1 text with blanks inside.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")

@@ -1,23 +1,13 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.adapters.scripted import Engine
-
-
-def open_descriptors() -> dict[str, str]:
-    found = {}
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found[number] = os.readlink(f"/proc/self/fd/{number}")
-        except FileNotFoundError:  # the one that listed them
-            continue
-    return found
+from tests.helpers import open_descriptors
 
 
 @pytest.fixture(autouse=True)

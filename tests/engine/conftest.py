@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import pathlib
 import tempfile
 import threading
@@ -11,16 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from attachproto_adapters.engine import Engine
-
-
-def descriptors() -> dict[str, str]:
-    found = {}
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found[number] = os.readlink(f"/proc/self/fd/{number}")
-        except FileNotFoundError:  # the one that listed them
-            continue
-    return found
+from tests.helpers import open_descriptors
 
 
 def children() -> list[int]:
@@ -40,13 +30,13 @@ def _nothing_left(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     """An engine that has been closed has left no descriptor, process, thread or file."""
     directory = tmp_path_factory.mktemp("e")
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
-    before = descriptors(), children(), threads()
+    before = open_descriptors(), children(), threads()
     yield
     gc.collect()
     deadline = time.monotonic() + 5
     while threads() > before[2] and time.monotonic() < deadline:
         time.sleep(0.01)  # a pool's thread that has done its work
-    left = {number: what for number, what in descriptors().items() if before[0].get(number) != what}
+    left = {number: what for number, what in open_descriptors().items() if before[0].get(number) != what}
     assert not left
     assert children() == before[1]
     assert threads() <= before[2]

@@ -30,7 +30,7 @@ from tests.engine.client import (
     status,
     wait,
 )
-from tests.engine.conftest import descriptors
+from tests.helpers import open_descriptors
 
 
 def post(engine: Engine, target: str, headers: str, body: object) -> bytes:
@@ -167,7 +167,7 @@ def test_output_that_nobody_may_ask_for_is_not_kept(engine: Engine) -> None:
         start(engine, "heard")
         assert read_all(sock).endswith(b"end\n")
     wait(engine, "unheard")
-    files = [f"/proc/self/fd/{number}" for number in descriptors()]
+    files = [f"/proc/self/fd/{number}" for number in open_descriptors()]
     assert max(os.stat(file).st_size for file in files if "(deleted)" in os.readlink(file)) < 6_000_000
 
 

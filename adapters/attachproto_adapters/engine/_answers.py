@@ -6,11 +6,8 @@ import json
 from email.utils import formatdate
 from typing import Any, Final
 
-from attachproto import SERVER, Connection, Headers, Rejected, Response, __version__
+from attachproto import RAW_STREAM, SERVER, Connection, Headers, Rejected, Response, __version__
 from attachproto_adapters.engine._containers import Refused
-
-RAW_STREAM: Final = "application/vnd.docker.raw-stream"
-MULTIPLEXED_STREAM: Final = "application/vnd.docker.multiplexed-stream"
 
 _SERVER: Final = f"attachproto-engine/{__version__} (not a sandbox)"
 _JSON: Final = (("content-type", "application/json"),)

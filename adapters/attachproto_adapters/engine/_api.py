@@ -15,6 +15,8 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from attachproto import (
+    MULTIPLEXED_STREAM,
+    RAW_STREAM,
     Accepted,
     Attach,
     ExecStart,
@@ -30,8 +32,6 @@ from attachproto import (
     parse_detach_keys,
 )
 from attachproto_adapters.engine._answers import (
-    MULTIPLEXED_STREAM,
-    RAW_STREAM,
     Answers,
     as_rejected,
     attach_refused,
