@@ -55,11 +55,6 @@ class Link:
         self._broken: BaseException | None = None
 
     @property
-    def local(self) -> bool:
-        """Whether no network lies between."""
-        return self.sock.family == socket.AF_UNIX
-
-    @property
     def can_half_close(self) -> bool:
         # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
         return not isinstance(self.sock, ssl.SSLSocket)

@@ -229,6 +229,9 @@ class Attachment:
             input: what to send; ``b""`` only ends stdin, ``None`` sends nothing and does not end it.
             max_output: most bytes of stdout and stderr together.
 
+        A reset between two frames while input is still unsent is an end too, as Podman makes one: the input was not
+        all taken, which the exit code may tell.
+
         Returns:
             stdout (with a TTY: all that the terminal printed) and stderr.
 
@@ -255,10 +258,8 @@ class Attachment:
             self._drain(max_output)
         except ConnectionResetError:
             # Podman ends so when somebody still sends to a container that is gone. Between frames that is an end.
-            # Reading may tell of it before writing does, but then only of an engine on this machine, or of Podman, can
-            # it be believed: elsewhere it is the network's.
-            ours = self._feeding and (self._link.local or (self._facts is not None and self._facts.podman))
-            if not (ours or self._feed_failed):
+            # Whether reading or writing tells of it first is chance; what is unsent could not be sent any more.
+            if not (self._feeding or self._feed_failed):
                 raise
             self._feeding = False
             self._link.connection.receive_data(b"")
