@@ -23,7 +23,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,7 @@ from attachproto import (
     LocalProtocolError,
     Logs,
     OutputClosed,
+    Quirk,
     RawOutput,
     Rejected,
     RemoteProtocolError,
@@ -411,19 +412,24 @@ class Frames:
     problem: str
 
 
-def read_frames(data: bytes) -> Frames:
+def read_frames(data: bytes, quirks: Collection[Quirk] = ()) -> Frames:
     """Take a multiplexed body apart."""
     runs: list[Run] = []
     at = 0
-    problem = ""
+    problem = before = ""
     while at < len(data):
+        if data[at] == 10 and before and Quirk.NEWLINE_OUTSIDE_FRAME in quirks:
+            runs.append((before, b"\n"))
+            before = ""
+            at += 1
+            continue
         if data[at] not in STREAMS:
             problem = "type"
             break
         if at + 8 > len(data):
             problem = "header"
             break
-        name = STREAMS[data[at]]
+        name = before = STREAMS[data[at]]
         length = int.from_bytes(data[at + 4 : at + 8], "big")
         payload = data[at + 8 : at + 8 + length]
         if payload:
@@ -433,6 +439,20 @@ def read_frames(data: bytes) -> Frames:
             break
         at += 8 + length
     return Frames(join_runs(runs), problem)
+
+
+DETACHED = b"Error: detached from container\n"
+
+
+def last_words(body: bytes, framing: Framing, quirks: Collection[Quirk]) -> tuple[int, bool]:
+    """How many of the last bytes may be the beginning of the engine's last words, and whether they are all of them."""
+    words = DETACHED if framing is Framing.RAW else b"\2\0\0\0\0\0\0\x1f" + DETACHED
+    if Quirk.DETACHED_TEXT in quirks:
+        for size in range(min(len(words), len(body)), 0, -1):
+            rest = body[: len(body) - size]
+            if body.endswith(words[:size]) and (framing is Framing.RAW or not read_frames(rest, quirks).problem):
+                return size, size == len(words)
+    return 0, False
 
 
 def join_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
@@ -820,12 +840,13 @@ class Outcome:
     end: str = "more"
 
 
-def expected(exchange: Exchange, tty: bool | None) -> Outcome:
+def expected(exchange: Exchange, tty: bool | None, quirks: Collection[Quirk] = ()) -> Outcome:
     """What must come out, by the recorder's head and our second opinion on the body.
 
     Args:
         exchange: what is replayed.
         tty: what the request says about the TTY.
+        quirks: what is read otherwise.
     """
     answer, response = exchange.answer, exchange.response
     event, status = exchange.event, int(response["status_line"].split(" ")[1])
@@ -862,14 +883,23 @@ def expected(exchange: Exchange, tty: bool | None) -> Outcome:
         framing = Framing.RAW if known else Framing.MULTIPLEXED
     accepted = ("Accepted", status, headers)
     over = answer.whole if delimited else closed
+    body = answer.body
+    said: tuple[Run, ...] = ()
+    if isinstance(event, Logs):
+        quirks = ()
+    held, are_last = last_words(body, framing, quirks)
+    if over and are_last:
+        said = (("Systemerr", DETACHED),)
+    if (over and are_last) or not (over or closed):
+        body = body[: len(body) - held]
     if framing is Framing.RAW:
-        runs: tuple[Run, ...] = (("RawOutput", answer.body),) if answer.body else ()
-        return Outcome((accepted,), framing, runs=runs, end="over" if over else unfinished)
-    frames = read_frames(answer.body)
+        runs: tuple[Run, ...] = (("RawOutput", body),) if body else ()
+        return Outcome((accepted,), framing, runs=runs + said, end="over" if over else unfinished)
+    frames = read_frames(body, quirks)
     end = "error" if frames.problem == "type" or (frames.problem and (over or closed)) else "over"
     if end == "over" and not over:
         end = unfinished
-    return Outcome((accepted,), framing, runs=frames.runs, end=end)
+    return Outcome((accepted,), framing, runs=frames.runs + said, end=end)
 
 
 def opens_stream(event: StreamRequest, answer: Answer) -> bool:
@@ -897,9 +927,9 @@ def message_of(body: bytes) -> str:
 class Replay:
     """One exchange through `Connection(CLIENT)`, step by step."""
 
-    def __init__(self, exchange: Exchange, tty: bool | None) -> None:
+    def __init__(self, exchange: Exchange, tty: bool | None, quirks: Collection[Quirk] = ()) -> None:
         self._exchange = exchange
-        self.connection = Connection(CLIENT)
+        self.connection = Connection(CLIENT, quirks=quirks)
         event = exchange.event
         self.connection.send(event if isinstance(event, Request) else attrs.evolve(event, tty=tty))
         self._heads: list[tuple[str, int, Headers]] = []
@@ -967,9 +997,9 @@ class Replay:
         return Outcome(tuple(self._heads), self._framing, self._body, self._message, join_runs(self._runs), self._end)
 
 
-def replay(exchange: Exchange, segments: Iterable[bytes], tty: bool | None) -> Outcome:
+def replay(exchange: Exchange, segments: Iterable[bytes], tty: bool | None, quirks: Collection[Quirk] = ()) -> Outcome:
     """Replay the answer in these segments, then its end."""
-    run = Replay(exchange, tty)
+    run = Replay(exchange, tty, quirks)
     for segment in segments:
         run.receive(segment)
     if exchange.end == "eof":
@@ -978,7 +1008,10 @@ def replay(exchange: Exchange, segments: Iterable[bytes], tty: bool | None) -> O
 
 
 def judge(
-    exchange: Exchange, segments: Iterable[bytes] | None = None, tty: bool | Literal["recorded"] | None = "recorded"
+    exchange: Exchange,
+    segments: Iterable[bytes] | None = None,
+    tty: bool | Literal["recorded"] | None = "recorded",
+    quirks: Collection[Quirk] = (),
 ) -> str:
     """Replay an exchange and compare.
 
@@ -986,15 +1019,16 @@ def judge(
         exchange: what to replay.
         segments: how the bytes are cut; as recorded if None.
         tty: what the request says; by default what is known of the recording.
+        quirks: what is read otherwise.
 
     Returns:
         The difference in words; empty if there is none.
     """
     said = exchange.recording.tty if tty == "recorded" else tty
     name = exchange.name if tty == "recorded" else f"{exchange.name}, tty={tty}"
-    wanted = expected(exchange, said)
+    wanted = expected(exchange, said, quirks)
     try:
-        found = replay(exchange, exchange.segments if segments is None else segments, said)
+        found = replay(exchange, exchange.segments if segments is None else segments, said, quirks)
     except (LocalProtocolError, AssertionError) as exc:
         return f"{name}: {type(exc).__name__}: {exc}"
     return difference(name, found, wanted)

@@ -1,8 +1,9 @@
 """The Docker Engine's attach protocol as a Sans-I/O state machine.
 
 ``Connection`` turns events into bytes and bytes into events, for both ends of one exchange; ``FrameDecoder``,
-``encode_frame`` and ``demux`` are its parts for those who have an HTTP client already. Nothing here does I/O: see
-``attachproto_adapters`` for sockets.
+``encode_frame`` and ``demux`` are its parts for those who have an HTTP client already. ``Quirk`` names what single
+engines write otherwise, and is switched on by the caller. Nothing here does I/O: see ``attachproto_adapters`` for
+sockets.
 """
 
 from attachproto._connection import Connection as Connection
@@ -30,6 +31,7 @@ from attachproto._frames import encode_frame as encode_frame
 from attachproto._headers import MULTIPLEXED_STREAM as MULTIPLEXED_STREAM
 from attachproto._headers import RAW_STREAM as RAW_STREAM
 from attachproto._headers import Headers as Headers
+from attachproto._quirks import Quirk as Quirk
 from attachproto._requests import Request as Request
 from attachproto._signals import CLIENT as CLIENT
 from attachproto._signals import NEED_DATA as NEED_DATA

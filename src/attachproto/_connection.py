@@ -11,7 +11,7 @@ From ``Accepted`` on these are apart, so one thread may send while another recei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Literal, assert_never, overload
 
 import h11
@@ -34,9 +34,10 @@ from attachproto._events import (
     Stdout,
     Systemerr,
 )
-from attachproto._frames import FrameReader, RawReader, as_bytes, encode_frame
+from attachproto._frames import RawReader, as_bytes, encode_frame, output_reader
 from attachproto._headers import check_headers, field
 from attachproto._inbox import Inbox
+from attachproto._quirks import Quirk, checked
 from attachproto._reading import HttpReader
 from attachproto._requests import Request
 from attachproto._signals import CLIENT, NEED_DATA, SEND_EOF, SERVER, Role, Signal
@@ -108,10 +109,11 @@ class Connection:
         max_request_body: most bytes of a request's body, for a server.
         host: the value of the ``Host`` header that a client sends.
         user_agent: the value of its ``User-Agent`` header.
+        quirks: what the engine is known for, for a client that knows its engine. A server has none.
 
     Raises:
         ValueError: ``host`` or ``user_agent`` cannot be written into a header.
-        TypeError: ``our_role`` is no role.
+        TypeError: ``our_role`` is no role, or one of ``quirks`` is no ``Quirk``.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Connection:
         max_request_body: int = _MAX_REQUEST_BODY,
         host: str = "localhost",
         user_agent: str = f"attachproto/{__version__}",
+        quirks: Iterable[Quirk] = (),
     ) -> None:
         if not isinstance(our_role, Role):
             raise TypeError(f"our_role is CLIENT or SERVER, not {our_role!r}")
@@ -136,6 +139,7 @@ class Connection:
         self._max_request_body = max_request_body
         self._host = host
         self._user_agent = user_agent
+        self._quirks = checked(quirks)
         self._machine = StateMachine()
         self._inbox = Inbox()
         self._failure: str | None = None
@@ -263,10 +267,10 @@ class Connection:
                 pass
 
     def _read_stream(self, framing: Framing) -> None:
-        if framing is Framing.MULTIPLEXED:
-            self._pull = FrameReader(self._reader.stream()).next_event
-        else:
-            self._pull = RawReader(self._reader.stream(), RawOutput, OutputClosed).next_event
+        assert isinstance(self._request, StreamRequest)  # the table has seen to it
+        # Logs, which do not upgrade, come from code of the engine's that has no quirks.
+        quirks = self._quirks if self._request.upgrades else frozenset()
+        self._pull = output_reader(self._reader.stream(), framing, quirks).next_event
 
     def _read_answer(self, request: Request | StreamRequest, http: h11.Connection) -> None:
         self._request = request

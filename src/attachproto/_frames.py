@@ -6,17 +6,19 @@ write zeros for the padding, and every reader ignores it).
 Strategy: a frame may announce 4 GiB, and dockerd frames each read of a log line by itself. So payload is handed out
 as it comes, and neighbouring frames of one stream are joined as long as they came in one chunk. Only a header that
 was cut in two is ever kept. The cost is one slice for each frame, and one join and one event for up to 64 KiB.
+Quirks are on no path that is taken without them.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 from attachproto._errors import LocalProtocolError, RemoteProtocolError
-from attachproto._events import Output, OutputClosed, RawOutput, Stderr, Stdin, StdinClosed, Stdout, Systemerr
+from attachproto._events import Framing, Output, OutputClosed, RawOutput, Stderr, Stdin, StdinClosed, Stdout, Systemerr
 from attachproto._inbox import Inbox, Take
+from attachproto._quirks import DETACHED, LastWords, Quirk, checked
 from attachproto._signals import NEED_DATA, Signal
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ _JOINED: Final = 64 * 1024
 _VIEWED: Final = 1024
 
 _LENGTH_MAX: Final = 2**32 - 1
+
+# It stands where a type should: Quirk.NEWLINE_OUTSIDE_FRAME.
+_NEWLINE: Final = 10
 
 FrameEvent = Stdout | Stderr | Systemerr
 
@@ -67,13 +72,19 @@ def as_bytes(data: Buffer) -> bytes:
 class FrameReader:
     """Reads frames from a source of chunks."""
 
-    def __init__(self, take: Take) -> None:
+    def __init__(self, take: Take, quirks: frozenset[Quirk] = frozenset()) -> None:
         self._take = take
+        self._closed: Callable[[], Systemerr | OutputClosed] = OutputClosed
+        if Quirk.DETACHED_TEXT in quirks:
+            words = LastWords(take, encode_frame(Stderr(DETACHED)), self._is_between_frames)
+            self._take, self._closed = words.take, words.closed
+        self._newlines = Quirk.NEWLINE_OUTSIDE_FRAME in quirks
         self._chunk = b""
         self._at = 0
         self._header = b""
         self._kind = 0
-        self._length = 0
+        # Of the frame that began last; negative where no newline may follow it: there is none, or its newline came.
+        self._length = -1
         self._left = 0
         self._failure: str | None = None
         self._over = False
@@ -102,8 +113,9 @@ class FrameReader:
                 if not chunk:
                     if missing := self._missing("the stream ended "):
                         raise self._failed(missing)
-                    self._over = True
-                    return OutputClosed()
+                    event = self._closed()
+                    self._over = isinstance(event, OutputClosed)
+                    return event
                 self._chunk = chunk
                 self._at = 0
             if not self._left and (self._header or len(self._chunk) - self._at < _HEADER.size):
@@ -120,7 +132,10 @@ class FrameReader:
             yield event
 
     def _complete_header(self) -> None:
-        """Read a header that does not lie in one chunk."""
+        """Read a header that does not lie in one chunk, or the newline in place of its first byte."""
+        if not self._header and self._chunk[self._at] == _NEWLINE and self._newline_may_come():
+            self._length, self._left = -1, 1
+            return
         take = _HEADER.size - len(self._header)
         self._header += self._chunk[self._at : self._at + take]
         self._at = min(self._at + take, len(self._chunk))
@@ -161,6 +176,10 @@ class FrameReader:
                 break
             number, length = unpack(chunk, at)
             if number != kind:
+                if number == _NEWLINE and self._newline_may_come():
+                    # One more byte of the same stream, without a header.
+                    self._length, left = -1, 1
+                    continue
                 if pieces:
                     break
                 self._known(number)
@@ -171,12 +190,21 @@ class FrameReader:
         # A join of one piece copies a view, and passes bytes on as they are.
         return b"".join(pieces)
 
+    def _newline_may_come(self) -> bool:
+        """Whether a newline where a frame should begin belongs to the frame before."""
+        return self._newlines and self._length >= 0
+
+    def _is_between_frames(self) -> bool:
+        return not self._left and not self._header
+
     def _known(self, number: int) -> None:
         if number >= len(_BY_TYPE):
+            wrong = "the engine's frames are wrong"
+            if number == _NEWLINE and self._length >= 0:
+                wrong = "Podman before 4.4 replays its logs, which is read with Quirk.NEWLINE_OUTSIDE_FRAME"
             raise self._failed(
                 f"unknown stream type {number} where a frame begins (engines send 0 to 3): either these are "
-                "the raw bytes of a TTY and the request should say tty=True, or the engine's frames are wrong "
-                "(Podman before 4.4, where it replays logs)"
+                f"the raw bytes of a TTY and the request should say tty=True, or {wrong}"
             )
 
     def _missing(self, prefix: str) -> str:
@@ -203,11 +231,17 @@ class FrameDecoder(FrameReader):
     """Decodes frames by themselves, for those who have an HTTP client already.
 
     Feed it with ``receive_data`` and pull from ``next_event`` or ``events``, as with a ``Connection``.
+
+    Args:
+        quirks: what the engine that wrote the frames is known for.
+
+    Raises:
+        TypeError: what is named is no ``Quirk``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quirks: Iterable[Quirk] = ()) -> None:
         self._inbox = Inbox()
-        super().__init__(self._inbox.take)
+        super().__init__(self._inbox.take, checked(quirks))
 
     def receive_data(self, data: Buffer) -> None:
         """Store what was read. ``b""`` is the end of the stream. Never raises for what is in it.
@@ -224,13 +258,16 @@ class RawReader:
     """The bytes of one direction as they come: a terminal's output, or stdin. Chunks are passed on uncopied."""
 
     def __init__(
-        self, take: Take, data: type[RawOutput] | type[Stdin], closed: type[OutputClosed] | type[StdinClosed]
+        self,
+        take: Take,
+        data: type[RawOutput] | type[Stdin],
+        closed: Callable[[], OutputClosed | StdinClosed | Systemerr],
     ) -> None:
         self._take = take
         self._data = data
         self._closed = closed
 
-    def next_event(self) -> RawOutput | Stdin | OutputClosed | StdinClosed | Literal[Signal.NEED_DATA]:
+    def next_event(self) -> RawOutput | Stdin | OutputClosed | StdinClosed | Systemerr | Literal[Signal.NEED_DATA]:
         """The next event, or ``NEED_DATA``; raises what its source raises."""
         chunk = self._take()
         if chunk is None:
@@ -238,17 +275,32 @@ class RawReader:
         return self._data(chunk) if chunk else self._closed()
 
 
-def demux(data: Buffer) -> tuple[bytes, bytes]:
+def output_reader(take: Take, framing: Framing, quirks: frozenset[Quirk]) -> FrameReader | RawReader:
+    """What reads a container's output."""
+    if framing is Framing.MULTIPLEXED:
+        return FrameReader(take, quirks)
+    if Quirk.DETACHED_TEXT in quirks:
+        words = LastWords(take, DETACHED, lambda: True)
+        return RawReader(words.take, RawOutput, words.closed)
+    return RawReader(take, RawOutput, OutputClosed)
+
+
+def demux(data: Buffer, *, quirks: Iterable[Quirk] = ()) -> tuple[bytes, bytes]:
     """Split a whole body of frames, such as that of ``/logs``, into what went to stdout and to stderr.
+
+    Args:
+        data: the body.
+        quirks: what the engine that wrote the frames is known for.
 
     Returns:
         stdout and stderr.
 
     Raises:
+        TypeError: what is named is no ``Quirk``.
         RemoteProtocolError: the body is cut or holds no frames, or the engine reports an error in it (type 3).
             Use ``FrameDecoder`` to have what came before it.
     """
-    decoder = FrameDecoder()
+    decoder = FrameDecoder(quirks=quirks)
     decoder.receive_data(data)
     decoder.receive_data(b"")
     stdout, stderr = [], []
