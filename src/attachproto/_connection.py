@@ -271,6 +271,8 @@ class Connection:
         # Logs, which do not upgrade, come from code of the engine's that has no quirks.
         quirks = self._quirks if self._request.upgrades else frozenset()
         self._pull = output_reader(self._reader.stream(), framing, quirks).next_event
+        # An attachment may be open for days: behind an upgrade nothing needs h11 any more.
+        del self._reader
 
     def _read_answer(self, request: Request | StreamRequest, http: h11.Connection) -> None:
         self._request = request
