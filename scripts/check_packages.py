@@ -23,13 +23,25 @@ EXPECTED = {
     for file in [folder / package / "py.typed", *(folder / package).rglob("*.py")]
 }
 USE = """
-import importlib.resources, attachproto, attachproto_adapters.blocking, attachproto_adapters._cli
+import importlib.resources, attachproto, attachproto_adapters._cli
+import attachproto_adapters.asyncio, attachproto_adapters.blocking
 for package in ("attachproto", "attachproto_adapters"):
     assert importlib.resources.files(package).joinpath("py.typed").is_file(), package
 client, server = attachproto.Connection(attachproto.CLIENT), attachproto.Connection(attachproto.SERVER)
 server.receive_data(client.send(attachproto.Attach("web")))
 assert server.next_event() == attachproto.Attach("web")
 print(attachproto.__version__)
+"""
+
+
+WITH_TRIO = "import attachproto_adapters.trio"
+WITHOUT_TRIO = f"""
+try:
+    {WITH_TRIO}
+except ImportError as exc:
+    assert "pip install 'attachproto[trio]'" in str(exc), exc
+else:
+    raise AssertionError("trio is no dependency, and is there")
 """
 
 
@@ -40,13 +52,13 @@ def run(*command: object) -> str:
     return done.stdout
 
 
-def use(name: str, *install: object) -> None:
+def use(name: str, *install: object, trio: bool = False) -> None:
     """Install into a new environment and use it from outside the checkout."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = pathlib.Path(folder, "bin", "python")
         run(python, "-m", "pip", "install", "--quiet", *install)
-        version = run(python, "-I", "-c", USE).strip()
+        version = run(python, "-I", "-c", USE + (WITH_TRIO if trio else WITHOUT_TRIO)).strip()
         command = run(pathlib.Path(folder, "bin", "attachproto"), "--version").strip()
         assert command == f"attachproto {version}", command
         print(f"{name:24} attachproto {version} works", flush=True)
@@ -69,6 +81,7 @@ def main() -> None:
         for made in (wheel, second):
             assert contents(made) == EXPECTED, contents(made) ^ EXPECTED
         use("wheel", wheel)
+        use("wheel with its extra", f"{wheel}[trio]", trio=True)
         use("sdist", sdist)
         use("wheel from the sdist", second)
         use("editable", "--editable", ROOT)

@@ -1,16 +1,23 @@
 """Attach to containers with what you already use: one module for each way to do I/O.
 
-``attachproto_adapters.blocking`` works on plain sockets. Importing this package imports no framework.
+``blocking`` works on plain sockets, ``asyncio`` and ``trio`` in these frameworks; their names and parameters are the
+same. Importing this package imports none of the three.
 """
 
+from attachproto_adapters._errors import ApiVersionRejected as ApiVersionRejected
 from attachproto_adapters._errors import AttachError as AttachError
 from attachproto_adapters._errors import AttachmentClosed as AttachmentClosed
 from attachproto_adapters._errors import AttachWarning as AttachWarning
 from attachproto_adapters._errors import ContainerNotRunning as ContainerNotRunning
 from attachproto_adapters._errors import EngineReportedError as EngineReportedError
 from attachproto_adapters._errors import EngineUnreachable as EngineUnreachable
+from attachproto_adapters._errors import ExecStarted as ExecStarted
 from attachproto_adapters._errors import HalfCloseEndsAttach as HalfCloseEndsAttach
 from attachproto_adapters._errors import HalfCloseUnsupported as HalfCloseUnsupported
 from attachproto_adapters._errors import HostInvalid as HostInvalid
 from attachproto_adapters._errors import OutputTooLarge as OutputTooLarge
 from attachproto_adapters._errors import RequestRejected as RequestRejected
+from attachproto_adapters._facts import ContainerFacts as ContainerFacts
+from attachproto_adapters._facts import ExecFacts as ExecFacts
+from attachproto_adapters._lines import Line as Line
+from attachproto_adapters._output import ExecResult as ExecResult

@@ -9,28 +9,16 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
-from attachproto import (
-    CLIENT,
-    NEED_DATA,
-    SEND_EOF,
-    Accepted,
-    Connection,
-    Event,
-    Rejected,
-    Request,
-    Response,
-    StreamRequest,
-)
-from attachproto_adapters._errors import AttachmentClosed, EngineUnreachable
-from attachproto_adapters._hosts import TcpHost, UnixHost
-from attachproto_adapters._output import READ_SIZE
-
-# Go's clients ask for the same: a firewall forgets an idle attach sooner than the default of two hours.
-_KEEPALIVE_SECONDS = 30
-
+from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
+from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._hosts import Host, SshHost, TcpHost, UnixHost
+from attachproto_adapters._link import READ_SIZE, Address, LinkBase, connect_unix, prepare_tcp
+from attachproto_adapters._ssh import SshChild
+from attachproto_adapters._tls import TlsLayer
 
 # What poll() takes: 24 days in milliseconds.
 _POLL_MAX = 2**31 - 1
@@ -44,66 +32,82 @@ def check_timeout(timeout: float | None) -> None:
         )
 
 
-class Link:
+class Link(LinkBase):
     """A socket and the state machine that speaks on it. It moves bytes and signals, and knows nothing more."""
 
-    def __init__(self, sock: socket.socket, host: str = "localhost") -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        host: Host | None = None,
+        *,
+        quirks: Iterable[Quirk] = (),
+        tls: TlsLayer | None = None,
+        child: SshChild | None = None,
+    ) -> None:
+        super().__init__(host, quirks=quirks, tls=tls, child=child)
         self.sock = sock
-        self.connection = Connection(CLIENT, host=host)
-        self.closed = False
         self._closing = threading.Lock()
-        self._broken: BaseException | None = None
 
     @property
     def can_half_close(self) -> bool:
         # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
         return not isinstance(self.sock, ssl.SSLSocket)
 
+    def ask(self, request: Request | StreamRequest) -> None:
+        """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.send(request)
+
     def send(self, event: Event) -> None:
-        data = self.connection.send(event)
+        data = self.outgoing(event)
         try:
             if data is SEND_EOF:
-                self.sock.shutdown(socket.SHUT_WR)
+                self.half_close()
             else:
                 self.sock.sendall(data)
-        except BaseException as exc:
+        except BaseException:
             self.connection.send_failed()
             if self.closed:
                 raise AttachmentClosed("the attachment was closed while it was sending") from None
-            if isinstance(exc, OSError) and exc.errno == errno.ENOTCONN:
+            raise
+
+    def half_close(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as exc:
+            if exc.errno == errno.ENOTCONN:
                 raise BrokenPipeError(errno.EPIPE, "the engine has closed the connection") from None
             raise
 
     def next_event(self) -> Event:
         while (event := self.connection.next_event()) is NEED_DATA:
-            # Nothing may come between these two: what was read must reach the state machine.
-            self.connection.receive_data(self.receive())
+            self.read()
         return event
 
-    def receive(self) -> bytes:
-        """What the peer sent next; ``b""`` at its end.
+    def read(self) -> None:
+        """Read once, and give it to the state machine.
 
         Raises:
             TimeoutError: nothing came in time; ask again.
             OSError: the connection is broken, now and from now on.
             AttachmentClosed: we have closed it, or a read was interrupted, so that nobody knows what it had taken.
         """
-        if self._broken is not None:
-            self._raise_broken(self._broken)
+        if self.broken is not None:
+            self._raise_broken(self.broken)
         try:
+            # Nothing may come between these two: what was read must reach the state machine.
             data = self.sock.recv(READ_SIZE)
         except BaseException as exc:
             if self.closed:
                 raise AttachmentClosed("the attachment was closed while it was being read") from None
-            # A timeout of ours has no number. The kernel's errors do, and it tells of them once: the next read would
-            # give an end that is none.
+            # A timeout of ours has no number.
             if not isinstance(exc, OSError) or exc.errno not in (None, errno.EAGAIN):
-                self._broken = exc
+                self.failed(exc)
             raise
         # Our own close looks like the peer's end, and must not pass for it.
         if self.closed:
             raise AttachmentClosed("the attachment was closed while it was being read")
-        return data
+        self.incoming(data)
 
     def _raise_broken(self, exc: BaseException) -> NoReturn:
         if isinstance(exc, OSError):
@@ -145,6 +149,16 @@ class Link:
         finally:
             os.close(descriptor)
 
+    def handshake(self, tls: TlsLayer) -> None:
+        """Agree on keys."""
+        steps = tls.handshake()
+        try:
+            self.sock.sendall(next(steps))
+            while True:
+                self.sock.sendall(steps.send(self.sock.recv(READ_SIZE)))
+        except StopIteration as last:
+            self.sock.sendall(last.value)
+
     def settimeout(self, timeout: float | None) -> None:
         if not self.closed:
             self.sock.settimeout(timeout)
@@ -156,48 +170,57 @@ class Link:
             self.sock.shutdown(socket.SHUT_RDWR)
         with self._closing:
             self.sock.close()
+            if self._child is not None:
+                with contextlib.closing(self._child.end()) as pauses:
+                    for pause in pauses:
+                        time.sleep(pause)
 
 
-class Dialer:
+class Dialer(Address):
     """Makes connections to one engine."""
 
-    def __init__(self, host: UnixHost | TcpHost, timeout: float | None) -> None:
-        self.host = host
+    def __init__(self, host: Host, timeout: float | None) -> None:
+        super().__init__(host)
         self.timeout = timeout
 
-    def dial(self) -> Link:
+    def dial(self, quirks: Iterable[Quirk] = ()) -> Link:
         """A new connection."""
-        try:
-            return Link(self._connected(self.host), self.host.header)
-        except (OSError, UnicodeError) as exc:  # a name that no resolver takes is a UnicodeError
-            why = exc.strerror if isinstance(exc, OSError) else None
-            raise EngineUnreachable(f"no engine answers at {self.host}: {why or exc}") from exc
-
-    def _connected(self, host: UnixHost | TcpHost) -> socket.socket:
-        if isinstance(host, TcpHost):
-            sock = socket.create_connection((host.name, host.port), self.timeout)
-        else:
-            sock = socket.socket(socket.AF_UNIX)
-        try:
+        host, tls, child = self.host, self.tls(), None
+        with self.reached():
             if isinstance(host, TcpHost):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
-                    if hasattr(socket, option):  # not every system has both
-                        sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _KEEPALIVE_SECONDS)
+                sock = socket.create_connection((host.name, host.port), self.timeout)
+            elif isinstance(host, SshHost):
+                child = SshChild.start(host)
+                sock = child.sock
             else:
+                sock = socket.socket(socket.AF_UNIX)
+            link = Link(sock, host, quirks=quirks, tls=tls, child=child)
+            try:
+                if isinstance(host, UnixHost):
+                    self._connect_unix(sock, host.path)
+                elif isinstance(host, TcpHost):
+                    prepare_tcp(sock)
                 sock.settimeout(self.timeout)
-                sock.connect(host.path)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+                if tls is not None:
+                    link.handshake(tls)
+            except BaseException:
+                link.close()
+                raise
+            return link
+
+    def _connect_unix(self, sock: socket.socket, path: str) -> None:
+        waited = 0.0
+        for pause in connect_unix(sock, path):
+            if self.timeout is not None and waited >= self.timeout:
+                raise TimeoutError("timed out")
+            time.sleep(pause)
+            waited += pause
 
     def ask(self, request: Request) -> Link:
         """Make a plain call on a connection of its own; its answer is still to be read."""
         link = self.dial()
         try:
-            link.send(request)
+            link.ask(request)
         except BaseException:
             link.close()
             raise
@@ -218,7 +241,7 @@ def whole_response(link: Link) -> Response:
 
 def open_stream(link: Link, request: StreamRequest) -> Accepted | Rejected:
     """Ask for a stream; what it was answered."""
-    link.send(request)
+    link.ask(request)
     event = link.next_event()
     assert isinstance(event, Accepted | Rejected)  # nothing else comes first
     return event

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from attachproto import AttachOptions, ProtocolError, RawOutput, Stdout, __version__
 from attachproto_adapters._errors import AttachError
-from attachproto_adapters._output import READ_SIZE
+from attachproto_adapters._link import READ_SIZE
 from attachproto_adapters.blocking import Attachment, attach
 
 # What a shell gives for a command that a signal has ended: 128 and the signal's number.
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     attach_.add_argument("--start", action="store_true", help="start the container, once it is attached to")
     attach_.add_argument("--detach-keys", metavar="KEYS", help="keys that detach from a TTY, such as ctrl-p,ctrl-q")
     attach_.add_argument(
-        "--host", help="the engine: unix://PATH or tcp://NAME:PORT (default: DOCKER_HOST, then Docker's own socket)"
+        "--host", help="the engine: unix://PATH, tcp://NAME:PORT or ssh://USER@NAME (default: as docker finds it)"
     )
     attach_.set_defaults(run=_attach)
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "On the engine that is there, else on the embedded one, which runs local processes and is no sandbox.",
     )
     demo_.add_argument("--image", default="busybox", help="the container's image (default: busybox; it needs a shell)")
-    demo_.add_argument("--host", help="the engine: unix://PATH or tcp://NAME:PORT")
+    demo_.add_argument("--host", help="the engine: unix://PATH, tcp://NAME:PORT or ssh://USER@NAME")
     demo_.set_defaults(run=_demo)
 
     engine_ = commands.add_parser(

@@ -1,7 +1,7 @@
 """``attachproto demo``: one attach, with what went over the wire beside the events that came of it.
 
-It runs on the engine that is there, or on the embedded one. The socket is tapped: a subclass writes down what goes
-through it, so that the attachment itself is the one that everybody gets.
+It runs on the engine that is there, or on the embedded one. The state machine is tapped: a subclass writes down what
+goes through it, so that the attachment itself is the one that everybody gets, over whatever transport.
 """
 
 from __future__ import annotations
@@ -11,19 +11,34 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from attachproto import Attach, AttachOptions, OutputClosed, Request, Response, Stderr, Stdout
-from attachproto_adapters._blocking_io import Dialer
-from attachproto_adapters._container import read_json
+from attachproto import (
+    CLIENT,
+    SEND_EOF,
+    Attach,
+    AttachOptions,
+    Connection,
+    Event,
+    OutputClosed,
+    Request,
+    Response,
+    Stderr,
+    Stdout,
+)
+from attachproto_adapters._blocking_io import Dialer, open_stream
+from attachproto_adapters._calls import exit_code, succeeded, wait_request
 from attachproto_adapters._errors import AttachError, EngineUnreachable
+from attachproto_adapters._facts import read_json
 from attachproto_adapters._hosts import resolve_host
-from attachproto_adapters._sequences import exit_code, succeeded, wait_request
-from attachproto_adapters.blocking import open_attachment
+from attachproto_adapters._sequences import judge_stream
+from attachproto_adapters.blocking import Attachment
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _SCRIPT: Final = 'echo "to stdout"; echo "to stderr" >&2; while read line; do echo "you said: $line"; done; exit 3'
 _INPUT: Final = b"hello\n"
@@ -34,28 +49,21 @@ _TIMEOUT: Final = 30.0
 _GREEN, _RED, _BLUE, _DIM, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[2m", "\x1b[0m"
 
 
-class _Tapped(socket.socket):
-    """A connected socket that tells what goes through it; ``None`` is a half-close."""
+class _Tapped(Connection):
+    """A client's state machine that tells which bytes go in and out of it; ``None`` is a half-close."""
 
-    def __init__(self, sock: socket.socket, tell: Callable[[str, bytes | None], None]) -> None:
-        timeout = sock.gettimeout()
-        super().__init__(fileno=sock.detach())
-        self.settimeout(timeout)
+    def __init__(self, host: str, tell: Callable[[str, bytes | None], None]) -> None:
+        super().__init__(CLIENT, host=host)
         self._tell = tell
 
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        data = super().recv(size, flags)
-        self._tell("<", data)
+    def receive_data(self, data: Buffer) -> None:
+        self._tell("<", bytes(data))
+        super().receive_data(data)
+
+    def send(self, event: Event) -> Any:
+        data = super().send(event)
+        self._tell(">", None if data is SEND_EOF else data)
         return data
-
-    def sendall(self, data: bytes, flags: int = 0, /) -> None:  # type: ignore[override]  # nothing else is sent here
-        super().sendall(data, flags)
-        self._tell(">", data)
-
-    def shutdown(self, how: int, /) -> None:
-        super().shutdown(how)
-        if how == socket.SHUT_WR:
-            self._tell(">", None)
 
 
 class _Table:
@@ -159,7 +167,10 @@ def _run(dialer: Dialer, image: str, table: _Table, out: TextIO) -> None:
     try:
         request = Attach(name, AttachOptions(stdin=True), tty=False)
         table.event(request)
-        with open_attachment(_Tapped(dialer.dial().sock, table.wire), request) as attachment:
+        link = dialer.dial()
+        link.connection = _Tapped(dialer.host.header, table.wire)
+        with contextlib.closing(link):
+            attachment = Attachment(link, judge_stream(request, open_stream(link, request)))
             table.event(attachment.accepted)
             call("POST", "containers", name, "start")
             seen: set[type] = set()

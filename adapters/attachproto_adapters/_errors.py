@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class AttachError(Exception):
     """The base of what the adapters raise themselves. Errors of sockets and of the protocol stay what they are."""
@@ -29,8 +32,30 @@ class RequestRejected(AttachError):
         self.message = message
 
 
+class ApiVersionRejected(RequestRejected):
+    """The engine does not speak the API version that was asked for.
+
+    Attributes:
+        oldest: the first that it speaks, such as ``"1.24"``.
+        newest: the last.
+    """
+
+    def __init__(self, status_code: int, message: str, asked: str, api_version: str, oldest: str, newest: str) -> None:
+        super().__init__(status_code, message, asked)
+        self.oldest = oldest
+        self.newest = newest
+        self.args = (
+            f"API {api_version} was asked for, and the engine speaks {oldest} to {newest}: ask for one of these "
+            f"(api_version=, DOCKER_API_VERSION) or for none: {self}",
+        )
+
+
 class ContainerNotRunning(AttachError):
-    """The container has exited, so that an attach would wait for ever (dockerd) or reset it (Podman)."""
+    """The container has exited, so that an attach would wait for ever (dockerd) or reset it (Podman); or is paused."""
+
+
+class ExecStarted(AttachError):
+    """The exec was started before, and engines start and attach to one only once."""
 
 
 class HalfCloseEndsAttach(AttachError):
@@ -77,3 +102,12 @@ class EngineReportedError(AttachError):
 
 class AttachWarning(UserWarning):
     """Something that is allowed, and rarely what was meant."""
+
+
+def warn(message: str) -> None:
+    """Warn with ``AttachWarning`` whoever has called us."""
+    # Between them and here lie a sequence, what drives it, and in two colours an await or two.
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("attachproto_adapters"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, AttachWarning, stacklevel=level)

@@ -1,21 +1,29 @@
-"""What ``communicate`` gathers, and what it refuses before it sends: the same in every adapter."""
+"""What ``communicate`` gathers: the same in every adapter."""
 
 from __future__ import annotations
 
-from typing import Final
+import attrs
 
-from attachproto import LocalProtocolError, OutputClosed, RawOutput, State, Stderr, Stdout, Systemerr
-from attachproto_adapters._container import ContainerFacts
-from attachproto_adapters._errors import EngineReportedError, HalfCloseEndsAttach, HalfCloseUnsupported, OutputTooLarge
+from attachproto import OutputClosed, RawOutput, Stderr, Stdout, Systemerr
+from attachproto_adapters._errors import EngineReportedError, OutputTooLarge
 
-READ_SIZE: Final = 64 * 1024
-"""How much is read at once: what a Unix socket on Linux holds by default is some 200 KiB, and the decoder joins as
-much as this into one event."""
+DataEvent = Stdout | Stderr | RawOutput | Systemerr
+OutputEvent = DataEvent | OutputClosed
 
-WRITE_SIZE: Final = 64 * 1024
-"""How much of the input is given to the transport at once, so that a cancelled write has a known, small extent."""
 
-OutputEvent = Stdout | Stderr | RawOutput | Systemerr | OutputClosed
+@attrs.frozen
+class ExecResult:
+    """What ``run_exec`` gives.
+
+    Attributes:
+        exit_code: the command's; where it could not be started, 126 or 127, and the reason is in the output.
+        stdout: what it wrote to stdout; with a TTY all that the terminal printed.
+        stderr: what it wrote to stderr.
+    """
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
 
 
 class Gathered:
@@ -58,39 +66,3 @@ class Gathered:
         if self._systemerr:
             raise EngineReportedError(self._systemerr.decode("utf-8", "replace").strip(), stdout, stderr)
         return stdout, stderr
-
-
-def check_input(our_state: State, facts: ContainerFacts | None, *, can_half_close: bool) -> None:
-    """Refuse input that would have to be ended by a half-close which does not work here.
-
-    Raises:
-        HalfCloseUnsupported: by the transport.
-        HalfCloseEndsAttach: by the engine, for this container.
-        LocalProtocolError: stdin is not attached, or has ended.
-    """
-    if our_state is not State.STREAMING:
-        raise LocalProtocolError("there is no stdin to send to: attach with stdin=True, and end it once only")
-    check_half_close(can_half_close=can_half_close)
-    if facts is not None and facts.half_close_ends_attach:
-        raise HalfCloseEndsAttach(half_close_ends_attach(facts))
-
-
-def check_half_close(*, can_half_close: bool) -> None:
-    """Raise ``HalfCloseUnsupported`` if the transport cannot do it."""
-    if not can_half_close:
-        raise HalfCloseUnsupported(
-            "this transport cannot end stdin and go on reading (ssl.SSLSocket drops its TLS layer)"
-        )
-
-
-def half_close_ends_attach(facts: ContainerFacts) -> str:
-    """Why a half-close does not do what it is meant to do here."""
-    if facts.tty:
-        return (
-            "the container has a TTY: a half-close does not end its stdin, and dockerd takes it for the end of the "
-            "attach; send b'\\x04' (ctrl-d) on a line of its own instead"
-        )
-    return (
-        "the container was created without StdinOnce: dockerd takes a half-close for the end of the attach, and "
-        "output after it is lost; create it with StdinOnce, or send without closing"
-    )

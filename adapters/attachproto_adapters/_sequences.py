@@ -6,6 +6,7 @@ Strategy: a sequence is a plain generator. It yields a step, and is sent what ca
 - ``Hold(request)``: the head of the answer as soon as it is there, a ``ResponseHead``, and the connection stays open
   for the rest; of a refusal the whole ``Response``.
 - ``Stream(request)``: ``Accepted`` or ``Rejected``; the connection becomes the attachment, and a former one is closed.
+- ``Pause(seconds)``: nothing, after this time.
 
 An adapter drives it with one loop, and closes what is open when the generator raises. So refusals, races and
 engines' habits are judged here, and an adapter moves bytes.
@@ -13,8 +14,8 @@ engines' habits are judged here, and an adapter moves bytes.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -22,16 +23,44 @@ from attachproto import (
     Accepted,
     Attach,
     AttachOptions,
+    ExecStart,
     LocalProtocolError,
+    Logs,
+    Quirk,
     Rejected,
-    RemoteProtocolError,
     Request,
     Response,
     ResponseHead,
     StreamRequest,
 )
-from attachproto_adapters._container import ContainerFacts, of_type, read_json
-from attachproto_adapters._errors import AttachError, ContainerNotRunning, RequestRejected
+from attachproto_adapters._calls import (
+    create_exec_request,
+    exec_id,
+    inspect_request,
+    judge_version,
+    named,
+    start_request,
+    succeeded,
+    version_range,
+    wait_request,
+)
+from attachproto_adapters._errors import ContainerNotRunning, ExecStarted, HalfCloseEndsAttach, RequestRejected, warn
+from attachproto_adapters._facts import (
+    ContainerFacts,
+    ExecFacts,
+    Facts,
+    half_close_ends_attach,
+    podman_version,
+    quirks_of,
+)
+from attachproto_adapters._link import LinkBase
+
+T = TypeVar("T")
+AnyLink = TypeVar("AnyLink", bound=LinkBase)
+
+# Nothing tells of an exec's end but asking. Its output has ended by then, so most have an exit code at once; the
+# others are asked after a time that grows up to this.
+_PAUSE_MIN, _PAUSE_MAX = 0.005, 0.2
 
 
 @attrs.frozen
@@ -50,13 +79,21 @@ class Hold:
 
 @attrs.frozen
 class Stream:
-    """Open the stream."""
+    """Open the stream, on an engine that has these quirks."""
 
-    request: Attach
+    request: StreamRequest
+    quirks: frozenset[Quirk] = frozenset()
 
 
-Step = Call | Hold | Stream
-Steps = Generator[Step, Any, "Opened"]
+@attrs.frozen
+class Pause:
+    """Let this time pass."""
+
+    seconds: float
+
+
+Step = Call | Hold | Stream | Pause
+Steps = Generator[Step, Any, T]
 
 
 @attrs.frozen
@@ -64,16 +101,35 @@ class Opened:
     """What is known of an attachment that was opened.
 
     Attributes:
-        container: its name, as given.
+        kind: ``containers`` or ``exec``, as paths have it.
+        name: of the container as given, or the exec's ID.
         api_version: for later calls.
         facts: what inspect said before the attach.
         exit_code: if the container had exited by then; later Podman has forgotten it.
     """
 
-    container: str
+    kind: str
+    name: str
     api_version: str | None
-    facts: ContainerFacts
+    facts: Facts
     exit_code: int | None = None
+
+
+@attrs.frozen
+class Driven(Generic[T, AnyLink]):
+    """What a sequence gave, and what it has left open.
+
+    Attributes:
+        value: what it returned.
+        stream: the connection of its stream.
+        accepted: the answer to that.
+        held: the connection of the call that is held.
+    """
+
+    value: T
+    stream: AnyLink | None
+    accepted: Accepted | None
+    held: AnyLink | None
 
 
 def open_attach(
@@ -84,46 +140,150 @@ def open_attach(
     start: bool,
     wait: bool,
     api_version: str | None,
-) -> Steps:
+    quirks: Iterable[Quirk] | None = None,
+) -> Steps[Opened]:
     """Inspect, hold the wait, attach, start, and look again.
 
     Raises:
         ValueError: the container's name is none.
         RequestRejected: the engine refused one of the calls.
-        ContainerNotRunning: it has exited, and neither its logs nor a start were asked for.
+        ContainerNotRunning: it has exited, and neither its logs nor a start were asked for; or it is paused.
     """
     # Built before anything is asked, because it is what judges the name.
     request = Attach(container, options, tty=tty, api_version=api_version)
-    inspect = Request("GET", ("containers", container, "json"), api_version=api_version)
-    facts = ContainerFacts.from_response(succeeded(inspect, (yield Call(inspect))))
-    if tty is None:
-        request = attrs.evolve(request, tty=facts.tty)
+    facts = yield from _container_facts(container, api_version)
+    if facts.paused:
+        raise ContainerNotRunning(f"the container {container} is paused: engines attach once it is unpaused")
+    request = _with_tty(request, facts)
+    if options.stdin and not facts.open_stdin:
+        warn("the container was created without OpenStdin: nothing reads what is sent to its stdin")
+    known = quirks_of(facts.podman, request) if quirks is None else frozenset(quirks)
+    opened = Opened("containers", container, api_version, facts)
     if start:
-        yield from _stream(request)
+        yield from _stream(request, known)
         # Held before the start, and with the condition: without it dockerd answers 0 at once for a container that
         # has not run, and Podman -1; and once it has run, AutoRemove may have taken it away.
         yield from _hold_wait(container, "next-exit", api_version)
         yield from _start(container, api_version)
-        return Opened(container, api_version, facts)
+        return opened
     if facts.exited:
-        yield from _stream(_replay(request, facts))
-        return Opened(container, api_version, facts, facts.exit_code)
+        yield from _stream(_replay(request, facts), known)
+        return attrs.evolve(opened, exit_code=facts.exit_code)
     if wait:
         condition = "next-exit" if facts.status == "created" else "not-running"
         yield from _hold_wait(container, condition, api_version)
-    yield from _stream(request)
+    yield from _stream(request, known)
     if options.stream:
         # It may have exited since we looked. If it did before the engine joined us to its output, dockerd sends
         # neither output nor an end, ever; and Podman has made it a created one by our attach, and forgotten its code.
+        inspect = inspect_request("containers", container, api_version)
         response: Response = yield Call(inspect)
         if response.status_code == 404:
             # Removed at its end (AutoRemove): then the stream ends too, and may hold all of its output.
-            return Opened(container, api_version, facts)
+            return opened
         again = ContainerFacts.from_response(succeeded(inspect, response))
         if again.exited or (again.status == "created" and facts.status != "created"):
-            yield from _stream(_replay(request, again))
-            return Opened(container, api_version, facts, again.exit_code if again.exited else None)
-    return Opened(container, api_version, facts)
+            yield from _stream(_replay(request, again), known)
+            return attrs.evolve(opened, exit_code=again.exit_code if again.exited else None)
+    return opened
+
+
+def open_logs(request: Logs) -> Steps[Opened]:
+    """Inspect, unless the request tells all, and read the logs.
+
+    Raises:
+        RequestRejected: the engine refused one of the calls.
+    """
+    facts = yield from _container_facts(request.container, request.api_version)
+    yield from _stream(_with_tty(request, facts))
+    # A container that has not run yet has no exit code, and its status says so.
+    code = facts.exit_code if facts.exited else None
+    return Opened("containers", request.container, request.api_version, facts, code)
+
+
+def open_exec(
+    exec_id: str, *, tty: bool | None, console_size: tuple[int, int] | None, api_version: str | None
+) -> Steps[Opened]:
+    """Inspect an exec that was created, and start it.
+
+    Raises:
+        ValueError: the ID is none; a console size without a TTY, or for an API that has none.
+        RequestRejected: the engine refused one of the calls.
+        ExecStarted: it was started before.
+    """
+    if tty is not None:  # else after the inspect
+        ExecStart(exec_id, tty=tty, console_size=console_size, api_version=api_version)
+    response = yield from _call(inspect_request("exec", exec_id, api_version))
+    facts = ExecFacts.from_response(response)
+    if facts.running or facts.exit_code is not None:
+        # dockerd would accept, and put its refusal into the output.
+        raise ExecStarted(f"the exec {exec_id} was started before: an exec can be started and attached to only once")
+    request = ExecStart(
+        exec_id, tty=facts.tty if tty is None else tty, console_size=console_size, api_version=api_version
+    )
+    yield from _stream(request)
+    return Opened("exec", exec_id, api_version, facts)
+
+
+def create_and_open_exec(
+    container: str,
+    command: Sequence[str],
+    *,
+    stdin: bool,
+    tty: bool,
+    env: Mapping[str, str] | None,
+    user: str | None,
+    workdir: str | None,
+    api_version: str | None,
+) -> Steps[Opened]:
+    """Create an exec, and start it.
+
+    Raises:
+        ValueError: the container's name is none; the command is empty; a field needs a later API.
+        TypeError: the command is a string.
+        RequestRejected: the engine refused one of the calls.
+        HalfCloseEndsAttach: there is input for a TTY, whose end could not be told.
+    """
+    Attach(container)  # which judges the name
+    request = create_exec_request(
+        container, command, stdin=stdin, tty=tty, env=env, user=user, workdir=workdir, api_version=api_version
+    )
+    facts = ExecFacts(tty=tty, open_stdin=stdin, podman=None)
+    if facts.half_close_ends_attach:
+        raise HalfCloseEndsAttach(half_close_ends_attach(facts))
+    response = yield from _call(request)
+    created = exec_id(response)
+    facts = attrs.evolve(facts, podman=podman_version(response))
+    yield from _stream(ExecStart(created, tty=tty, api_version=api_version))
+    return Opened("exec", created, api_version, facts)
+
+
+def exec_exit_code(exec_id: str, api_version: str | None, check: Callable[[], None]) -> Steps[int]:
+    """Ask until the exec has ended, or ``check``, which is called before each question, raises.
+
+    Raises:
+        RequestRejected: the engine refused: it forgets an exec when its container ends.
+    """
+    pause = _PAUSE_MIN
+    while True:
+        check()
+        facts = ExecFacts.from_response((yield from _call(inspect_request("exec", exec_id, api_version))))
+        if facts.exit_code is not None:
+            return facts.exit_code
+        yield Pause(pause)
+        pause = min(pause * 2, _PAUSE_MAX)
+
+
+def _container_facts(container: str, api_version: str | None) -> Steps[ContainerFacts]:
+    response = yield from _call(inspect_request("containers", container, api_version))
+    return ContainerFacts.from_response(response)
+
+
+R = TypeVar("R", Attach, Logs)
+
+
+def _with_tty(request: R, facts: ContainerFacts) -> R:
+    return attrs.evolve(request, tty=facts.tty) if request.tty is None else request
 
 
 def _replay(request: Attach, facts: ContainerFacts) -> Attach:
@@ -135,22 +295,32 @@ def _replay(request: Attach, facts: ContainerFacts) -> Attach:
     return attrs.evolve(request, options=attrs.evolve(request.options, stream=False))
 
 
-def _start(container: str, api_version: str | None) -> Generator[Step, Any, None]:
-    request = Request("POST", ("containers", container, "start"), api_version=api_version)
+def _start(container: str, api_version: str | None) -> Steps[None]:
+    request = start_request(container, api_version)
     response: Response = yield Call(request)
     if response.status_code != 304:  # it runs already
         succeeded(request, response)
 
 
-def _hold_wait(container: str, condition: str, api_version: str | None) -> Generator[Step, Any, None]:
+def _hold_wait(container: str, condition: str, api_version: str | None) -> Steps[None]:
     request = wait_request(container, condition, api_version)
     answer: Response | ResponseHead = yield Hold(request)
     if isinstance(answer, Response):
         succeeded(request, answer)
 
 
-def _stream(request: Attach) -> Generator[Step, Any, None]:
-    judge_stream(request, (yield Stream(request)))
+def _call(request: Request) -> Steps[Response]:
+    """The answer to the first call of a sequence: it is where an engine would refuse the API's version."""
+    response: Response = yield Call(request)
+    if response.status_code == 400 and request.api_version is not None:
+        known = version_range((yield Call(Request("GET", ("version",)))))
+        if known is not None:
+            judge_version(request, response, known)
+    return succeeded(request, response)
+
+
+def _stream(request: StreamRequest, quirks: frozenset[Quirk] = frozenset()) -> Steps[None]:
+    judge_stream(request, (yield Stream(request, quirks)))
 
 
 def judge_stream(request: StreamRequest, answer: Accepted | Rejected) -> Accepted:
@@ -161,52 +331,9 @@ def judge_stream(request: StreamRequest, answer: Accepted | Rejected) -> Accepte
         LocalProtocolError: nothing tells how the output is framed.
     """
     if isinstance(answer, Rejected):
-        raise RequestRejected(answer.status_code, answer.message, _named(request.to_request()))
+        raise RequestRejected(answer.status_code, answer.message, named(request.to_request()))
     if answer.framing is None:
         raise LocalProtocolError(
             "the engine's answer does not tell whether the output is framed: give tty= with the request"
         )
     return answer
-
-
-def wait_request(container: str, condition: str, api_version: str | None) -> Request:
-    """The call that answers when the container has exited."""
-    return Request("POST", ("containers", container, "wait"), (("condition", condition),), api_version=api_version)
-
-
-def resize_request(container: str, height: int, width: int, api_version: str | None) -> Request:
-    """The call that tells a TTY its size (height first, as the API has it)."""
-    query = (("h", str(height)), ("w", str(width)))
-    return Request("POST", ("containers", container, "resize"), query, api_version=api_version)
-
-
-def exit_code(response: Response) -> int:
-    """The exit code in the answer to a wait.
-
-    Raises:
-        AttachError: the engine could not tell.
-        RemoteProtocolError: it is no such answer.
-    """
-    value = read_json(response)
-    try:
-        error, code = value.get("Error"), value["StatusCode"]
-        if error and error.get("Message"):
-            raise AttachError(f"the engine could not wait for the container: {error['Message']}")
-        return of_type(int, code)
-    except (LookupError, TypeError, AttributeError) as exc:
-        raise RemoteProtocolError(f"wait's answer has not the fields of an engine's: {exc!r}") from None
-
-
-def succeeded(request: Request, response: Response) -> Response:
-    """The answer, if it is no refusal.
-
-    Raises:
-        RequestRejected: it is one.
-    """
-    if response.status_code >= 300:
-        raise RequestRejected(response.status_code, response.message, _named(request))
-    return response
-
-
-def _named(request: Request) -> str:
-    return f"{request.method} /{'/'.join(request.path)}"

@@ -10,71 +10,66 @@ import contextlib
 import errno
 import os
 import socket
-import warnings
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar
 
 from attachproto import (
     NEED_DATA,
+    SEND_EOF,
     Accepted,
     AttachOptions,
-    Event,
-    LocalProtocolError,
+    Logs,
     OutputClosed,
-    RawOutput,
-    Rejected,
+    Quirk,
     ResponseHead,
-    Stderr,
+    Signal,
     Stdin,
     StdinClosed,
-    Stdout,
     StreamRequest,
-    Systemerr,
 )
+from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._blocking_io import Dialer, Link, check_timeout, open_stream, whole_response
-from attachproto_adapters._container import ContainerFacts
-from attachproto_adapters._errors import AttachError, AttachmentClosed, AttachWarning
+from attachproto_adapters._calls import exit_code, succeeded, wait_request
+from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._hosts import resolve_api_version, resolve_host
-from attachproto_adapters._output import (
-    WRITE_SIZE,
-    Gathered,
-    OutputEvent,
-    check_half_close,
-    check_input,
-    half_close_ends_attach,
-)
+from attachproto_adapters._input import WRITE_SIZE, Feed
+from attachproto_adapters._lines import LINE_MAX, Line, LineSplitter
+from attachproto_adapters._output import DataEvent, ExecResult, OutputEvent
 from attachproto_adapters._sequences import (
     Call,
+    Driven,
     Hold,
     Opened,
+    Pause,
     Steps,
     Stream,
-    exit_code,
+    create_and_open_exec,
+    exec_exit_code,
     judge_stream,
     open_attach,
-    resize_request,
-    succeeded,
-    wait_request,
+    open_exec,
+    open_logs,
 )
 
+T = TypeVar("T")
 
-def _drive(steps: Steps, dialer: Dialer) -> Attachment:
+
+def _drive(steps: Steps[T], dialer: Dialer) -> Driven[T, Link]:
     """Run a sequence; whatever it opened is closed if it raises, or is interrupted."""
     with contextlib.ExitStack() as undo:
         stream: Link | None = None
         held: Link | None = None
-        accepted: Accepted | Rejected | None = None
+        accepted: Accepted | None = None
+        paused = 0.0
         result: Any = None
         while True:
             try:
                 step = steps.send(result)
             except StopIteration as stop:
-                # Or the sequence would not have ended.
-                assert stream is not None
-                assert isinstance(accepted, Accepted)
                 undo.pop_all()
-                return Attachment(stream, accepted, stop.value, dialer, held)
+                return Driven(stop.value, stream, accepted, held)
             match step:
                 case Call(request):
                     result = dialer.call(request)
@@ -84,16 +79,22 @@ def _drive(steps: Steps, dialer: Dialer) -> Attachment:
                     result = held.next_event()
                     if isinstance(result, ResponseHead) and result.status_code >= 300:
                         result = whole_response(held)
-                case Stream(stream_request):
+                case Stream(stream_request, quirks):
                     if stream is not None:
                         stream.close()
-                    stream = dialer.dial()
+                    stream = dialer.dial(quirks)
                     undo.callback(stream.close)
-                    result = accepted = open_stream(stream, stream_request)
+                    result = open_stream(stream, stream_request)
+                    accepted = result if isinstance(result, Accepted) else None
+                case Pause(seconds):
+                    paused += seconds
+                    if dialer.timeout is not None and paused > dialer.timeout:
+                        raise TimeoutError("timed out")
+                    time.sleep(seconds)
 
 
-class Attachment:
-    """An open attach: the container's stdin, stdout and stderr. Made by ``attach`` and ``open_attachment``.
+class Attachment(AttachmentBase[Link]):
+    """An open stream: a container's stdin, stdout and stderr, an exec's, or logs.
 
     It is a context manager that closes on leaving, and an iterator over the output's events. One thread may send
     while another receives.
@@ -110,20 +111,17 @@ class Attachment:
         dialer: Dialer | None = None,
         held: Link | None = None,
     ) -> None:
-        self.accepted = accepted
-        self._link = link
-        self._opened = opened
+        super().__init__(link, accepted, opened)
         self._dialer = dialer
         self._held = held
-        self._exit_code = None if opened is None else opened.exit_code
-        self._over = False
-        self._closed = False
-        self._gathered = Gathered()
-        self._input: bytes | None = None
-        self._unsent = memoryview(b"")
-        self._slice = memoryview(b"")
-        self._feeding = False
-        self._feed_failed = False
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether the transport can end stdin and go on reading."""
+        return self._link.can_half_close
+
+    def _broken_pipe(self, message: str) -> BrokenPipeError:
+        return BrokenPipeError(errno.EPIPE, message)
 
     # ---- sending ----
 
@@ -139,8 +137,7 @@ class Attachment:
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
             AttachmentClosed: the attachment is closed.
         """
-        self._check_not_feeding()
-        self._check_open()
+        self._check_send()
         view = memoryview(data).cast("B")
         for at in range(0, len(view), WRITE_SIZE):
             self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
@@ -156,21 +153,8 @@ class Attachment:
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
             AttachmentClosed: the attachment is closed.
         """
-        self._check_not_feeding()
-        self._check_open()
-        check_half_close(can_half_close=self._link.can_half_close)
-        if self._facts is not None and self._facts.half_close_ends_attach:
-            warnings.warn(half_close_ends_attach(self._facts), AttachWarning, stacklevel=2)
+        self._check_close_stdin()
         self._send(StdinClosed())
-
-    @property
-    def half_close_ends_attach(self) -> bool:
-        """Whether the engine would take ``close_stdin`` for the end of the attach, so far as is known."""
-        return self._facts is not None and self._facts.half_close_ends_attach
-
-    @property
-    def _facts(self) -> ContainerFacts | None:
-        return None if self._opened is None else self._opened.facts
 
     def _send(self, event: Stdin | StdinClosed) -> None:
         self._check_open()
@@ -180,16 +164,6 @@ class Attachment:
             # Another thread may have closed it, because it read the end of the output.
             self._check_open()
             raise
-
-    def _check_not_feeding(self) -> None:
-        if self._feeding:
-            raise LocalProtocolError("communicate() is in the middle of its input: call it again, or close")
-
-    def _check_open(self) -> None:
-        if self._over:
-            raise BrokenPipeError(errno.EPIPE, "the container's output has ended, and with it the attachment")
-        if self._closed:
-            raise AttachmentClosed("the attachment is closed")
 
     # ---- receiving ----
 
@@ -204,20 +178,39 @@ class Attachment:
         """
         if self._over:
             return OutputClosed()
-        return self._output(self._link.next_event())
+        return self._ended(self._output(self._link.next_event()))
 
-    def _output(self, event: Event) -> OutputEvent:
-        assert isinstance(event, Stdout | Stderr | RawOutput | Systemerr | OutputClosed)  # a client gets no other
-        if isinstance(event, OutputClosed):
+    def _ended(self, event: OutputEvent) -> OutputEvent:
+        if self._over:
             # dockerd only half-closes, and waits for us to close.
-            self._over = True
             self._link.close()
         return event
 
-    def __iter__(self) -> Iterator[Stdout | Stderr | RawOutput | Systemerr]:
+    def __iter__(self) -> Self:
         """The output's events up to its end, which is not among them. Raises as ``receive`` does."""
-        while not isinstance(event := self.receive(), OutputClosed):
-            yield event
+        return self
+
+    def __next__(self) -> DataEvent:
+        """The next event; raises as ``receive`` does."""
+        event = self.receive()
+        if isinstance(event, OutputClosed):
+            raise StopIteration
+        return event
+
+    def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> Lines:
+        """The output as lines of text, each stream by itself.
+
+        What was read of a line that has not ended is in the iterator: after a timeout, go on with the same one.
+
+        Args:
+            encoding: of the text.
+            errors: what to do with bytes that are no text, as for ``bytes.decode``.
+            max_length: most characters of a line; a longer one comes in pieces.
+
+        Raises:
+            LookupError: there is no such encoding.
+        """
+        return Lines(self, LineSplitter(encoding, errors, max_length))
 
     def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input and end stdin, and read all output meanwhile.
@@ -244,25 +237,13 @@ class Attachment:
             EngineReportedError: the engine put an error of its own into the stream; both outputs are in the error.
             RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
         """
-        if input is not None and self._input is None:
-            self._check_open()
-            check_input(self._link.connection.our_state, self._facts, can_half_close=self._link.can_half_close)
-            self._input = bytes(memoryview(input))  # a copy of what the caller could change meanwhile
-            self._unsent = memoryview(self._input)
-            self._feeding = True
-        elif input is not None and input != self._input:
-            raise ValueError("communicate() was interrupted with other input; it can only go on with that")
+        self._begin(input)
         try:
-            if self._feeding and not self._over:
-                self._feed(max_output)
+            self._feed_all(max_output)
             self._drain(max_output)
         except ConnectionResetError:
-            # Podman ends so when somebody still sends to a container that is gone. Between frames that is an end.
-            # Whether reading or writing tells of it first is chance; what is unsent could not be sent any more.
-            if not (self._feeding or self._feed_failed):
+            if not self._reset_is_an_end():
                 raise
-            self._feeding = False
-            self._link.connection.receive_data(b"")
             self._drain(max_output)
         return self._gathered.result()
 
@@ -270,48 +251,46 @@ class Attachment:
         while not self._over:
             self._gathered.add(self.receive(), max_output)
 
-    def _feed(self, max_output: int | None) -> None:
+    def _feed_all(self, max_output: int | None) -> None:
         """Send the input and end stdin; read whatever comes meanwhile. It sends only what does not block."""
-        connection = self._link.connection
+        feed = self._feed
+        if feed is None or not feed.active or self._over:
+            return
         with self._link.poll() as ready:
-            while self._feeding and not self._over:
-                if self._unsent or self._slice:
+            while not self._over and (data := feed.next()) is not None:
+                if data is SEND_EOF:
+                    self._feed_some(feed, data)
+                else:
                     readable, writable = ready()
                     if readable:
-                        connection.receive_data(self._link.receive())
+                        self._link.read()
                     if writable:
-                        self._feed_some()
-                else:
-                    self._feeding = False
-                    try:
-                        self._send(StdinClosed())
-                    except BrokenPipeError:
-                        self._feed_failed = True
-                while not self._over and (event := connection.next_event()) is not NEED_DATA:
-                    self._gathered.add(self._output(event), max_output)
+                        self._feed_some(feed, data)
+                while not self._over and (event := self._link.connection.next_event()) is not NEED_DATA:
+                    self._gathered.add(self._ended(self._output(event)), max_output)
 
-    def _feed_some(self) -> None:
-        if not self._slice:
-            self._slice = memoryview(self._link.connection.send(Stdin(bytes(self._unsent[:WRITE_SIZE]))))
-            self._unsent = self._unsent[WRITE_SIZE:]
+    def _feed_some(self, feed: Feed, data: memoryview | Literal[Signal.SEND_EOF]) -> None:
         try:
-            self._slice = self._slice[self._link.send_now(self._slice) :]
+            if data is SEND_EOF:
+                self._link.half_close()
+            else:
+                feed.sent(self._link.send_now(data))
         except (BrokenPipeError, ConnectionResetError):
             self._link.connection.send_failed()
-            self._feeding, self._feed_failed = False, True
+            feed.fail()
         except BaseException:
             # Nobody knows what has left: to go on here might send something twice.
             self._link.connection.send_failed()
-            self._slice = memoryview(b"")
+            feed.lose()
             raise
 
     # ---- the end ----
 
     def wait(self) -> int:
-        """Wait until the container has exited, and return its exit code.
+        """Wait until the container, or the exec, has exited, and return its exit code.
 
         Read the output first, or in another thread: a container that nobody reads may not come to its end. One
-        thread at a time may wait.
+        thread at a time may wait. An exec is asked for its end again and again, because nothing else tells of it.
 
         Raises:
             RequestRejected: the engine refused the call.
@@ -319,26 +298,33 @@ class Attachment:
             TimeoutError: it has not exited in time; call it again.
         """
         if self._exit_code is None:
-            opened, dialer = self._engine("wait()")
-            if self._closed:
-                raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
-            request = wait_request(opened.container, "not-running", opened.api_version)
-            held = self._held
-            if held is None:
-                held = self._held = dialer.ask(request)
-            # Looked at after it can be found: a close() meanwhile has found nothing to close.
-            if self._closed:
-                held.close()
-            try:
-                response = whole_response(held)
-            except TimeoutError:
-                raise
-            except BaseException:
-                self._spend(held)
-                raise
-            self._spend(held)
-            self._exit_code = exit_code(succeeded(request, response))
+            opened, dialer = self._engine("wait()"), self._dialer
+            assert dialer is not None
+            if opened.kind == "exec":
+                steps = exec_exit_code(opened.name, opened.api_version, self._check_not_closed)
+                self._exit_code = _drive(steps, dialer).value
+            else:
+                self._exit_code = self._wait_for_container(opened, dialer)
         return self._exit_code
+
+    def _wait_for_container(self, opened: Opened, dialer: Dialer) -> int:
+        self._check_not_closed()
+        request = wait_request(opened.name, "not-running", opened.api_version)
+        held = self._held
+        if held is None:
+            held = self._held = dialer.ask(request)
+        # Looked at after it can be found: a close() meanwhile has found nothing to close.
+        if self._closed:
+            held.close()
+        try:
+            response = whole_response(held)
+        except TimeoutError:
+            raise
+        except BaseException:
+            self._spend(held)
+            raise
+        self._spend(held)
+        return exit_code(succeeded(request, response))
 
     def _spend(self, held: Link) -> None:
         """A wait that has been answered, or broke; the next call asks anew."""
@@ -346,20 +332,15 @@ class Attachment:
         self._held = None
 
     def resize(self, height: int, width: int) -> None:
-        """Tell the container's TTY its size in characters.
+        """Tell the TTY of the container, or the exec, its size in characters.
 
         Raises:
             RequestRejected: the engine refused; the container does not run, for instance.
             AttachError: this attachment was opened over a connection of your own.
         """
-        opened, dialer = self._engine("resize()")
-        request = resize_request(opened.container, height, width, opened.api_version)
-        succeeded(request, dialer.call(request))
-
-    def _engine(self, who: str) -> tuple[Opened, Dialer]:
-        if self._opened is None or self._dialer is None:
-            raise AttachError(f"{who} needs an attachment made by attach(): this one knows no engine to ask")
-        return self._opened, self._dialer
+        request = self._resize_request(height, width)
+        assert self._dialer is not None
+        succeeded(request, self._dialer.call(request))
 
     def settimeout(self, timeout: float | None) -> None:
         """Set how many seconds a read, a write or a wait may take; ``None`` for ever.
@@ -394,6 +375,25 @@ class Attachment:
         self.close()
 
 
+class Lines(LinesBase):
+    """An iterator over the lines of an attachment's output; ``Attachment.lines`` makes it."""
+
+    def __init__(self, attachment: Attachment, splitter: LineSplitter) -> None:
+        super().__init__(splitter)
+        self._attachment = attachment
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Line:
+        """The next line; raises as ``Attachment.receive`` does."""
+        while not self._ready:
+            if self._over:
+                raise StopIteration
+            self._take(self._attachment.receive())
+        return self._ready.popleft()
+
+
 _DEFAULT_OPTIONS = AttachOptions()
 
 
@@ -406,48 +406,189 @@ def attach(
     start: bool = False,
     wait: bool = False,
     api_version: str | None = None,
+    quirks: Iterable[Quirk] | None = None,
     timeout: float | None = None,
 ) -> Attachment:
     """Attach to a container.
 
+    Warns with ``AttachWarning`` if stdin is asked for and the container was created without ``OpenStdin``.
+
     Args:
         container: its name or ID.
         options: which streams, and whether what was logged so far comes first.
-        host: the engine, as ``unix://PATH`` or ``tcp://NAME:PORT``; by default ``DOCKER_HOST``, then
-            ``unix:///var/run/docker.sock``.
+        host: the engine, as ``unix://PATH``, ``tcp://NAME:PORT`` or ``ssh://USER@NAME``; by default as the docker CLI
+            finds it: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context, Docker's own socket; then Podman's.
         tty: whether the container has a TTY; by default the engine is asked.
         start: start the container once it is attached to. It is the only order that loses no first output.
         wait: ask for the exit code now, on a connection of its own, so that ``wait()`` gets it even if the
             container is removed at its end. ``start=True`` does so by itself.
         api_version: such as ``"1.41"``; by default ``DOCKER_API_VERSION``, then none, and the engine takes its own.
+        quirks: what the engine writes otherwise than others; by default what is known of its version.
         timeout: seconds that each connect, read, write or wait may take, here and later (see ``settimeout``).
 
     Raises:
-        RequestRejected: the engine refused, with its own message.
-        ContainerNotRunning: it has exited, and neither ``start`` nor ``logs`` was asked for.
+        RequestRejected: the engine refused, with its own message; ``ApiVersionRejected`` if because of the version.
+        ContainerNotRunning: it has exited, and neither ``start`` nor ``logs`` was asked for; or it is paused.
         EngineUnreachable: no engine answers at this address, or not within the timeout.
         HostInvalid: the address cannot be understood.
         ValueError: the container's name is none; the timeout is not above 0.
         RemoteProtocolError: what answers is no engine, or breaks the rules.
         TimeoutError: something took too long.
     """
-    check_timeout(timeout)
-    dialer = Dialer(resolve_host(host, os.environ), timeout)
-    steps = open_attach(
+    api_version = resolve_api_version(api_version, os.environ)
+    steps = open_attach(container, options, tty=tty, start=start, wait=wait, api_version=api_version, quirks=quirks)
+    return _open(steps, host, timeout)
+
+
+def exec_start(
+    exec_id: str,
+    *,
+    host: str | None = None,
+    tty: bool | None = None,
+    console_size: tuple[int, int] | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+) -> Attachment:
+    """Start an exec that was created, and attach to it.
+
+    Args:
+        exec_id: what its creation answered.
+        host: as for ``attach``.
+        tty: what its creation said; by default the engine is asked.
+        console_size: height and width of the terminal in characters; API 1.42 and later, with a TTY.
+        api_version: as for ``attach``.
+        timeout: as for ``attach``.
+
+    Raises:
+        ExecStarted: it was started before.
+        ValueError: the ID is none; a console size without a TTY, or for an API that has none.
+        RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
+    """
+    api_version = resolve_api_version(api_version, os.environ)
+    return _open(open_exec(exec_id, tty=tty, console_size=console_size, api_version=api_version), host, timeout)
+
+
+def logs(
+    container: str,
+    *,
+    follow: bool = False,
+    stdout: bool = True,
+    stderr: bool = True,
+    since: str | float | None = None,
+    until: str | float | None = None,
+    timestamps: bool = False,
+    tail: int | None = None,
+    details: bool = False,
+    host: str | None = None,
+    tty: bool | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+) -> Attachment:
+    """Read what a container has logged, and will.
+
+    Args:
+        container: its name or ID.
+        follow: go on with what comes, until the container has exited.
+        stdout: what it wrote to stdout.
+        stderr: what it wrote to stderr.
+        since: from this time on, in seconds since the epoch.
+        until: up to this time; API 1.35 and later.
+        timestamps: put the time before each line.
+        tail: at most this many of the last lines; ``None`` for all.
+        details: put the attributes of the log driver before each line.
+        host: as for ``attach``.
+        tty: as for ``attach``.
+        api_version: as for ``attach``.
+        timeout: as for ``attach``.
+
+    Raises:
+        ValueError: the container's name is none; a time is none; neither stream is asked for.
+        RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
+    """
+    request = Logs(
         container,
-        options,
+        follow=follow,
+        stdout=stdout,
+        stderr=stderr,
+        since=since,
+        until=until,
+        timestamps=timestamps,
+        tail=tail,
+        details=details,
         tty=tty,
-        start=start,
-        wait=wait,
         api_version=resolve_api_version(api_version, os.environ),
     )
-    return _drive(steps, dialer)
+    return _open(open_logs(request), host, timeout)
 
 
-def open_attachment(sock: socket.socket, request: StreamRequest) -> Attachment:
-    """Attach over a connected socket of your own; the request says ``tty=``. ``wait()`` raises on what it returns.
+def run_exec(
+    container: str,
+    command: Sequence[str],
+    *,
+    input: bytes | None = None,
+    tty: bool = False,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    workdir: str | None = None,
+    host: str | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+) -> ExecResult:
+    """Run a command in a running container, and wait for its end.
 
-    The socket belongs to the attachment from here on, and is closed if this raises.
+    Args:
+        container: its name or ID.
+        command: the program and its arguments; no shell looks at them.
+        input: what the command reads from its stdin; by default it has none.
+        tty: give it a terminal; there is no input then, as its end could not be told.
+        env: more variables of its environment.
+        user: who it runs as, as ``NAME``, ``UID`` or ``USER:GROUP``; by default the container's user.
+        workdir: the directory that it runs in; by default the container's.
+        host: as for ``attach``.
+        api_version: as for ``attach``.
+        timeout: as for ``attach``.
+
+    Raises:
+        HalfCloseEndsAttach: there is input for a TTY.
+        EngineReportedError: the engine put an error of its own into the stream.
+        ValueError: the container's name is none, the command is empty, or a field needs a later API.
+        RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
+    """
+    steps = create_and_open_exec(
+        container,
+        command,
+        stdin=input is not None,
+        tty=tty,
+        env=env,
+        user=user,
+        workdir=workdir,
+        api_version=resolve_api_version(api_version, os.environ),
+    )
+    with _open(steps, host, timeout) as attachment:
+        stdout, stderr = attachment.communicate(input)
+        return ExecResult(attachment.wait(), stdout, stderr)
+
+
+def _open(steps: Steps[Opened], host: str | None, timeout: float | None) -> Attachment:
+    check_timeout(timeout)
+    dialer = Dialer(resolve_host(host, os.environ), timeout)
+    driven = _drive(steps, dialer)
+    # Or the sequence would not have ended.
+    assert driven.stream is not None
+    assert driven.accepted is not None
+    return Attachment(driven.stream, driven.accepted, driven.value, dialer, driven.held)
+
+
+def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:
+    """Attach over a connected socket of your own; the request says ``tty=``.
+
+    ``wait()`` and ``resize()`` raise on what it returns, because it does not know where the engine is. The socket
+    belongs to the attachment from here on, and is closed if this raises.
+
+    Args:
+        stream: the socket.
+        request: what to open.
+        quirks: of the engine, where they are known.
 
     Raises:
         RequestRejected: the engine refused, with its own message.
@@ -456,8 +597,8 @@ def open_attachment(sock: socket.socket, request: StreamRequest) -> Attachment:
         OSError: the socket failed, or its timeout passed.
         ValueError: the socket does not block; it is left alone.
     """
-    check_timeout(sock.gettimeout())
-    link = Link(sock)
+    check_timeout(stream.gettimeout())
+    link = Link(stream, quirks=quirks)
     try:
         return Attachment(link, judge_stream(request, open_stream(link, request)))
     except BaseException:

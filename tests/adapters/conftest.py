@@ -9,6 +9,17 @@ import pytest
 from tests.adapters.scripted import Engine
 from tests.helpers import open_descriptors
 
+pytest.register_assert_rewrite("tests.adapters.scenarios", "tests.adapters.engine_scenarios")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """What lives as long as the session is not looked through after each test, which took most of the time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> Iterator[None]:

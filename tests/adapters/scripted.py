@@ -8,6 +8,7 @@ a bug is a failure and never a hang; what goes wrong in a thread comes out in th
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import queue
 import select
@@ -33,6 +34,7 @@ from attachproto import (
     ResponseHead,
     Stdin,
     StdinClosed,
+    Stdout,
     StreamRequest,
 )
 
@@ -114,10 +116,19 @@ class Peer:
             if said is SEND_EOF:
                 self.write(bytes(data))
                 data.clear()
-                self.sock.shutdown(socket.SHUT_WR)
+                self._half_close()
             else:
                 data += said
         self.write(bytes(data))
+
+    def _half_close(self) -> None:
+        try:
+            # Not by the method of `socket.socket`: a test may count there how often the client does it.
+            socket.SocketType.shutdown(self.sock, socket.SHUT_WR)
+        except OSError as exc:
+            if exc.errno == errno.ENOTCONN:
+                raise BrokenPipeError(errno.EPIPE, "the client has left") from None
+            raise
 
     def write(self, data: bytes) -> None:
         if data:  # after a half-close not even nothing may be sent
@@ -157,10 +168,14 @@ class Peer:
             while piece := self.sock.recv(READ_SIZE):
                 data += piece
         if self.sock.family == socket.AF_UNIX:  # TCP does not tell the two apart before we write
-            poll = select.poll()
-            poll.register(self.sock, 0)  # POLLHUP comes unasked, and once both directions are over
-            assert poll.poll(BOUND * 1000), "the client has not closed the connection"
+            self.until_hung_up()
         return bytes(data)
+
+    def until_hung_up(self) -> None:
+        """Waits until the client closes, and reads nothing."""
+        poll = select.poll()
+        poll.register(self.sock, 0)  # POLLHUP comes unasked, and once both directions are over
+        assert poll.poll(BOUND * 1000), "the client has not closed the connection"
 
     def reset(self) -> None:
         """Ends the connection with a reset.
@@ -202,15 +217,79 @@ def stays(*output: Event) -> Act:
     return act
 
 
+def then(*acts: Act) -> Act:
+    """One act after the other."""
+
+    def act(peer: Peer) -> None:
+        for each in acts:
+            each(peer)
+
+    return act
+
+
+def accept(peer: Peer) -> None:
+    """Opens the stream."""
+    peer.accept()
+
+
+def say(*events: Event) -> Act:
+    """Says the events."""
+    return lambda peer: peer.send(*events)
+
+
+def write(data: bytes) -> Act:
+    """Writes bytes that need not be an engine's."""
+    return lambda peer: peer.write(data)
+
+
+def echo(peer: Peer) -> None:
+    """Opens the stream, prints stdin once it has ended, by a half-close and by nothing else, and ends."""
+    peer.accept()
+    peer.send(Stdout(peer.stdin_to_end()), OutputClosed())
+    peer.until_closed()
+
+
+def until_closed(peer: Peer) -> None:
+    """Waits until the client has closed the connection."""
+    peer.until_closed()
+
+
+def peek(peer: Peer) -> None:
+    """Waits until the client has sent something, and leaves it unread."""
+    assert peer.sock.recv(1, socket.MSG_PEEK)
+
+
+def read_some(peer: Peer) -> None:
+    """Reads some of the client's stdin."""
+    peer.read_stdin(1)
+
+
+def reset(peer: Peer) -> None:
+    """Ends the connection with a reset."""
+    peer.reset()
+
+
+def close(peer: Peer) -> None:
+    """Closes the connection."""
+    peer.close()
+
+
+def holds(peer: Peer) -> None:
+    """A wait that is never answered, as dockerd's is when the start has failed."""
+    peer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+    peer.until_closed()
+
+
 def rejects(status_code: int, message: str) -> Act:
     """Refuses a stream as dockerd does."""
     return lambda peer: peer.send(Rejected(status_code, (("content-type", "text/plain"),), message.encode() + b"\r\n"))
 
 
-def answers(value: Any, status_code: int = 200, *, podman: bool = False) -> Act:
-    """Answers a plain call with JSON; with nothing for ``None``."""
+def answers(value: Any, status_code: int = 200, *, podman: bool | str = False) -> Act:
+    """Answers a plain call with JSON; with nothing for ``None``. ``podman`` may say which one."""
     body = b"" if value is None else json.dumps(value).encode()
-    headers = (("content-type", "application/json"), *((("libpod-api-version", "5.4.2"),) if podman else ()))
+    version = "5.4.2" if podman is True else podman
+    headers = (("content-type", "application/json"), *((("libpod-api-version", version),) if version else ()))
     return lambda peer: peer.send(Response(status_code, headers, body))
 
 
@@ -242,6 +321,32 @@ def container(
     }
 
 
+def docker_exec(
+    *, tty: bool = False, open_stdin: bool = True, running: bool = False, exit_code: int | None = None
+) -> dict[str, Any]:
+    """What dockerd says of an exec: it has an exit code once it has ended."""
+    return {
+        "Running": running,
+        "ExitCode": exit_code,
+        "ProcessConfig": {"tty": tty},
+        "OpenStdin": open_stdin,
+        "CanRemove": False,
+    }
+
+
+def podman_exec(
+    *, tty: bool = False, open_stdin: bool = True, running: bool = False, exit_code: int | None = None
+) -> dict[str, Any]:
+    """What Podman says of an exec: it always has an exit code, and one that has ended can be removed."""
+    return {
+        "Running": running,
+        "ExitCode": exit_code or 0,
+        "ProcessConfig": {"tty": tty},
+        "OpenStdin": open_stdin,
+        "CanRemove": exit_code is not None,
+    }
+
+
 # ---- the engine ----
 
 
@@ -250,11 +355,12 @@ class Engine:
 
     Attributes:
         host: its address.
-        calls: what it was asked, in order: ``inspect``, ``attach``, ``wait next-exit``, ``start``.
+        calls: what it was asked, in order: ``inspect``, ``attach``, ``wait next-exit``, ``start``. Of an exec
+            ``exec`` is its creation, and the others are named as a container's.
         requests: the same, whole.
     """
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | None = None, *, listener: socket.socket | None = None) -> None:
         self.calls: list[str] = []
         self.requests: list[Request | StreamRequest] = []
         self._acts: dict[str, list[Act]] = {
@@ -262,10 +368,16 @@ class Engine:
             "attach": [accepts()],
             "wait": [waits(0)],
             "start": [answers(None, 204)],
+            "resize": [answers(None)],
+            "exec": [answers({"Id": "e1"}, 201)],
+            "version": [answers({"ApiVersion": "1.51", "MinAPIVersion": "1.24"})],
         }
         self._lock = threading.Lock()
         self._tasks: queue.SimpleQueue[Task[None]] = queue.SimpleQueue()
-        if path is None:
+        if listener is not None:
+            self._listener = listener
+            self.host = f"unix://{listener.getsockname()}"
+        elif path is None:
             self._listener = socket.create_server(("127.0.0.1", 0))
             self.host = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         else:

@@ -1,4 +1,4 @@
-"""`attachproto demo`, and the README's example, against the embedded engine."""
+"""`attachproto demo` against the embedded engine."""
 
 from __future__ import annotations
 
@@ -96,20 +96,3 @@ def call(engine: Engine, method: str, target: str, body: object = None) -> objec
     finally:
         connection.close()
     return json.loads(answer) if answer else None
-
-
-def test_the_blocking_example_of_the_readme_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = next(block for block in readme.split("```python\n") if "adapters.blocking import attach" in block)
-    with Engine() as engine:
-        monkeypatch.setenv("DOCKER_HOST", engine.host)
-        call(
-            engine,
-            "POST",
-            "/containers/create?name=job",
-            {"Image": "alpine", "Cmd": ["sort"], "OpenStdin": True, "StdinOnce": True},
-        )
-        exec(compile(code.split("```")[0], "README.md", "exec"), {})
-    assert capsys.readouterr().out == "0 b'a\\nb\\n' b''\n"

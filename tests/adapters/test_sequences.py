@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,18 +13,47 @@ from attachproto import (
     Accepted,
     Attach,
     AttachOptions,
+    ExecStart,
     Framing,
     LocalProtocolError,
+    Logs,
+    Quirk,
     Rejected,
     RemoteProtocolError,
     Request,
     Response,
     ResponseHead,
 )
-from attachproto_adapters import AttachError, ContainerNotRunning, RequestRejected
-from attachproto_adapters._container import ContainerFacts
-from attachproto_adapters._sequences import Call, Hold, Opened, Step, Steps, Stream, exit_code, open_attach
-from tests.adapters.scripted import container
+from attachproto_adapters import (
+    ApiVersionRejected,
+    AttachError,
+    AttachmentClosed,
+    AttachWarning,
+    ContainerFacts,
+    ContainerNotRunning,
+    ExecFacts,
+    ExecStarted,
+    HalfCloseEndsAttach,
+    RequestRejected,
+)
+from attachproto_adapters._calls import exec_id, exit_code, version_range
+from attachproto_adapters._sequences import (
+    Call,
+    Hold,
+    Opened,
+    Pause,
+    Step,
+    Steps,
+    Stream,
+    create_and_open_exec,
+    exec_exit_code,
+    open_attach,
+    open_exec,
+    open_logs,
+)
+from tests.adapters.scripted import container, docker_exec, podman_exec
+
+T = TypeVar("T")
 
 ACCEPTED = Accepted(Framing.MULTIPLEXED)
 HEAD = ResponseHead(200)
@@ -38,16 +68,20 @@ FOLLOW = AttachOptions()
 WITH_LOGS = AttachOptions(logs=True)
 
 
-def stream(options: AttachOptions = FOLLOW, *, tty: bool = False) -> Stream:
-    return Stream(Attach("web", options, tty=tty))
+def stream(options: AttachOptions = FOLLOW, *, tty: bool = False, quirks: frozenset[Quirk] = frozenset()) -> Stream:
+    return Stream(Attach("web", options, tty=tty), quirks)
 
 
 REPLAY = stream(AttachOptions(logs=True, stream=False))
 
 
-def inspected(status_code: int = 200, *, podman: bool = False, **facts: Any) -> Response:
-    headers = (("libpod-api-version", "5.4.2"),) if podman else ()
-    return Response(status_code, headers, json.dumps(container(**facts)).encode())
+def answer(value: object, status_code: int = 200, *, podman: str | None = None) -> Response:
+    headers = () if podman is None else (("libpod-api-version", podman),)
+    return Response(status_code, headers, json.dumps(value).encode())
+
+
+def inspected(*, podman: str | None = None, **facts: Any) -> Response:
+    return answer(container(**facts), podman=podman)
 
 
 def steps(
@@ -57,11 +91,11 @@ def steps(
     start: bool = False,
     wait: bool = False,
     api_version: str | None = None,
-) -> Steps:
+) -> Steps[Opened]:
     return open_attach("web", options, tty=tty, start=start, wait=wait, api_version=api_version)
 
 
-def drive(sequence: Steps, *answers: object) -> tuple[list[Step], Opened]:
+def drive(sequence: Steps[T], *answers: object) -> tuple[list[Step], T]:
     """Answers each step in turn; the sequence must end with the last answer."""
     seen: list[Step] = []
     pending = iter(answers)
@@ -69,16 +103,16 @@ def drive(sequence: Steps, *answers: object) -> tuple[list[Step], Opened]:
         step = next(sequence)
         while True:
             seen.append(step)
+            assert len(seen) <= len(answers), f"no answer for {step}"
             step = sequence.send(next(pending))
     except StopIteration as stop:
         assert next(pending, None) is None, f"it ended after {seen}"
-        opened = stop.value
-    assert isinstance(opened, Opened), f"no answer for {seen[-1]}"
-    return seen, opened
+        value: T = stop.value
+        return seen, value
 
 
 def drive_into(
-    error: type[Exception], sequence: Steps, *answers: object, match: str | None = None
+    error: type[Exception], sequence: Steps[Any], *answers: object, match: str | None = None
 ) -> tuple[list[Step], Exception]:
     """The same, for a sequence that must raise on the last answer, and not before."""
     seen: list[Step] = [next(sequence)]
@@ -95,6 +129,7 @@ def drive_into(
 def test_start_attaches_holds_the_wait_and_then_starts() -> None:
     seen, opened = drive(steps(start=True), inspected(status="created"), ACCEPTED, HEAD, STARTED)
     assert seen == [INSPECT, stream(), NEXT_EXIT, START]
+    assert isinstance(opened.facts, ContainerFacts)
     assert opened.facts.status == "created"
     assert opened.exit_code is None
 
@@ -113,7 +148,7 @@ def test_start_of_a_container_that_runs_already_is_no_error() -> None:
 def test_running_is_looked_at_again_after_the_attach() -> None:
     seen, opened = drive(steps(), inspected(), ACCEPTED, inspected())
     assert seen == [INSPECT, stream(), INSPECT]
-    assert opened == Opened("web", None, ContainerFacts.from_response(inspected()), None)
+    assert opened == Opened("containers", "web", None, ContainerFacts.from_response(inspected()))
 
 
 def test_running_with_wait_holds_it_before_the_attach() -> None:
@@ -142,17 +177,22 @@ def test_exited_with_logs_is_replayed_and_not_followed(status: str, wait: bool) 
 
 @pytest.mark.parametrize("status", ["exited", "stopped", "dead"])
 def test_exited_without_logs_is_never_attached_to(status: str) -> None:
-    answer = inspected(status=status, exit_code=7)
-    seen, error = drive_into(ContainerNotRunning, steps(wait=True), answer)
+    seen, error = drive_into(ContainerNotRunning, steps(wait=True), inspected(status=status, exit_code=7))
     assert seen == [INSPECT]
     assert "web" in str(error)
     assert "exit code 7" in str(error)
 
 
-@pytest.mark.parametrize("status", ["paused", "restarting", "removing", "created", "running"])
+@pytest.mark.parametrize("status", ["restarting", "removing", "created", "running"])
 def test_other_states_are_no_end(status: str) -> None:
     seen, _ = drive(steps(), inspected(status=status), ACCEPTED, inspected(status=status))
     assert seen == [INSPECT, stream(), INSPECT]
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"start": True}, {"wait": True}, {"options": WITH_LOGS}])
+def test_paused_is_never_attached_to(kwargs: dict[str, Any]) -> None:
+    seen, _ = drive_into(ContainerNotRunning, steps(**kwargs), inspected(status="paused"), match="web is paused")
+    assert seen == [INSPECT]
 
 
 def test_exited_between_the_two_looks_with_logs() -> None:
@@ -199,8 +239,281 @@ def test_api_version_goes_into_every_call() -> None:
         (steps(wait=True, api_version="1.41"), (inspected(), HEAD, ACCEPTED, inspected())),
     ):
         seen, opened = drive(sequence, *answers)
-        assert [step.request.api_version for step in seen] == ["1.41"] * 4
+        assert [each.request.api_version for each in seen if not isinstance(each, Pause)] == ["1.41"] * 4
         assert opened.api_version == "1.41"
+
+
+def test_stdin_that_nobody_reads_is_warned_of() -> None:
+    answers = inspected(open_stdin=False), ACCEPTED, inspected(open_stdin=False)
+    options = AttachOptions(stdin=True)
+    with pytest.warns(AttachWarning, match="OpenStdin") as warned:
+        seen, _ = drive(steps(options), *answers)
+    assert [each.filename for each in warned] == [__file__]
+    assert seen == [INSPECT, stream(options), INSPECT]
+    drive(steps(FOLLOW), *answers)  # of which nothing is said
+
+
+OUTSIDE = frozenset({Quirk.NEWLINE_OUTSIDE_FRAME})
+
+
+@pytest.mark.parametrize("podman", ["4.3.1", "4.3.1-rhel", "3.4", "4.0.0-dev"])
+@pytest.mark.parametrize("status", ["running", "exited"])
+def test_a_replay_of_podman_before_4_4_has_its_quirk(podman: str, status: str) -> None:
+    options = AttachOptions(logs=True, stream=status == "running")
+    answers = [inspected(status=status, podman=podman), ACCEPTED, inspected(status=status, podman=podman)]
+    seen, _ = drive(steps(WITH_LOGS), *answers[: 3 if status == "running" else 2])
+    assert seen[1] == stream(options, quirks=OUTSIDE)
+
+
+@pytest.mark.parametrize(
+    ("podman", "options"),
+    [("4.4.0", WITH_LOGS), ("5.4.2", WITH_LOGS), ("10.0", WITH_LOGS), (None, WITH_LOGS), ("4.3.1", FOLLOW)],
+)
+def test_nobody_else_has_it(podman: str | None, options: AttachOptions) -> None:
+    seen, _ = drive(steps(options), inspected(podman=podman), ACCEPTED, inspected(podman=podman))
+    assert seen[1] == stream(options)
+
+
+# ---- exec ----
+
+LOOK = Call(Request("GET", ("exec", "e1", "json")))
+
+
+def exec_steps(**given: Any) -> Steps[Opened]:
+    return open_exec("e1", **{"tty": None, "console_size": None, "api_version": None, **given})
+
+
+@pytest.mark.parametrize("given", [None, False, True])
+@pytest.mark.parametrize("inspected_tty", [False, True])
+def test_an_exec_is_looked_at_and_started(given: bool | None, inspected_tty: bool) -> None:
+    response = answer(docker_exec(tty=inspected_tty))
+    seen, opened = drive(exec_steps(tty=given), response, ACCEPTED)
+    assert seen == [LOOK, Stream(ExecStart("e1", tty=inspected_tty if given is None else given))]
+    assert opened == Opened("exec", "e1", None, ExecFacts.from_response(response))
+
+
+def test_a_console_size_reaches_the_start() -> None:
+    steps = exec_steps(console_size=(24, 80), api_version="1.42")
+    seen, _ = drive(steps, answer(docker_exec(tty=True)), ACCEPTED)
+    assert seen[1] == Stream(ExecStart("e1", tty=True, console_size=(24, 80), api_version="1.42"))
+
+
+@pytest.mark.parametrize("given", [{"tty": False}, {"tty": True, "api_version": "1.41"}])
+def test_a_console_size_that_cannot_be_is_refused_before_anything_is_asked(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="console_size"):
+        next(exec_steps(console_size=(24, 80), **given))
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(docker_exec(running=True)),
+        answer(docker_exec(exit_code=0)),
+        answer(podman_exec(running=True), podman="5.4.2"),
+        answer(podman_exec(exit_code=0), podman="5.4.2"),
+    ],
+)
+def test_an_exec_that_was_started_before_is_not_started(response: Response) -> None:
+    seen, _ = drive_into(ExecStarted, exec_steps(), response, match="e1 was started before")
+    assert seen == [LOOK]
+
+
+def test_an_exec_of_podmans_that_was_not_started_has_no_exit_code() -> None:
+    seen, _ = drive(exec_steps(), answer(podman_exec(), podman="5.4.2"), ACCEPTED)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("tty", "open_stdin", "ends"), [(False, True, False), (True, True, True), (True, False, False)]
+)
+def test_half_close_on_an_exec(tty: bool, open_stdin: bool, ends: bool) -> None:
+    for shape in docker_exec, podman_exec:
+        facts = ExecFacts.from_response(answer(shape(tty=tty, open_stdin=open_stdin)))
+        assert facts.half_close_ends_attach is ends
+
+
+# ---- an exec of our own ----
+
+
+def create_steps(command: Sequence[str] = ("id",), *, name: str = "web", **given: Any) -> Steps[Opened]:
+    nothing = {"stdin": False, "tty": False, "env": None, "user": None, "workdir": None, "api_version": None}
+    return create_and_open_exec(name, command, **{**nothing, **given})
+
+
+CREATED = answer({"Id": "e1", "Warnings": []}, 201)
+
+
+def test_an_exec_is_created_and_started() -> None:
+    seen, opened = drive(create_steps(stdin=True), CREATED, ACCEPTED)
+    assert isinstance(seen[0], Call)
+    assert (seen[0].request.method, seen[0].request.target) == ("POST", "/containers/web/exec")
+    assert seen[1:] == [Stream(ExecStart("e1", tty=False))]
+    assert opened == Opened("exec", "e1", None, ExecFacts(tty=False, open_stdin=True, podman=None))
+
+
+def test_which_engine_it_was_is_known_from_the_creation() -> None:
+    _, opened = drive(create_steps(), answer({"Id": "e1"}, 201, podman="4.9.3"), ACCEPTED)
+    assert opened.facts == ExecFacts(tty=False, open_stdin=False, podman="4.9.3")
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ({}, {}),
+        ({"stdin": True}, {"AttachStdin": True}),
+        ({"tty": True}, {"Tty": True}),
+        ({"env": {}}, {"Env": []}),
+        ({"env": {"A": "1", "B": "="}}, {"Env": ["A=1", "B=="]}),
+        ({"env": {"A": "1"}, "api_version": "1.25"}, {"Env": ["A=1"]}),
+        ({"user": "root"}, {"User": "root"}),
+        ({"workdir": "/srv", "api_version": "1.35"}, {"WorkingDir": "/srv"}),
+    ],
+)
+def test_what_an_exec_is_created_of(given: dict[str, Any], fields: dict[str, Any]) -> None:
+    step = next(create_steps(["sh", "-c", "exit"], **given))
+    assert isinstance(step, Call)
+    assert dict(step.request.headers) == {"content-type": "application/json"}
+    plain = {"AttachStdin": False, "AttachStdout": True, "AttachStderr": True, "Tty": False}
+    assert json.loads(step.request.body) == {**plain, "Cmd": ["sh", "-c", "exit"], **fields}
+
+
+@pytest.mark.parametrize(
+    ("sequence", "error"),
+    [
+        (create_steps("id"), TypeError),
+        (create_steps([]), ValueError),
+        (create_steps(env={"": "1"}), ValueError),
+        (create_steps(env={"A": "1"}, api_version="1.24"), ValueError),
+        (create_steps(workdir="/", api_version="1.9"), ValueError),
+        (create_steps(stdin=True, tty=True), HalfCloseEndsAttach),
+        (create_steps(name="a/b"), ValueError),
+    ],
+)
+def test_an_exec_that_cannot_be_is_refused_before_anything_is_asked(
+    sequence: Steps[Opened], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        next(sequence)
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"Id": 7}', '{"Id": null}', '"e1"'])
+def test_a_creation_without_an_id(body: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        exec_id(Response(201, (), body.encode()))
+
+
+# ---- the end of an exec ----
+
+
+def test_an_exec_is_asked_ever_more_seldom() -> None:
+    running = answer(docker_exec(running=True))
+    seen, code = drive(exec_exit_code("e1", None, lambda: None), *[running, None] * 9, answer(docker_exec(exit_code=7)))
+    assert code == 7
+    assert [step for step in seen if not isinstance(step, Pause)] == [LOOK] * 10
+    pauses = [step.seconds for step in seen if isinstance(step, Pause)]
+    assert pauses[0] <= 0.01
+    assert all(one <= two for one, two in itertools.pairwise(pauses))
+    assert pauses[-2] == pauses[-1] <= 1
+
+
+def test_podmans_exec_has_ended_when_it_may_be_removed() -> None:
+    answers = answer(podman_exec(running=True), podman="5.4.2"), None, answer(podman_exec(), podman="5.4.2"), None
+    _, code = drive(
+        exec_exit_code("e1", None, lambda: None), *answers, answer(podman_exec(exit_code=3), podman="5.4.2")
+    )
+    assert code == 3
+
+
+def test_a_close_ends_the_asking() -> None:
+    open_for = iter([True, True, False])
+
+    def check() -> None:
+        if not next(open_for):
+            raise AttachmentClosed
+
+    running = answer(docker_exec(running=True))
+    seen, _ = drive_into(AttachmentClosed, exec_exit_code("e1", None, check), running, None, running, None)
+    assert seen.count(LOOK) == 2
+
+
+def test_an_exec_that_the_engine_has_forgotten() -> None:
+    drive_into(RequestRejected, exec_exit_code("e1", "1.41", lambda: None), answer({"message": "No such exec"}, 404))
+
+
+# ---- logs ----
+
+
+@pytest.mark.parametrize("has_tty", [False, True])
+def test_logs_are_looked_at_and_read(has_tty: bool) -> None:
+    seen, opened = drive(open_logs(Logs("web", tail=3)), inspected(tty=has_tty), ACCEPTED)
+    assert seen == [INSPECT, Stream(Logs("web", tail=3, tty=has_tty))]
+    assert opened == Opened("containers", "web", None, ContainerFacts.from_response(inspected(tty=has_tty)))
+
+
+@pytest.mark.parametrize(("status", "code"), [("exited", 7), ("dead", 7), ("running", None), ("created", None)])
+def test_the_exit_code_of_what_logs(status: str, code: int | None) -> None:
+    _, opened = drive(open_logs(Logs("web")), inspected(status=status, exit_code=7), ACCEPTED)
+    assert opened.exit_code == code
+
+
+def test_logs_of_old_podman_have_no_quirk() -> None:
+    seen, _ = drive(open_logs(Logs("web")), inspected(podman="4.3.1"), ACCEPTED)
+    assert seen[1] == Stream(Logs("web", tty=False))
+
+
+# ---- the API's version ----
+
+VERSION = Call(Request("GET", ("version",)))
+BAD = answer({"message": "client version 1.99 is too new"}, 400)
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        steps(api_version="1.99"),
+        exec_steps(api_version="1.99"),
+        create_steps(api_version="1.99"),
+        exec_exit_code("e1", "1.99", lambda: None),
+        open_logs(Logs("web", api_version="1.99")),
+    ],
+)
+def test_a_version_outside_of_the_engines_range(sequence: Steps[Any]) -> None:
+    known = answer({"ApiVersion": "1.51", "MinAPIVersion": "1.24"})
+    seen, error = drive_into(ApiVersionRejected, sequence, BAD, known, match=r"1\.99 .* 1\.24 to 1\.51")
+    assert seen[1] == VERSION
+    assert isinstance(error, ApiVersionRejected)
+    assert (error.oldest, error.newest, error.message) == ("1.24", "1.51", "client version 1.99 is too new")
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_told"), [("1.23", True), ("1.24", False), ("1.5", True), ("1.51", False), ("2.0", True)]
+)
+def test_versions_are_compared_by_their_parts(asked: str, is_told: bool) -> None:
+    known = answer({"ApiVersion": "1.51", "MinAPIVersion": "1.24"})
+    _, error = drive_into(RequestRejected, steps(api_version=asked), BAD, known)
+    assert isinstance(error, ApiVersionRejected) is is_told
+
+
+@pytest.mark.parametrize("status_code", [400, 404, 500])
+def test_a_refusal_without_a_version_is_no_reason_to_ask(status_code: int) -> None:
+    seen, _ = drive_into(RequestRejected, steps(), answer({"message": "no"}, status_code))
+    assert seen == [INSPECT]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"ApiVersion": "1.51"},
+        {"ApiVersion": 1.51, "MinAPIVersion": 1.24},
+        {"ApiVersion": "x", "MinAPIVersion": ""},
+    ],
+)
+def test_a_range_that_is_none(value: object) -> None:
+    assert version_range(answer(value)) is None
+    drive_into(RequestRejected, steps(api_version="1.99"), BAD, answer(value), match="too new")
 
 
 # ---- refusals ----
@@ -276,14 +589,15 @@ def test_unknown_framing_says_what_to_do() -> None:
     ],
 )
 def test_half_close_ends_attach(tty: bool, open_stdin: bool, stdin_once: bool, podman: bool, ends: bool) -> None:
-    answer = inspected(tty=tty, open_stdin=open_stdin, stdin_once=stdin_once, podman=podman)
-    assert ContainerFacts.from_response(answer).half_close_ends_attach is ends
+    version = "5.4.2" if podman else None
+    response = inspected(tty=tty, open_stdin=open_stdin, stdin_once=stdin_once, podman=version)
+    assert ContainerFacts.from_response(response).half_close_ends_attach is ends
 
 
 def test_facts() -> None:
-    answer = inspected(tty=True, open_stdin=True, stdin_once=False, status="exited", exit_code=137, podman=True)
-    assert ContainerFacts.from_response(answer) == ContainerFacts(
-        tty=True, open_stdin=True, stdin_once=False, status="exited", exit_code=137, podman=True
+    response = inspected(tty=True, open_stdin=True, stdin_once=False, status="exited", exit_code=137, podman="5.4.2")
+    assert ContainerFacts.from_response(response) == ContainerFacts(
+        tty=True, open_stdin=True, stdin_once=False, status="exited", exit_code=137, podman="5.4.2"
     )
 
 
@@ -292,7 +606,7 @@ def test_facts_that_an_engine_leaves_out() -> None:
         Response(200, (), b'{"Config": {"Tty": false, "OpenStdin": null}, "State": {"Status": "created"}}')
     )
     assert facts == ContainerFacts(
-        tty=False, open_stdin=False, stdin_once=False, status="created", exit_code=0, podman=False
+        tty=False, open_stdin=False, stdin_once=False, status="created", exit_code=0, podman=None
     )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Literal, assert_type
 
+import trio
+
+import attachproto_adapters.asyncio as asyncio_adapter
+import attachproto_adapters.trio as trio_adapter
 from attachproto import (
     CLIENT,
     NEED_DATA,
@@ -14,6 +19,8 @@ from attachproto import (
     Event,
     FrameDecoder,
     OutputClosed,
+    Quirk,
+    RawOutput,
     Rejected,
     Signal,
     Stderr,
@@ -21,7 +28,9 @@ from attachproto import (
     StdinClosed,
     Stdout,
     Systemerr,
+    demux,
 )
+from attachproto_adapters import ContainerFacts, ExecFacts, ExecResult, Line, blocking
 
 
 def embed(
@@ -57,3 +66,40 @@ def decodes(decoder: FrameDecoder) -> None:
             assert_type(data, bytes)
         case _:
             pass
+
+
+def quirks(known: frozenset[Quirk]) -> None:
+    Connection(CLIENT, quirks=known)
+    Connection(CLIENT, quirks=[Quirk.DETACHED_TEXT])
+    FrameDecoder(quirks=(quirk for quirk in Quirk))
+    FrameDecoder(quirks=["detached-text"])  # type: ignore[list-item]
+    assert_type(demux(b"", quirks={Quirk.NEWLINE_OUTSIDE_FRAME}), tuple[bytes, bytes])
+
+
+def adapters(sock: socket.socket) -> None:
+    with blocking.attach("web", timeout=1.0) as attachment:
+        assert_type(attachment, blocking.Attachment)
+        for event in attachment:
+            assert_type(event, Stdout | Stderr | RawOutput | Systemerr)
+        for line in attachment.lines():
+            assert_type(line, Line)
+        assert_type(attachment.receive(), Stdout | Stderr | RawOutput | Systemerr | OutputClosed)
+        assert_type(attachment.communicate(b""), tuple[bytes, bytes])
+        assert_type(attachment.facts, ContainerFacts | ExecFacts | None)
+    assert_type(blocking.open_attachment(sock, Attach("web", tty=False)), blocking.Attachment)
+    assert_type(blocking.run_exec("web", ["true"]), ExecResult)
+
+
+async def asynchronous_adapters(stream: trio.abc.Stream) -> None:
+    async with await trio_adapter.attach("web") as attachment:
+        assert_type(attachment, trio_adapter.Attachment)
+        async for event in attachment:
+            assert_type(event, Stdout | Stderr | RawOutput | Systemerr)
+        assert_type(await attachment.communicate(), tuple[bytes, bytes])
+    async with await asyncio_adapter.logs("web", follow=True) as read:
+        assert_type(read, asyncio_adapter.Attachment)
+        async for line in read.lines():
+            assert_type(line, Line)
+        assert_type(await read.wait(), int)
+    await trio_adapter.open_attachment(stream, Attach("web", tty=False))
+    assert_type(await asyncio_adapter.run_exec("web", ["true"]), ExecResult)

@@ -7,6 +7,7 @@ Strategy: a container is a ``Config`` that never changes, a state that does, an 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
@@ -548,7 +549,9 @@ class Containers:
                     "stop the container before removing or force remove",
                 )
             ended = container.next_exit()
-            container.kill(signal.SIGKILL)
+            # It may have been killed already, and be on its way.
+            with contextlib.suppress(Refused):
+                container.kill(signal.SIGKILL)
             await ended
         if container.id in self._by_id:
             self.drop(container)

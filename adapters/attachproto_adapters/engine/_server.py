@@ -21,7 +21,12 @@ from attachproto_adapters.engine._faults import FaultBook
 from attachproto_adapters.engine._faulty import FaultyWriter, HoldingWire
 from attachproto_adapters.engine._wire import Hangups, Wire, is_loopback
 
-_BACKLOG: Final = 1024
+# The system takes its own limit (somaxconn) where that is less, as for dockerd. A client that finds the queue full is
+# refused at once where its socket does not block.
+_BACKLOG: Final = 65535
+
+# So many that wait are taken before anybody else's turn: one by one, a crowd would fill the queue.
+_TAKEN_AT_ONCE: Final = 64
 
 # How long a client may take to close after its answer. It is not waited for when it has nothing to read.
 _CLOSE_SECONDS: Final = 5.0
@@ -68,16 +73,20 @@ class Server:
             self._loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take a connection. It is no coroutine, so that none can be lost between the kernel and its owner."""
-        try:
-            sock, _ = listener.accept()
-        except BlockingIOError:
-            return
-        except OSError:
-            # Most likely there are no descriptors left.
-            self._loop.remove_reader(listener.fileno())
-            self._loop.call_later(_RETRY_SECONDS, self._listen, listener)
-            return
+        """Take those that wait. It is no coroutine, so that none can be lost between the kernel and its owner."""
+        for _ in range(_TAKEN_AT_ONCE):
+            try:
+                sock, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                # Most likely there are no descriptors left.
+                self._loop.remove_reader(listener.fileno())
+                self._loop.call_later(_RETRY_SECONDS, self._listen, listener)
+                return
+            self._take(sock)
+
+    def _take(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

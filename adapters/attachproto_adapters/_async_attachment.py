@@ -1,0 +1,335 @@
+"""An attachment in the asynchronous adapters: all of it but what asyncio and trio do each in their own way."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from attachproto import SEND_EOF, Accepted, OutputClosed, ResponseHead, Stdin, StdinClosed
+from attachproto_adapters._async_io import AsyncDialer, AsyncLink, open_stream, whole_response
+from attachproto_adapters._attachment import AttachmentBase, LinesBase
+from attachproto_adapters._calls import exit_code, succeeded, wait_request
+from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._input import WRITE_SIZE, Feed
+from attachproto_adapters._lines import LINE_MAX, Line, LineSplitter
+from attachproto_adapters._output import DataEvent, OutputEvent
+from attachproto_adapters._sequences import Call, Driven, Hold, Opened, Pause, Steps, Stream, exec_exit_code
+
+T = TypeVar("T")
+L = TypeVar("L", bound=AsyncLink)
+
+
+async def drive(steps: Steps[T], dialer: AsyncDialer[L]) -> Driven[T, L]:
+    """Run a sequence; whatever it opened is closed if it raises, or is cancelled."""
+    async with contextlib.AsyncExitStack() as undo:
+        stream: L | None = None
+        held: L | None = None
+        accepted: Accepted | None = None
+        result: Any = None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration as stop:
+                undo.pop_all()
+                return Driven(stop.value, stream, accepted, held)
+            match step:
+                case Call(request):
+                    result = await dialer.call(request)
+                case Hold(request):
+                    held = await dialer.ask(request)
+                    undo.push_async_callback(held.aclose)
+                    result = await held.next_event()
+                    if isinstance(result, ResponseHead) and result.status_code >= 300:
+                        result = await whole_response(held)
+                case Stream(stream_request, quirks):
+                    if stream is not None:
+                        await stream.aclose()
+                    stream = await dialer.dial(quirks)
+                    undo.push_async_callback(stream.aclose)
+                    result = await open_stream(stream, stream_request)
+                    accepted = result if isinstance(result, Accepted) else None
+                case Pause(seconds):
+                    await dialer.sleep(seconds)
+
+
+class AsyncAttachment(AttachmentBase[L], abc.ABC):
+    """An open stream: a container's stdin, stdout and stderr, an exec's, or logs.
+
+    It is an asynchronous context manager that closes on leaving, and an asynchronous iterator over the output's events.
+
+    (*) In trio errors of the connection are ``trio.BrokenResourceError``, and ``trio.BusyResourceError`` stands where
+    asyncio has ``RuntimeError``.
+
+    Attributes:
+        accepted: the engine's answer: how the output is framed, and the header fields.
+    """
+
+    def __init__(
+        self,
+        link: L,
+        accepted: Accepted,
+        opened: Opened | None = None,
+        dialer: AsyncDialer[L] | None = None,
+        held: L | None = None,
+    ) -> None:
+        super().__init__(link, accepted, opened)
+        self._dialer = dialer
+        self._held = held
+        self._sending = False
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether the transport can end stdin and go on reading."""
+        return self._link.can_half_close
+
+    @abc.abstractmethod
+    def _busy(self, message: str) -> Exception:
+        """What this framework raises where two tasks do what one at a time may."""
+
+    @abc.abstractmethod
+    async def _beside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
+        """Run both at the same time; the task is cancelled when ``main`` ends. Raises what ``main`` raises, bare."""
+
+    # ---- sending ----
+
+    async def send_stdin(self, data: bytes) -> None:
+        """Send bytes to the container's stdin; returns when the transport has them all.
+
+        The container may not read: then this waits, so somebody else must read the output meanwhile. That is
+        what ``communicate`` does.
+
+        Raises:
+            BrokenPipeError, ConnectionResetError: nobody reads stdin any more. Reading goes on. (*)
+            LocalProtocolError: stdin was not attached, was closed, or has failed or been cancelled before.
+            AttachmentClosed: the attachment is closed.
+            RuntimeError: another task is sending. (*)
+        """
+        self._check_send()
+        view = memoryview(data).cast("B")
+        for at in range(0, len(view), WRITE_SIZE):
+            await self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
+
+    async def close_stdin(self) -> None:
+        """End the container's stdin: a half-close. Output goes on.
+
+        Warns with ``AttachWarning`` where the engine takes it for the end of the attach.
+
+        Raises:
+            HalfCloseUnsupported: the transport cannot do it. Nothing was sent.
+            BrokenPipeError: the engine has closed the connection already. (*)
+            LocalProtocolError: stdin was not attached, was closed, or has failed or been cancelled before.
+            AttachmentClosed: the attachment is closed.
+        """
+        self._check_close_stdin()
+        await self._send(StdinClosed())
+
+    async def _send(self, event: Stdin | StdinClosed) -> None:
+        self._check_open()
+        if self._sending:
+            raise self._busy("another task is sending")
+        self._sending = True
+        try:
+            await self._link.send(event)
+        except AttachmentClosed:
+            # Another task may have closed it, because it read the end of the output.
+            self._check_open()
+            raise
+        finally:
+            self._sending = False
+
+    # ---- receiving ----
+
+    async def receive(self) -> OutputEvent:
+        """The next event of the output; at its end ``OutputClosed``, each time.
+
+        Raises:
+            RemoteProtocolError: the stream was cut or is malformed; everything before it was delivered.
+            OSError: the connection was reset; everything that had arrived was delivered. (*)
+            AttachmentClosed: the attachment is closed, by this task or another.
+            RuntimeError: another task is receiving. (*)
+        """
+        if self._over:
+            return OutputClosed()
+        event = self._output(await self._link.next_event())
+        if self._over:
+            # dockerd only half-closes, and waits for us to close.
+            await self._link.aclose()
+        return event
+
+    def __aiter__(self) -> Self:
+        """The output's events up to its end, which is not among them. Raises as ``receive`` does."""
+        return self
+
+    async def __anext__(self) -> DataEvent:
+        """The next event; raises as ``receive`` does."""
+        event = await self.receive()
+        if isinstance(event, OutputClosed):
+            raise StopAsyncIteration
+        return event
+
+    def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> AsyncLines:
+        """The output as lines of text, each stream by itself.
+
+        What was read of a line that has not ended is in the iterator: when cancelled, go on with the same one.
+
+        Raises:
+            LookupError: there is no such encoding.
+        """
+        return AsyncLines(self, LineSplitter(encoding, errors, max_length))
+
+    async def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
+        """Send input and end stdin, and read all output meanwhile.
+
+        It cannot deadlock, however large both are, also if the container never reads. If it is cancelled, call it
+        again: it goes on where it was, and nothing is lost. (Over a stream of your own, unless it is a
+        ``trio.SocketStream``, a cancelled send has ended stdin: then call it without input.)
+
+        Returns:
+            stdout (with a TTY: all that the terminal printed) and stderr.
+
+        Raises:
+            RuntimeError: another task is in it. (*)
+            HalfCloseEndsAttach, HalfCloseUnsupported, LocalProtocolError, ValueError: nothing was sent.
+            OutputTooLarge, EngineReportedError: what was read is in the error.
+            RemoteProtocolError, OSError, AttachmentClosed: as for ``receive``.
+        """
+        self._begin(input)
+        try:
+            if self._feed is not None and self._feed.active and not self._over:
+                await self._feed_and_drain(self._feed, max_output)
+            await self._drain(max_output)
+        except self._link.errors:
+            if self._link.drops_unread or not self._reset_is_an_end():
+                raise
+            await self._drain(max_output)
+        return self._gathered.result()
+
+    async def _drain(self, max_output: int | None) -> None:
+        while not self._over:
+            self._gathered.add(await self.receive(), max_output)
+
+    async def _feed_and_drain(self, feed: Feed, max_output: int | None) -> None:
+        if self._sending:
+            raise self._busy("another task is sending")
+        self._sending = True
+        try:
+            await self._beside(functools.partial(self._feed_all, feed), self._drain(max_output))
+        finally:
+            self._sending = False
+
+    async def _feed_all(self, feed: Feed) -> None:
+        link = self._link
+        over: tuple[type[Exception], ...] = (*link.errors, AttachmentClosed)
+        while (data := feed.next()) is not None:
+            try:
+                if data is SEND_EOF:
+                    await link.send_eof()
+                else:
+                    feed.sent(await link.send_some(data))
+            except over:
+                link.connection.send_failed()
+                feed.fail()
+            except BaseException:
+                if not link.exact:
+                    link.connection.send_failed()
+                    feed.lose()
+                raise
+
+    # ---- the end ----
+
+    async def wait(self) -> int:
+        """Wait until the container, or the exec, has exited, and return its exit code.
+
+        Read the output first, or in another task: a container that nobody reads may not come to its end. One task at
+        a time may wait; when cancelled, call it again. An exec is asked for its end again and again, because nothing
+        else tells of it.
+
+        Raises:
+            RequestRejected: the engine refused the call.
+            AttachError: this attachment was opened over a connection of your own.
+        """
+        if self._exit_code is None:
+            opened, dialer = self._engine("wait()"), self._dialer
+            assert dialer is not None
+            if opened.kind == "exec":
+                steps = exec_exit_code(opened.name, opened.api_version, self._check_not_closed)
+                self._exit_code = (await drive(steps, dialer)).value
+            else:
+                self._exit_code = await self._wait_for_container(opened, dialer)
+        return self._exit_code
+
+    async def _wait_for_container(self, opened: Opened, dialer: AsyncDialer[L]) -> int:
+        self._check_not_closed()
+        request = wait_request(opened.name, "not-running", opened.api_version)
+        if self._held is None:
+            self._held = await dialer.ask(request)
+            if self._closed:
+                await self._held.aclose()
+        try:
+            response = await whole_response(self._held)
+        except Exception:
+            await self._spend()
+            raise
+        await self._spend()
+        return exit_code(succeeded(request, response))
+
+    async def _spend(self) -> None:
+        """The wait has been answered, or broke; the next call asks anew."""
+        held, self._held = self._held, None
+        if held is not None:
+            await held.aclose()
+
+    async def resize(self, height: int, width: int) -> None:
+        """Tell the TTY of the container, or the exec, its size in characters.
+
+        Raises:
+            RequestRejected: the engine refused; the container does not run, for instance.
+            AttachError: this attachment was opened over a connection of your own.
+        """
+        request = self._resize_request(height, width)
+        assert self._dialer is not None
+        succeeded(request, await self._dialer.call(request))
+
+    async def detach(self) -> None:
+        """Leave the container to itself: the same as ``aclose``. No keys are sent; they are for who has a terminal."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection. The container goes on. May be called from any task, and more than once."""
+        self._closed = True
+        try:
+            await self._link.aclose()
+        finally:
+            if self._held is not None:
+                await self._held.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class AsyncLines(LinesBase):
+    """An iterator over the lines of an attachment's output; ``Attachment.lines`` makes it."""
+
+    def __init__(self, attachment: AsyncAttachment[Any], splitter: LineSplitter) -> None:
+        super().__init__(splitter)
+        self._attachment = attachment
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Line:
+        """The next line; raises as ``Attachment.receive`` does."""
+        while not self._ready:
+            if self._over:
+                raise StopAsyncIteration
+            self._take(await self._attachment.receive())
+        return self._ready.popleft()

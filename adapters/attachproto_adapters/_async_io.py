@@ -1,0 +1,198 @@
+"""A connection in the asynchronous adapters: all of it but the transport, which is a framework's own.
+
+Strategy: ``AsyncLink`` and ``AsyncDialer`` hold what asyncio and trio have in common, and name what they have not. A
+framework's module says how bytes are received and sent there, and what its errors are.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Iterable
+from typing import ClassVar, Generic, NoReturn, TypeVar
+
+from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
+from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._link import Address, LinkBase
+from attachproto_adapters._tls import TlsLayer
+
+
+class AsyncLink(LinkBase, abc.ABC):
+    """A transport and the state machine that speaks on it. It moves bytes and signals, and knows nothing more.
+
+    Attributes:
+        errors: what the framework raises for a connection that is broken.
+    """
+
+    errors: ClassVar[tuple[type[Exception], ...]]
+
+    @property
+    @abc.abstractmethod
+    def exact(self) -> bool:
+        """Whether a cancelled ``send_some`` has sent nothing."""
+
+    @property
+    @abc.abstractmethod
+    def can_half_close(self) -> bool:
+        """Whether ``send_eof`` works."""
+
+    @abc.abstractmethod
+    async def receive_some(self) -> bytes:
+        """What came, at least one byte; ``b""`` at the end. Cancelled, it has taken nothing."""
+
+    @abc.abstractmethod
+    async def send_some(self, data: memoryview) -> int:
+        """Send at least one byte; how many."""
+
+    @abc.abstractmethod
+    async def send_eof(self) -> None:
+        """Half-close."""
+
+    @abc.abstractmethod
+    async def close_transport(self) -> None:
+        """Close it, and wake whoever waits."""
+
+    @property
+    def drops_unread(self) -> bool:
+        """Whether the framework drops what is unread when the connection breaks; no clean end may hide that."""
+        return False
+
+    @staticmethod
+    @abc.abstractmethod
+    async def sleep(seconds: float) -> None:
+        """Let time pass."""
+
+    @abc.abstractmethod
+    def raise_broken(self, why: BaseException) -> NoReturn:
+        """Raise again what has broken the connection."""
+
+    async def ask(self, request: Request | StreamRequest) -> None:
+        """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""
+        with contextlib.suppress(*self.errors):
+            await self.send(request)
+
+    async def send(self, event: Event) -> None:
+        try:
+            data = self.outgoing(event)
+        except BrokenPipeError as exc:
+            self.raise_broken(exc)
+        try:
+            if data is SEND_EOF:
+                await self.send_eof()
+            else:
+                await self._send_all(data)
+        except BaseException as exc:
+            # Cancelled, too: nobody knows then how much has left.
+            self.connection.send_failed()
+            if isinstance(exc, self.errors):
+                self.check_not_closed("sending")
+            raise
+
+    async def _send_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[await self.send_some(view) :]
+
+    async def next_event(self) -> Event:
+        while (event := self.connection.next_event()) is NEED_DATA:
+            await self.read()
+        return event
+
+    async def read(self) -> None:
+        """Read once, and give it to the state machine. Cancelled, it has taken nothing."""
+        if self.broken is not None:
+            self.raise_broken(self.broken)
+        self.check_not_closed("being read")
+        try:
+            data = await self.receive_some()
+        except self.errors as exc:
+            self.check_not_closed("being read")
+            self.failed(exc if isinstance(exc, OSError) else exc.__cause__ or exc)
+            raise
+        # Our own close looks like the peer's end, and must not pass for it.
+        self.check_not_closed("being read")
+        # From the transport to here nothing waits: what was read cannot be lost.
+        self.incoming(data)
+
+    def check_not_closed(self, what: str) -> None:
+        if self.closed:
+            raise AttachmentClosed(f"the attachment was closed while it was {what}") from None
+
+    async def handshake(self, tls: TlsLayer) -> None:
+        """Agree on keys."""
+        steps = tls.handshake()
+        try:
+            await self._send_all(next(steps))
+            while True:
+                await self._send_all(steps.send(await self.receive_some()))
+        except StopIteration as last:
+            await self._send_all(last.value)
+
+    async def aclose(self) -> None:
+        self.closed = True
+        try:
+            await self.close_transport()
+        finally:
+            if self._child is not None:
+                with contextlib.closing(self._child.end()) as pauses:
+                    for seconds in pauses:
+                        await self.sleep(seconds)
+
+
+L = TypeVar("L", bound=AsyncLink)
+
+
+class AsyncDialer(Address, abc.ABC, Generic[L]):
+    """Makes connections to one engine."""
+
+    @staticmethod
+    @abc.abstractmethod
+    async def sleep(seconds: float) -> None:
+        """Let time pass."""
+
+    @abc.abstractmethod
+    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> L:
+        """A connection of the transport, before any handshake."""
+
+    async def dial(self, quirks: Iterable[Quirk] = ()) -> L:
+        """A new connection."""
+        tls = self.tls()
+        with self.reached():
+            link = await self.connect(quirks, tls)
+            if tls is not None:
+                try:
+                    await link.handshake(tls)
+                except BaseException:
+                    await link.aclose()
+                    raise
+            return link
+
+    async def ask(self, request: Request) -> L:
+        """Make a plain call on a connection of its own; its answer is still to be read."""
+        link = await self.dial()
+        try:
+            await link.ask(request)
+        except BaseException:
+            await link.aclose()
+            raise
+        return link
+
+    async def call(self, request: Request) -> Response:
+        """Make a plain call on a connection of its own, and wait for its whole answer."""
+        async with contextlib.aclosing(await self.ask(request)) as link:
+            return await whole_response(link)
+
+
+async def whole_response(link: AsyncLink) -> Response:
+    """The whole answer to the call that was made on this connection."""
+    while not isinstance(event := await link.next_event(), Response):
+        pass
+    return event
+
+
+async def open_stream(link: AsyncLink, request: StreamRequest) -> Accepted | Rejected:
+    """Ask for a stream; what it was answered."""
+    await link.ask(request)
+    event = await link.next_event()
+    assert isinstance(event, Accepted | Rejected)  # nothing else comes first
+    return event

@@ -1,0 +1,263 @@
+"""asyncio and the state machine: what the asyncio adapter moves bytes with.
+
+Strategy: on sockets of our own nothing but waiting is asyncio's: a task waits until the socket is ready, and then reads
+or sends by itself. So a cancelled wait has taken and sent nothing. ``loop.sock_recv`` loses what it has read if the
+task is cancelled before it runs on, and asyncio's transports drop unread output when a write fails.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Iterable
+from typing import ClassVar, NoReturn
+
+from attachproto import Quirk
+from attachproto_adapters._async_io import AsyncDialer, AsyncLink
+from attachproto_adapters._hosts import Host, SshHost, TcpHost
+from attachproto_adapters._link import READ_SIZE, connect_unix, prepare_tcp
+from attachproto_adapters._ssh import SshChild
+from attachproto_adapters._tls import TlsLayer
+
+
+class Wire(abc.ABC):
+    """What carries bytes.
+
+    Attributes:
+        exact: a cancelled ``send_some`` has sent nothing.
+    """
+
+    exact: ClassVar[bool]
+
+    @property
+    @abc.abstractmethod
+    def can_half_close(self) -> bool:
+        """Whether ``send_eof`` works."""
+
+    @abc.abstractmethod
+    async def receive(self) -> bytes:
+        """What came, at least one byte; ``b""`` at the end. Cancelled, it has taken nothing."""
+
+    @abc.abstractmethod
+    async def send_some(self, data: memoryview) -> int:
+        """Send at least one byte; how many."""
+
+    @abc.abstractmethod
+    def send_eof(self) -> None:
+        """Half-close."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Close it, and wake whoever waits."""
+
+
+class SocketWire(Wire):
+    """A connected socket of our own."""
+
+    exact = True
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._receiving: asyncio.Future[None] | None = None
+        self._sending: asyncio.Future[None] | None = None
+
+    @property
+    def can_half_close(self) -> bool:
+        return True
+
+    async def receive(self) -> bytes:
+        if self._reading:
+            raise RuntimeError("another task is receiving")
+        self._reading = True
+        try:
+            # A container that prints as fast as we read must not keep the loop from everybody else.
+            await asyncio.sleep(0)
+            while True:
+                with contextlib.suppress(BlockingIOError, InterruptedError):
+                    return self.sock.recv(READ_SIZE)
+                self._receiving = self._loop.create_future()
+                # By its number: asyncio looks a socket up by its repr, which asks the kernel for both names.
+                self._loop.add_reader(self.sock.fileno(), _wake, self._receiving)
+                try:
+                    await self._receiving
+                finally:
+                    self._receiving = None
+                    self._forget(self._loop.remove_reader)
+        finally:
+            self._reading = False
+
+    async def send_some(self, data: memoryview) -> int:
+        # As in receive().
+        await asyncio.sleep(0)
+        while True:
+            with contextlib.suppress(BlockingIOError, InterruptedError):
+                return self.sock.send(data)
+            self._sending = self._loop.create_future()
+            self._loop.add_writer(self.sock.fileno(), _wake, self._sending)
+            try:
+                await self._sending
+            finally:
+                self._sending = None
+                self._forget(self._loop.remove_writer)
+
+    def _forget(self, remove: Callable[[int], object]) -> None:
+        # Once it is closed, its number may be another's.
+        if (number := self.sock.fileno()) != -1:
+            remove(number)
+
+    def send_eof(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as exc:
+            if exc.errno == errno.ENOTCONN:
+                raise BrokenPipeError(errno.EPIPE, "the engine has closed the connection") from None
+            raise
+
+    def close(self) -> None:
+        for waiting, remove in ((self._receiving, self._loop.remove_reader), (self._sending, self._loop.remove_writer)):
+            if waiting is not None:
+                self._forget(remove)
+                _wake(waiting)
+        # Whoever else has this socket (a child of ours that forked) would keep the connection open.
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class StreamsWire(Wire):
+    """A pair of the caller's. What asyncio's transport has taken may leave later, or never."""
+
+    exact = False
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        # Else drain() would come back while 64 KiB still wait, and who closes then would lose them.
+        writer.transport.set_write_buffer_limits(high=0)
+
+    @property
+    def can_half_close(self) -> bool:
+        return self._writer.can_write_eof()
+
+    async def receive(self) -> bytes:
+        return await self._reader.read(READ_SIZE)
+
+    async def send_some(self, data: memoryview) -> int:
+        self._writer.write(bytes(data))
+        await self._writer.drain()
+        return len(data)
+
+    def send_eof(self) -> None:
+        self._writer.write_eof()
+
+    def close(self) -> None:
+        # What a cancelled send has left would keep it open for as long as nobody reads.
+        if self._writer.transport.get_write_buffer_size():
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
+
+
+class Link(AsyncLink):
+    """A wire and the state machine that speaks on it."""
+
+    errors = (OSError,)
+
+    def __init__(
+        self,
+        wire: Wire,
+        host: Host | None = None,
+        *,
+        quirks: Iterable[Quirk] = (),
+        tls: TlsLayer | None = None,
+        child: SshChild | None = None,
+    ) -> None:
+        super().__init__(host, quirks=quirks, tls=tls, child=child)
+        self.wire = wire
+
+    @property
+    def exact(self) -> bool:
+        return self.wire.exact
+
+    @property
+    def can_half_close(self) -> bool:
+        return self.wire.can_half_close
+
+    @property
+    def drops_unread(self) -> bool:
+        return isinstance(self.wire, StreamsWire)
+
+    async def receive_some(self) -> bytes:
+        return await self.wire.receive()
+
+    async def send_some(self, data: memoryview) -> int:
+        return await self.wire.send_some(data)
+
+    async def send_eof(self) -> None:
+        self.wire.send_eof()
+
+    async def close_transport(self) -> None:
+        self.wire.close()
+
+    @staticmethod
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def raise_broken(self, why: BaseException) -> NoReturn:
+        raise type(why)(*why.args)
+
+
+class Dialer(AsyncDialer[Link]):
+    """Makes connections to one engine."""
+
+    sleep = staticmethod(Link.sleep)
+
+    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> Link:
+        host, child = self.host, None
+        if isinstance(host, TcpHost):
+            sock = await _connect_tcp(host)
+            prepare_tcp(sock)
+        elif isinstance(host, SshHost):
+            child = SshChild.start(host)
+            sock = child.sock
+        else:
+            sock = await _connect_unix(host.path)
+        return Link(SocketWire(sock), host, quirks=quirks, tls=tls, child=child)
+
+
+async def _connect_unix(path: str) -> socket.socket:
+    with contextlib.ExitStack() as undo:
+        sock = undo.enter_context(socket.socket(socket.AF_UNIX))
+        for pause in connect_unix(sock, path):
+            await asyncio.sleep(pause)
+        undo.pop_all()
+        return sock
+
+
+async def _connect_tcp(host: TcpHost) -> socket.socket:
+    """The first address of the name that takes us, as ``socket.create_connection`` does."""
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{host.name} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM):
+        with contextlib.ExitStack() as undo:
+            sock = undo.enter_context(socket.socket(family, kind, protocol))
+            sock.setblocking(False)
+            try:
+                await loop.sock_connect(sock, address)
+            except OSError as exc:
+                failure = exc
+                continue
+            undo.pop_all()
+            return sock
+    raise failure

@@ -1,0 +1,162 @@
+"""What an attachment is in every colour: what it knows, what it refuses, and what an event means to it.
+
+Strategy: an adapter's ``Attachment`` adds the methods that wait. Whatever they have to decide is decided here, so that
+the three differ only in how they wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Generic, TypeVar
+
+from attachproto import (
+    Accepted,
+    Event,
+    LocalProtocolError,
+    OutputClosed,
+    RawOutput,
+    Request,
+    Stderr,
+    Stdout,
+    Systemerr,
+)
+from attachproto_adapters._calls import resize_request
+from attachproto_adapters._errors import AttachError, AttachmentClosed, warn
+from attachproto_adapters._facts import Facts, half_close_ends_attach
+from attachproto_adapters._input import Feed, check_half_close, check_input, check_stdin
+from attachproto_adapters._lines import Line, LineSplitter
+from attachproto_adapters._link import LinkBase
+from attachproto_adapters._output import Gathered, OutputEvent
+from attachproto_adapters._sequences import Opened
+
+AnyLink = TypeVar("AnyLink", bound=LinkBase)
+
+
+class AttachmentBase(Generic[AnyLink]):
+    """The part of an attachment that has no colour.
+
+    Attributes:
+        accepted: the engine's answer: how the output is framed, and the header fields.
+    """
+
+    def __init__(self, link: AnyLink, accepted: Accepted, opened: Opened | None) -> None:
+        self.accepted = accepted
+        self._link = link
+        self._opened = opened
+        self._exit_code = None if opened is None else opened.exit_code
+        self._over = False
+        self._closed = False
+        self._gathered = Gathered()
+        self._feed: Feed | None = None
+
+    @property
+    def facts(self) -> Facts | None:
+        """What the engine said of the container or the exec before the attach; ``None`` if it was not asked."""
+        return None if self._opened is None else self._opened.facts
+
+    @property
+    def half_close_ends_attach(self) -> bool:
+        """Whether the engine would take ``close_stdin`` for the end of the attach, so far as is known."""
+        return self.facts is not None and self.facts.half_close_ends_attach
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether the transport can end stdin and go on reading."""
+        raise NotImplementedError
+
+    # ---- sending ----
+
+    def _check_send(self) -> None:
+        """Refuse to send while it makes no sense."""
+        self._check_open()
+        if self._feed is not None and self._feed.active:
+            raise LocalProtocolError("communicate() is in the middle of its input: call it again, or close")
+        check_stdin(self.facts)
+
+    def _check_close_stdin(self) -> None:
+        self._check_send()
+        check_half_close(can_half_close=self.can_half_close)
+        if self.facts is not None and self.facts.half_close_ends_attach:
+            warn(half_close_ends_attach(self.facts))
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise self._broken_pipe("the container's output has ended, and with it the attachment")
+        if self._closed:
+            raise AttachmentClosed("the attachment is closed")
+
+    def _broken_pipe(self, message: str) -> Exception:
+        """What this framework raises where nobody reads any more."""
+        raise NotImplementedError
+
+    # ---- receiving ----
+
+    def _output(self, event: Event) -> OutputEvent:
+        assert isinstance(event, Stdout | Stderr | RawOutput | Systemerr | OutputClosed)  # a client gets no other
+        if isinstance(event, OutputClosed):
+            self._over = True
+        return event
+
+    # ---- communicate ----
+
+    def _begin(self, input: bytes | None) -> None:
+        """Take the input of a ``communicate``, or find that of one that was interrupted."""
+        if self._feed is not None and self._feed.lost and not self._over:
+            if input is not None:
+                raise LocalProtocolError(
+                    "sending was interrupted, and nobody knows how much has left: call communicate() without input to "
+                    "have the rest of the output"
+                )
+            self._feed.fail()
+        if input is None:
+            return
+        if self._feed is None:
+            self._check_open()
+            check_input(self._link.connection.our_state, self.facts, can_half_close=self.can_half_close)
+            # A copy of what the caller could change meanwhile.
+            self._feed = Feed(bytes(memoryview(input)), self._link.outgoing)
+        elif input != self._feed.input:
+            raise ValueError("communicate() was interrupted with other input; it can only go on with that")
+
+    def _reset_is_an_end(self) -> bool:
+        """Whether a reset is the end of the output: then go on, and what is left comes.
+
+        Podman ends so when somebody still sends to a container that is gone. Between frames that is an end. Whether
+        reading or writing tells of it first is chance; what is unsent could not be sent any more.
+        """
+        if not isinstance(self._link.broken, ConnectionResetError):
+            return False
+        if self._feed is None or not (self._feed.active or self._feed.failed):
+            return False
+        self._feed.fail()
+        self._link.broken = None
+        self._link.connection.receive_data(b"")
+        return True
+
+    # ---- the end ----
+
+    def _engine(self, who: str) -> Opened:
+        if self._opened is None:
+            raise AttachError(f"{who} needs an attachment that knows its engine: open_attachment() makes none")
+        return self._opened
+
+    def _check_not_closed(self) -> None:
+        if self._closed:
+            raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
+
+    def _resize_request(self, height: int, width: int) -> Request:
+        opened = self._engine("resize()")
+        return resize_request(opened.kind, opened.name, height, width, opened.api_version)
+
+
+class LinesBase:
+    """The part of an iterator over lines that has no colour."""
+
+    def __init__(self, splitter: LineSplitter) -> None:
+        self._splitter = splitter
+        self._ready: deque[Line] = deque()
+        self._over = False
+
+    def _take(self, event: OutputEvent) -> None:
+        self._over = isinstance(event, OutputClosed)
+        self._ready.extend(self._splitter.feed(event))

@@ -1,0 +1,97 @@
+"""Docker contexts: which one is chosen, and what its files say of the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from attachproto_adapters._errors import HostInvalid
+
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]+")
+
+# The context that is none: what DOCKER_HOST and the defaults say.
+_DEFAULT: Final = "default"
+
+_REMEDY: Final = "choose a context with `docker context use`, or set DOCKER_HOST"
+
+
+@attrs.frozen
+class Context:
+    """The engine that a context names.
+
+    Attributes:
+        address: as ``DOCKER_HOST`` would have it.
+        origin: where the address came from, for an error.
+        verify: whether the engine's certificate is to be checked, if it speaks TLS.
+        tls_directory: where the TLS files are, if there are any.
+    """
+
+    address: str
+    origin: str
+    verify: bool
+    tls_directory: Path
+
+
+def config_dir(environ: Mapping[str, str]) -> Path:
+    """Where the docker CLI keeps its files."""
+    if directory := environ.get("DOCKER_CONFIG"):
+        return Path(directory)
+    return Path(environ.get("HOME") or os.path.expanduser("~"), ".docker")
+
+
+def find_context(environ: Mapping[str, str]) -> Context | None:
+    """The context that ``DOCKER_CONTEXT`` or else docker's ``config.json`` chooses, if any.
+
+    Raises:
+        HostInvalid: a file cannot be understood, or the context is not there or names no engine.
+    """
+    directory = config_dir(environ)
+    name: object = environ.get("DOCKER_CONTEXT")
+    source = "DOCKER_CONTEXT"
+    if not name:
+        config = directory / "config.json"
+        name = (_read(config, "docker's configuration") or {}).get("currentContext")
+        source = f"currentContext of {config}"
+    if not name or name == _DEFAULT:
+        return None
+    what = f"the docker context {name!r} ({source})"
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise HostInvalid(f"{what} has no valid name: {_REMEDY}")
+    folder = hashlib.sha256(name.encode()).hexdigest()
+    file = directory / "contexts" / "meta" / folder / "meta.json"
+    match _read(file, what):
+        case None:
+            raise HostInvalid(f"{what} is not there: there is no {file}; {_REMEDY}")
+        case {"Endpoints": {"docker": {"Host": str(address)} as endpoint}} if address:
+            return Context(
+                address,
+                f"from {what}",
+                endpoint.get("SkipTLSVerify") is not True,
+                directory / "contexts" / "tls" / folder / "docker",
+            )
+        case _:
+            raise HostInvalid(f"{what} has no docker endpoint with a Host in {file}; {_REMEDY}")
+
+
+def _read(file: Path, what: str) -> dict[str, object] | None:
+    """The JSON object in a file, or ``None`` without such a file."""
+    try:
+        data = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):  # a service's HOME may be /dev/null
+        return None
+    except OSError as exc:
+        raise HostInvalid(f"{what} cannot be read: {file}: {exc.strerror}; mend that, or set DOCKER_HOST") from exc
+    try:
+        found = json.loads(data or b"{}")  # the docker CLI takes an empty file for none, too
+    except ValueError as exc:
+        raise HostInvalid(f"{what} is not JSON: {file}: {exc}; mend it, or set DOCKER_HOST") from None
+    if not isinstance(found, dict):
+        raise HostInvalid(f"{what} is no JSON object: {file}; mend it, or set DOCKER_HOST")
+    return found

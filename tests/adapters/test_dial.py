@@ -1,0 +1,81 @@
+"""Connecting where that is not done at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+import attachproto_adapters.asyncio
+import attachproto_adapters.blocking
+import attachproto_adapters.trio
+from attachproto import Stdout
+from attachproto_adapters import EngineUnreachable
+from tests.adapters.scripted import BOUND, Begun, Engine, Task, accepts
+
+
+def blocking(host: str) -> tuple[bytes, bytes]:
+    with attachproto_adapters.blocking.attach("web", host=host, timeout=BOUND) as attachment:
+        return attachment.communicate()
+
+
+def in_asyncio(host: str) -> tuple[bytes, bytes]:
+    async def main() -> tuple[bytes, bytes]:
+        async with asyncio.timeout(BOUND), await attachproto_adapters.asyncio.attach("web", host=host) as attachment:
+            return await attachment.communicate()
+
+    return asyncio.run(main())
+
+
+def in_trio(host: str) -> tuple[bytes, bytes]:
+    async def main() -> tuple[bytes, bytes]:
+        with trio.fail_after(BOUND):
+            async with await attachproto_adapters.trio.attach("web", host=host) as attachment:
+                return await attachment.communicate()
+
+    return trio.run(main)
+
+
+@contextlib.contextmanager
+def crowd(listener: socket.socket) -> Iterator[None]:
+    """So many wait to be taken that there is no room for one more; then they are taken."""
+    with contextlib.ExitStack() as stack:
+        waiting = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+                sock.setblocking(False)
+                sock.connect(listener.getsockname())
+                waiting += 1
+        yield
+        for _ in range(waiting):
+            listener.accept()[0].close()
+
+
+@pytest.mark.parametrize("run", [blocking, in_asyncio, in_trio])
+def test_an_engine_with_no_room_is_waited_for(run: Callable[[str], tuple[bytes, bytes]], socket_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen(0)
+        with crowd(listener):
+            task = Begun(lambda: run(f"unix://{socket_path}"))
+            assert not task.finished(0.1), "it has not waited"
+        engine = Engine(listener=listener)
+        engine.on("attach", accepts(Stdout(b"hello")))
+        assert task.result() == (b"hello", b"")
+        engine.close()
+
+
+def test_waiting_for_room_ends_with_the_timeout(socket_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen(0)
+        with crowd(listener), pytest.raises(EngineUnreachable, match="timed out"):
+            Task(
+                lambda: attachproto_adapters.blocking.attach("web", host=f"unix://{socket_path}", timeout=0.05)
+            ).result()

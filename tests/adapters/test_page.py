@@ -1,0 +1,52 @@
+"""Every block of code of the README and of docs/adapters.md is run, as a reader would, against the embedded engine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from attachproto_adapters.blocking import attach
+from attachproto_adapters.engine import Engine
+from tests.engine.client import call
+
+ROOT = Path(__file__).parents[2]
+# The README's block of the core is run by tests/core/test_exports.py.
+BLOCKS = [
+    block
+    for page in ("README.md", "docs/adapters.md")
+    for block in re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    if "attachproto_adapters" in block
+]
+PRINTED = [
+    "0 b'a\\nb\\n' b''\n",
+    "ExecResult(exit_code=3, stdout=b'HELLO', stderr=b'')\n",
+]
+WEB = "echo ready; echo warning >&2; read line"
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_block(number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with Engine() as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        job = {"Image": "alpine", "Cmd": ["sort"], "OpenStdin": True, "StdinOnce": True}
+        call(engine, "POST", "/containers/create?name=job", job)
+        web = {"Image": "alpine", "Cmd": ["sh", "-c", WEB], "OpenStdin": True}
+        call(engine, "POST", "/containers/create?name=web", web)
+        with attach("web", start=True) as attachment:
+            # Both lines are in the log once they have come.
+            assert {type(event).__name__ for event in (attachment.receive(), attachment.receive())} == {
+                "Stdout",
+                "Stderr",
+            }
+        exec(compile(BLOCKS[number], f"block {number}", "exec"), {})
+    if number < len(PRINTED):
+        assert capsys.readouterr().out == PRINTED[number]
+    else:
+        assert "assert " in BLOCKS[number], "a block that shows nothing"
+
+
+def test_all_three_are_shown() -> None:
+    shown = "".join(BLOCKS)
+    assert all(f"attachproto_adapters.{name} import" in shown for name in ("blocking", "asyncio", "trio"))

@@ -1,0 +1,65 @@
+"""The tables of scenarios, run by each adapter in each of its ways."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.adapters import engine_scenarios, scenarios
+from tests.adapters.colours import WAYS, Opener, Way
+from tests.adapters.scenarios import Row, Table
+from tests.adapters.scripted import Engine
+
+
+class HalfCloses:
+    """How often a client has half-closed."""
+
+    count = 0
+
+
+@pytest.fixture
+def half_closes(monkeypatch: pytest.MonkeyPatch) -> HalfCloses:
+    counted = HalfCloses()
+    real = socket.socket.shutdown
+
+    def shutdown(sock: socket.socket, how: int) -> None:
+        real(sock, how)
+        counted.count += how == socket.SHUT_WR
+
+    monkeypatch.setattr(socket.socket, "shutdown", shutdown)
+    return counted
+
+
+def combined(table: Table, ways: Iterable[Way]) -> list[Any]:  # pytest does not name their type
+    return [pytest.param(row, way, id=f"{row}-{way}") for row in table for way in ways if row.fits(way)]
+
+
+@pytest.mark.parametrize(("row", "way"), combined(scenarios.TABLE, WAYS))
+def test_stream(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) -> None:
+    opened = Opener(way, str(socket_path))
+
+    async def scenario() -> None:
+        try:
+            await row.call(opened, **row.values)
+        finally:
+            await opened.aclose()
+
+    try:
+        way.colour.run(scenario)
+    finally:
+        opened.close()
+    assert row.half_closes in (None, half_closes.count)
+
+
+@pytest.mark.parametrize(("row", "way"), combined(engine_scenarios.TABLE, [way for way in WAYS if way.own is None]))
+def test_engine(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) -> None:
+    engine = Engine(str(socket_path) if way.unix else None)
+    try:
+        way.colour.run(lambda: row.call(way.colour, engine, **row.values))
+    finally:
+        engine.close()
+    assert row.half_closes in (None, half_closes.count)

@@ -1,0 +1,624 @@
+"""TLS: the layer by itself, against Python's own server in memory, and the three adapters over a real connection."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from attachproto import Framing, LocalProtocolError, OutputClosed, RawOutput, Stdout
+from attachproto_adapters import EngineUnreachable, HostInvalid
+from attachproto_adapters._hosts import TlsFiles
+from attachproto_adapters._tls import TlsLayer, client_context
+from tests.adapters.colours import COLOURS, WITH_STDIN, Colour
+from tests.adapters.scenarios import MEGABYTE, pattern
+from tests.adapters.scripted import BOUND, Peer, Task, accepts, echo
+from tests.adapters.tls_engine import VERSIONS, Certificates, ServerTls, TlsEngine
+from tests.helpers import cut_at
+
+RECORD = 16 * 1024
+
+EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+EACH_COLOUR = pytest.mark.parametrize("colour", COLOURS, ids=str)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def files(directory: Path, *, verify: bool = True) -> TlsFiles:
+    ca, cert, key = (str(directory / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    return TlsFiles(ca, cert, key, verify)
+
+
+# ---- the layer by itself: but for key updates of the peer's, which Python's ssl module cannot make ----
+
+
+class Ends:
+    """Our layer, and Python's own TLS as the server, with nothing between them but what a test passes on."""
+
+    def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str = "localhost") -> None:
+        self.layer = TlsLayer(client, name)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.server = server.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def shake_hands(self, pieces: Callable[[bytes], Iterable[bytes]] = lambda data: [data]) -> None:
+        """Both become connected; what the server says comes in such pieces."""
+        steps = self.layer.handshake()
+        to_server = next(steps)
+        try:
+            while True:
+                self._incoming.write(to_server)
+                to_server = b""
+                with contextlib.suppress(ssl.SSLError):  # what it has against us, it says
+                    self.server.do_handshake()
+                for piece in pieces(self._outgoing.read()):
+                    to_server += steps.send(piece)
+        except StopIteration as last:
+            self._incoming.write(to_server + last.value)
+        # With TLS 1.3 it leaves tickets behind, which come with the first data.
+        self.server.do_handshake()
+
+    def from_server(self, data: bytes = b"", *, end: bool = False) -> bytes:
+        """What goes over the wire for this data, and for the server's close_notify."""
+        if data:
+            self.server.write(data)
+        if end:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.server.unwrap()
+        return self._outgoing.read()
+
+    def at_server(self, data: bytes) -> bytes:
+        """What the server reads of these bytes from the wire; it fails if the client's direction has ended."""
+        self._incoming.write(data)
+        found = b""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while True:
+                piece = self.server.read(RECORD)
+                assert piece, "the client's direction has ended"
+                found += piece
+        return found
+
+    def ended_at_server(self) -> bool:
+        try:
+            return not self.server.read(RECORD)
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLWantReadError:
+            return False
+
+
+def new_ends(certificates: Certificates, version: ssl.TLSVersion) -> Ends:
+    return Ends(client_context(files(certificates.client)), certificates.server_context(version))
+
+
+def connected(certificates: Certificates, version: ssl.TLSVersion) -> Ends:
+    ends = new_ends(certificates, version)
+    ends.shake_hands()
+    assert ends.layer.decrypt(ends.from_server(b"with it come tickets")) == b"with it come tickets"
+    return ends
+
+
+@pytest.fixture
+def ends(certificates: Certificates, version: ssl.TLSVersion) -> Ends:
+    return connected(certificates, version)
+
+
+def named(version: ssl.TLSVersion) -> str:
+    """As ``SSLObject.version()`` says it."""
+    return version.name.replace("TLSv1_", "TLSv1.")
+
+
+def splits(length: int) -> list[Iterable[int]]:
+    """Where to cut so many bytes: nowhere, at one place, everywhere."""
+    return [*([at] for at in range(length)), range(length)]
+
+
+@EACH_VERSION
+def test_handshake_byte_by_byte(certificates: Certificates, version: ssl.TLSVersion) -> None:
+    ends = new_ends(certificates, version)
+    ends.shake_hands(lambda data: [data[at : at + 1] for at in range(len(data))])
+    assert ends.at_server(ends.layer.encrypt(b"in")) == b"in"
+    assert ends.layer.decrypt(ends.from_server(b"out")) == b"out"
+    assert ends.server.version() == named(version)
+
+
+@EACH_VERSION
+def test_every_split_of_an_exchange(ends: Ends) -> None:
+    def wire() -> bytes:
+        return b"".join(map(ends.from_server, (b"one", b"two", b"three")))
+
+    whole = wire()
+    assert ends.layer.decrypt(whole) == b"onetwothree"
+    for places in splits(len(whole)):
+        assert b"".join(map(ends.layer.decrypt, cut_at(wire(), places))) == b"onetwothree"
+        assert not ends.layer.ended
+        assert ends.layer.failure is None
+
+
+@EACH_VERSION
+def test_every_split_of_the_end(certificates: Certificates, version: ssl.TLSVersion) -> None:
+    """Also none, that is data and close_notify in one piece."""
+    length = len(connected(certificates, version).from_server(b"last", end=True))
+    for places in splits(length):
+        ends = connected(certificates, version)
+        wire = ends.from_server(b"last", end=True)
+        assert b"".join(map(ends.layer.decrypt, cut_at(wire, places))) == b"last"
+        assert ends.layer.ended
+        assert ends.layer.failure is None
+
+
+@EACH_VERSION
+def test_our_end_leaves_theirs_open(ends: Ends) -> None:
+    assert ends.at_server(ends.layer.encrypt(b"last")) == b"last"
+    assert not ends.ended_at_server()
+    notify = ends.layer.end()
+    assert notify
+    with pytest.raises(AssertionError, match="has ended"):
+        ends.at_server(notify)
+    large = pattern(MEGABYTE)
+    assert ends.layer.decrypt(ends.from_server(large)) == large
+    assert not ends.layer.ended
+    assert ends.layer.decrypt(ends.from_server(b"and their end", end=True)) == b"and their end"
+    assert ends.layer.ended
+    assert ends.layer.failure is None
+
+
+@EACH_VERSION
+def test_the_end_once_only(ends: Ends) -> None:
+    assert ends.layer.end()
+    assert not ends.layer.end()
+
+
+@EACH_VERSION
+def test_their_end_leaves_ours_open(ends: Ends) -> None:
+    assert ends.layer.decrypt(ends.from_server(end=True)) == b""
+    assert ends.layer.ended
+    assert ends.layer.decrypt(b"") == b""
+    assert ends.layer.failure is None, "FIN after close_notify is no failure"
+    wire = ends.layer.encrypt(b"still")
+    assert ends.at_server(wire) == b"still"
+
+
+@EACH_VERSION
+@pytest.mark.parametrize("cut", [0, 1, 7, -1])
+def test_fin_without_close_notify_is_a_failure_after_what_came(ends: Ends, cut: int) -> None:
+    whole, last = ends.from_server(b"whole"), ends.from_server(b"cut")
+    if not cut:
+        last = b""
+    assert ends.layer.decrypt(whole + last[:cut]) == b"whole"
+    assert ends.layer.failure is None
+    assert ends.layer.decrypt(b"") == b""
+    assert isinstance(ends.layer.failure, ssl.SSLEOFError)
+    assert not ends.layer.ended
+
+
+@EACH_VERSION
+def test_garbage_is_a_failure_after_what_came(ends: Ends) -> None:
+    assert ends.layer.decrypt(ends.from_server(b"whole") + b"HTTP/1.1 200 OK\r\n\r\n") == b"whole"
+    assert isinstance(ends.layer.failure, ssl.SSLError)
+    assert not ends.layer.ended
+
+
+@EACH_VERSION
+def test_a_record_that_was_tampered_with_is_a_failure(ends: Ends) -> None:
+    first, second = ends.from_server(b"whole"), bytearray(ends.from_server(b"forged"))
+    second[-1] ^= 1
+    assert ends.layer.decrypt(first + bytes(second)) == b"whole"
+    assert ends.layer.failure is not None
+
+
+def test_garbage_instead_of_a_handshake(certificates: Certificates) -> None:
+    steps = new_ends(certificates, VERSIONS[0]).layer.handshake()
+    next(steps)
+    with pytest.raises(ssl.SSLError) as info:
+        steps.send(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+    assert info.value.reason == "WRONG_VERSION_NUMBER"
+
+
+@pytest.mark.parametrize("came", [b"", b"\x16\x03\x03"])
+def test_fin_instead_of_a_handshake(certificates: Certificates, came: bytes) -> None:
+    steps = new_ends(certificates, VERSIONS[0]).layer.handshake()
+    next(steps)
+    if came:
+        assert steps.send(came) == b""
+    with pytest.raises(ssl.SSLEOFError):
+        steps.send(b"")
+
+
+@EACH_VERSION
+@pytest.mark.parametrize("size", [0, 1, RECORD, RECORD + 1, MEGABYTE])
+def test_sizes(ends: Ends, size: int) -> None:
+    data = pattern(size)
+    wire = ends.layer.encrypt(memoryview(data))
+    assert ends.at_server(wire) == data
+    assert bool(wire) == bool(size)
+    assert ends.layer.decrypt(ends.from_server(data)) == data
+
+
+@EACH_VERSION
+def test_one_thread_encrypts_while_another_decrypts(ends: Ends) -> None:
+    """10 MB each way. The server's records are made before, so that our layer alone has two threads."""
+    large = pattern(10 * MEGABYTE)
+    to_client = [ends.from_server(large[at : at + 50_000]) for at in range(0, len(large), 50_000)]
+    begin = threading.Barrier(2)
+
+    def decrypt() -> bytes:
+        begin.wait(BOUND)
+        return b"".join(map(ends.layer.decrypt, to_client))
+
+    def encrypt() -> list[bytes]:
+        begin.wait(BOUND)
+        return [ends.layer.encrypt(large[at : at + 30_000]) for at in range(0, len(large), 30_000)]
+
+    decrypting, encrypting = Task(decrypt), Task(encrypt)
+    assert decrypting.result() == large
+    assert b"".join(map(ends.at_server, encrypting.result())) == large
+
+
+# ---- the context ----
+
+
+def handshake(client: ssl.SSLContext, name: str, server: ssl.SSLContext) -> str | None:
+    """The version that they agree on; raises what the client would."""
+    ends = Ends(client, server, name)
+    ends.shake_hands()
+    return ends.server.version()
+
+
+@EACH_VERSION
+def test_verified_by_default(certificates: Certificates, version: ssl.TLSVersion) -> None:
+    server = certificates.server_context(version)
+    context = client_context(files(certificates.client))
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert handshake(context, "localhost", server) == named(version)
+
+
+@EACH_VERSION
+@pytest.mark.parametrize(
+    ("who", "name", "message"),
+    [("client", "engine.example.org", "Hostname mismatch"), ("distrustful", "localhost", "self-signed certificate in")],
+)
+def test_an_engine_that_is_not_trusted(
+    certificates: Certificates, version: ssl.TLSVersion, who: str, name: str, message: str
+) -> None:
+    server = certificates.server_context(version)
+    directory = getattr(certificates, who)
+    with pytest.raises(ssl.SSLCertVerificationError, match=message):
+        handshake(client_context(files(directory)), name, server)
+    assert handshake(client_context(files(directory, verify=False)), name, server)
+
+
+def test_the_systems_certificates_where_none_are_named(certificates: Certificates) -> None:
+    context = client_context(TlsFiles(None, None, None, verify=True))
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(context, "localhost", certificates.server_context(VERSIONS[1]))
+
+
+def test_tls_1_1_is_refused(certificates: Certificates) -> None:
+    assert client_context(files(certificates.client)).minimum_version is ssl.TLSVersion.TLSv1_2
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificates.client / "cert.pem", certificates.client / "key.pem")
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        server.minimum_version = server.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError, match=r"(?i)(protocol|unsupported)[ _](version|protocol)"):
+        handshake(client_context(files(certificates.client)), "localhost", server)
+
+
+@pytest.mark.parametrize("missing", ["ca.pem", "cert.pem", "key.pem"])
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_files_that_cannot_be_loaded(
+    certificates: Certificates, tmp_path: Path, missing: str, content: bytes | None
+) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        there = content if name == missing else (certificates.client / name).read_bytes()
+        if there is not None:
+            (tmp_path / name).write_bytes(there)
+    what = "the CA's certificates" if missing == "ca.pem" else "our certificate and its key"
+    with pytest.raises(HostInvalid, match=f"{what} for TLS cannot be loaded.*{re.escape(str(tmp_path / missing))}"):
+        client_context(files(tmp_path))
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    from cryptography.hazmat.primitives import serialization
+
+    key = serialization.load_pem_private_key((certificates.client / "key.pem").read_bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "key.pem").write_bytes(encrypted)
+    for name in ("ca.pem", "cert.pem"):
+        (tmp_path / name).write_bytes((certificates.client / name).read_bytes())
+    with pytest.raises(HostInvalid, match=f"the key is encrypted.*{re.escape(str(tmp_path / 'key.pem'))}"):
+        client_context(files(tmp_path))
+
+
+# ---- the three adapters over TCP ----
+
+
+def speak_tls(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(directory))
+
+
+@pytest.fixture
+def tls_engine(
+    certificates: Certificates, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TlsEngine]:
+    """Behind TLS of this version; the environment is that of a client that it takes."""
+    running = TlsEngine(certificates.server_context(version))
+    speak_tls(monkeypatch, certificates.client)
+    yield running
+    running.close()
+
+
+@EACH_COLOUR
+@EACH_VERSION
+def test_attach(colour: Colour, tls_engine: TlsEngine, version: ssl.TLSVersion) -> None:
+    tls_engine.on("attach", accepts(Stdout(b"hello")))
+
+    async def scenario() -> None:
+        async with await colour.attach("web", host=tls_engine.host) as attachment:
+            assert await attachment.receive() == Stdout(b"hello")
+            assert await attachment.receive() == OutputClosed()
+            assert await attachment.wait() == 0
+
+    colour.run(scenario)
+    assert {seen.version for seen in tls_engine.seen} == {named(version)}
+    assert not any(seen.close_notify for seen in tls_engine.seen), "nothing half-closes unasked"
+
+
+@EACH_COLOUR
+@EACH_VERSION
+def test_half_close_is_close_notify_and_output_goes_on(colour: Colour, tls_engine: TlsEngine) -> None:
+    """The server sees close_notify with TCP open, and prints much only then."""
+    large = pattern(10 * MEGABYTE)
+    tls_engine.on("attach", echo)
+
+    async def scenario() -> None:
+        async with await colour.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
+            assert attachment.can_half_close
+            stdout, stderr = await attachment.communicate(large)
+            assert stdout == large
+            assert not stderr
+
+    colour.run(scenario)
+    (seen,) = [seen for seen in tls_engine.seen if seen.close_notify]
+    assert seen.open_then
+
+
+@EACH_COLOUR
+@EACH_VERSION
+def test_much_in_both_directions_at_once(colour: Colour, tls_engine: TlsEngine) -> None:
+    large = pattern(10 * MEGABYTE)
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        writing = Task(lambda: peer.send(*(Stdout(large[at : at + MEGABYTE]) for at in range(0, len(large), MEGABYTE))))
+        assert peer.stdin_to_end() == large
+        writing.result()
+        peer.send(OutputClosed())
+        peer.until_closed()
+
+    tls_engine.on("attach", act)
+
+    async def scenario() -> None:
+        async with await colour.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
+            stdout, _ = await attachment.communicate(large)
+            assert stdout == large
+
+    colour.run(scenario)
+
+
+@EACH_COLOUR
+@EACH_VERSION
+def test_close_stdin_and_then_a_clean_end(colour: Colour, tls_engine: TlsEngine) -> None:
+    tls_engine.on("attach", echo)
+
+    async def scenario() -> None:
+        async with await colour.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
+            await attachment.send_stdin(b"one ")
+            await attachment.send_stdin(b"two")
+            await attachment.close_stdin()
+            assert [event async for event in attachment] == [Stdout(b"one two")]
+
+    colour.run(scenario)
+
+
+@EACH_COLOUR
+@EACH_VERSION
+def test_a_name_that_is_not_the_engines(colour: Colour, tls_engine: TlsEngine) -> None:
+    host = tls_engine.host.replace("localhost", "127.0.0.1")
+
+    async def scenario() -> None:
+        with pytest.raises(EngineUnreachable) as info:
+            await colour.attach("web", host=host)
+        assert str(info.value).startswith(
+            f"no engine answers at {host} (as given): its certificate is not accepted: IP "
+        )
+
+    colour.run(scenario)
+    assert tls_engine.calls == []
+
+
+@EACH_COLOUR
+@EACH_VERSION
+def test_an_engine_of_a_ca_that_is_not_trusted(
+    colour: Colour, tls_engine: TlsEngine, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speak_tls(monkeypatch, certificates.distrustful)
+
+    async def scenario() -> None:
+        with pytest.raises(EngineUnreachable, match="its certificate is not accepted: self-signed certificate in"):
+            await colour.attach("web", host=tls_engine.host)
+
+    colour.run(scenario)
+    assert tls_engine.calls == []
+
+
+@EACH_COLOUR
+@EACH_VERSION
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [("nameless", "TLS failed:.*(handshake failure|certificate required)"), ("stranger", "unknown ca")],
+)
+def test_a_client_that_the_engine_does_not_take(
+    colour: Colour,
+    tls_engine: TlsEngine,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    who: str,
+    message: str,
+) -> None:
+    """With TLS 1.3 our handshake is over by then, and the first read tells."""
+    speak_tls(monkeypatch, getattr(certificates, who))
+
+    async def scenario() -> None:
+        with pytest.raises(EngineUnreachable, match=f"no engine answers at {tls_engine.host}.*{message}"):
+            await colour.attach("web", host=tls_engine.host)
+
+    colour.run(scenario)
+    tls_engine.close()
+    assert len(tls_engine.refused) == 1
+    assert tls_engine.calls == []
+
+
+@EACH_COLOUR
+def test_a_port_that_does_not_speak_tls(
+    colour: Colour, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speak_tls(monkeypatch, certificates.client)
+    with bare_server(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request") as host:
+
+        async def scenario() -> None:
+            with pytest.raises(EngineUnreachable, match=f"no engine answers at {host}.*does not speak TLS"):
+                await colour.attach("web", host=host)
+
+        colour.run(scenario)
+
+
+@EACH_COLOUR
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_port_that_hangs_up(
+    colour: Colour, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, reset: bool
+) -> None:
+    speak_tls(monkeypatch, certificates.client)
+    with bare_server(b"", reset=reset) as host:
+
+        async def scenario() -> None:
+            with pytest.raises(EngineUnreachable, match=f"no engine answers at {host}"):
+                await colour.attach("web", host=host)
+
+        colour.run(scenario)
+
+
+@contextlib.contextmanager
+def bare_server(says: bytes, *, reset: bool = False) -> Iterator[str]:
+    """Reads the first that comes on one connection, says something, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(BOUND)
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                peer = Peer(sock)
+                assert sock.recv(MEGABYTE)
+                peer.write(says)
+                if reset:
+                    peer.reset()
+
+        serving = Task(serve)
+        yield f"tcp://localhost:{listener.getsockname()[1]}"
+        serving.result()
+
+
+def fin(tls: ServerTls) -> None:
+    tls.sock.shutdown(socket.SHUT_WR)
+
+
+def garbage(tls: ServerTls) -> None:
+    tls.sock.sendall(b"HTTP/1.1 500 Oops\r\n\r\n")
+
+
+def colour_breaks(colour: Colour) -> tuple[type[Exception], ...]:
+    """What tells in this framework that the connection is broken."""
+    return colour.broken if colour.name == "trio" else (ssl.SSLError,)
+
+
+@EACH_COLOUR
+@EACH_VERSION
+@pytest.mark.parametrize("framing", list(Framing))
+@pytest.mark.parametrize("end", [fin, garbage])
+def test_a_stream_that_breaks_is_no_end(
+    colour: Colour,
+    certificates: Certificates,
+    version: ssl.TLSVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    framing: Framing,
+    end: Callable[[ServerTls], None],
+) -> None:
+    """Also where nothing is left open that a cut would show: only TLS can tell."""
+    printed = Stdout(b"said") if framing is Framing.MULTIPLEXED else RawOutput(b"said")
+    speak_tls(monkeypatch, certificates.client)
+    broken = TlsEngine(certificates.server_context(version), end)
+    broken.on("attach", accepts(printed, framing=framing))
+
+    async def scenario() -> None:
+        async with await colour.attach("web", host=broken.host, tty=framing is Framing.RAW) as attachment:
+            assert await attachment.receive() == printed
+            for _ in range(2):
+                with pytest.raises(colour_breaks(colour)):
+                    await attachment.receive()
+
+    try:
+        colour.run(scenario)
+    finally:
+        broken.close()
+
+
+@EACH_COLOUR
+@EACH_VERSION
+def test_sending_after_tls_has_broken(
+    colour: Colour, certificates: Certificates, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a broken pipe, as on a socket; the output's error is the same each time, and in no group."""
+    speak_tls(monkeypatch, certificates.client)
+    engine = TlsEngine(certificates.server_context(version), garbage)
+    engine.on("attach", accepts(Stdout(b"said")))
+
+    async def scenario() -> None:
+        async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+            for _ in range(3):
+                with pytest.raises(colour_breaks(colour), match="(?i)wrong.version"):
+                    await attachment.communicate(b"never sent")
+        async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+            with pytest.raises(colour_breaks(colour)):
+                await attachment.communicate()
+            with pytest.raises(colour.broken, match="wrong version"):
+                await attachment.send_stdin(b"never sent")
+            with pytest.raises(LocalProtocolError):
+                await attachment.send_stdin(b"never sent")
+        async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+            with pytest.raises(colour_breaks(colour)):
+                await attachment.communicate()
+            with pytest.raises(colour.broken, match="wrong version"):
+                await attachment.close_stdin()
+
+    try:
+        colour.run(scenario)
+    finally:
+        engine.close()
