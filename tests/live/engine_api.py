@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.live import engines
@@ -24,15 +25,21 @@ class Engine:
     """One engine, and the containers that were made on it."""
 
     def __init__(self, running: engines.Running) -> None:
-        self.name = running.name
+        self.name = running.name  # docker or podman: by this it behaves
+        self.label = running.label  # by this it is told from others that are up
         self.socket = running.socket
         self.host = running.host
+        self.tcp_host = running.tcp_host  # plain TCP; None if there is none, or if it is not known
+        self.tls_host = running.tls_host
+        self.cert_path = running.cert_path
+        self.certificates = running.certificates
         self.version = running.version
         self.api_version = running.api_version
+        self.directory = running.directory
         self._containers: list[str] = []
 
     def __repr__(self) -> str:
-        return f"<{self.name} {self.version} at {self.host}>"
+        return f"<{self.label} {self.version} at {self.host}>"
 
     @property
     def release(self) -> tuple[int, int]:
@@ -80,6 +87,11 @@ class Engine:
     def unpause(self, container: str) -> None:
         self.call("POST", f"/containers/{container}/unpause")
 
+    def logs(self, container: str) -> bytes:
+        """What was logged so far, with its frames."""
+        target = f"/containers/{container}/logs?stdout=1&stderr=1"
+        return engines.request(self.socket, "GET", target, timeout=CALL_TIMEOUT)[1]
+
     def inspect(self, container: str) -> dict[str, Any]:
         answer: dict[str, Any] = self.call("GET", f"/containers/{container}/json")
         return answer
@@ -96,6 +108,35 @@ class Engine:
         self.wait_for(container, "exited")
         return container
 
+    def exec_create(self, container: str, *command: str, tty: bool = False, stdin: bool = False) -> str:
+        """An exec of a running container, not yet started: its id."""
+        wanted = {
+            "Cmd": list(command),
+            "Tty": tty,
+            "AttachStdin": stdin,
+            "AttachStdout": True,
+            "AttachStderr": True,
+        }
+        created: str = self.call("POST", f"/containers/{container}/exec", wanted)["Id"]
+        return created
+
+    def exec_inspect(self, exec_id: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self.call("GET", f"/exec/{exec_id}/json")
+        return answer
+
+    def exec_finish(self, exec_id: str, timeout: float = 30.0) -> int:
+        """Waits for the end of an exec that has been started: its exit code."""
+        wait_until(lambda: not self.exec_inspect(exec_id)["Running"], f"exec {exec_id[:12]} is over", timeout)
+        return int(self.exec_inspect(exec_id)["ExitCode"])
+
+    def conmons(self) -> int:
+        """How many conmon processes this podman has; of an engine that was not started here, none are known."""
+        return len(engines.conmons(self.directory)) if self.name == "podman" and self.directory else 0
+
+    def end_conmons(self) -> int:
+        """Ends those that execs have left behind: two of each, which podman keeps for five minutes. Says how many."""
+        return engines.end_conmons(self.directory) if self.name == "podman" and self.directory else 0
+
     def remove(self, container: str) -> None:
         # Killed first: podman 5 stops what it removes, and waits ten seconds for a shell that ignores the signal.
         engines.request(self.socket, "POST", f"/containers/{container}/kill", timeout=CALL_TIMEOUT)
@@ -109,6 +150,19 @@ class Engine:
     def remove_all(self) -> None:
         for container in list(self._containers):
             self.remove(container)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way to an engine."""
+
+    engine: Engine
+    transport: str  # unix, tcp, tls or ssh
+    host: str
+    environment: Mapping[str, str] = field(default_factory=dict)  # what a program needs in its own beside the host
+
+    def __repr__(self) -> str:
+        return f"<{self.engine.label} {self.engine.version} at {self.host}>"
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:

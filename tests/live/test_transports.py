@@ -1,0 +1,278 @@
+"""The three adapters over every transport to real engines: nothing is lost, and half-close works, also over TLS."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import random
+import ssl
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attachproto_adapters._link as link
+from attachproto import AttachOptions
+from attachproto_adapters import EngineUnreachable, HostInvalid, RequestRejected
+from attachproto_adapters._tls import TlsLayer, client_context
+from tests.adapters.colours import COLOURS, Colour
+from tests.helpers import open_descriptors
+from tests.live.engine_api import Engine, Route
+
+pytestmark = pytest.mark.live
+
+STDIN = AttachOptions(stdin=True)
+MEGABYTES_10 = 10_000_000
+INPUT = random.Random(1).randbytes(MEGABYTES_10)
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+
+Count = Callable[..., None]
+Times = Callable[[int], int]
+
+
+@pytest.fixture(params=COLOURS, ids=str)
+def colour(request: pytest.FixtureRequest) -> Colour:
+    found: Colour = request.param
+    return found
+
+
+def what_is_held() -> tuple[set[str], set[str]]:
+    """Our sockets and the temporary files that have no name, and the programs ssh that are our children."""
+    held = {what for what in open_descriptors().values() if what.startswith("socket:") or what.endswith("(deleted)")}
+    children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+    return held, {child for child in children if Path(f"/proc/{child}/comm").read_text() == "ssh\n"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """No descriptor and no child is left, and nothing is closed by the garbage collector only."""
+    before, _ = what_is_held()
+    yield
+    held, children = what_is_held()
+    gc.collect()  # what was not closed warns here, and warnings are errors
+    assert held <= before
+    assert not children
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in route.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def there_and_back(colour: Colour, engine: Engine, host: str) -> None:
+    """10 MB in, half-close, the same 10 MB out, and what is printed after the end of stdin."""
+    script = "cat; sleep 0.1; echo after the end; echo err >&2; exit 7"
+    container = engine.shell(script, open_stdin=True, stdin_once=True)
+
+    async def scenario() -> None:
+        async with await colour.attach(container, STDIN, host=host, start=True) as attachment:
+            out, err = await attachment.communicate(INPUT)
+            code = await attachment.wait()
+        tail = b"after the end\n"
+        assert out[-len(tail) :] == tail
+        assert hashlib.sha256(out[: -len(tail)]).digest() == hashlib.sha256(INPUT).digest()
+        assert (err, code) == (b"err\n", 7)
+
+    colour.run(scenario)
+    engine.remove(container)
+
+
+def test_there_and_back(colour: Colour, route: Route, monkeypatch: pytest.MonkeyPatch, count: Count) -> None:
+    set_environment(monkeypatch, route)
+    there_and_back(colour, route.engine, route.host)
+    count(f"10 MB there and back, {colour} over {route.transport}", route.engine, 1, 1)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+def test_each_version_of_tls(
+    colour: Colour, docker_tls: Engine, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch, count: Count
+) -> None:
+    """With client certificates, as the engine demands."""
+    assert docker_tls.tls_host is not None
+    route = Route(
+        docker_tls,
+        "tls",
+        docker_tls.tls_host,
+        {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(docker_tls.cert_path)},
+    )
+    set_environment(monkeypatch, route)
+    seen = pin_version(monkeypatch, version)
+    there_and_back(colour, docker_tls, route.host)
+    assert set(seen) == {version.name.replace("_", ".")}
+    count(f"10 MB there and back, {colour} over {version.name}", docker_tls, 1, 1)
+
+
+def pin_version(monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion) -> list[str | None]:
+    """Offers this version only; gives the list of those that were agreed on."""
+    seen: list[str | None] = []
+
+    def context(*args: Any) -> ssl.SSLContext:
+        made = client_context(*args)
+        made.minimum_version = made.maximum_version = version
+        return made
+
+    class Noting(TlsLayer):
+        def encrypt(self, data: Any) -> bytes:
+            seen.append(self._object.version())
+            return super().encrypt(data)
+
+    monkeypatch.setattr(link, "client_context", context)
+    monkeypatch.setattr(link, "TlsLayer", Noting)
+    return seen
+
+
+def test_output_only_over_every_transport(colour: Colour, route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, route)
+    script = "i=0; while [ $i -lt 200 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; exit 3"
+    container = route.engine.shell(script)
+
+    async def scenario() -> None:
+        async with await colour.attach(container, host=route.host, start=True) as attachment:
+            lines: dict[str, list[str]] = {}
+            async for line in attachment.lines():
+                assert line.ended
+                lines.setdefault(line.kind.__name__, []).append(line.text)
+            assert lines == {
+                "Stdout": [f"out {number}" for number in range(200)],
+                "Stderr": [f"err {number}" for number in range(200)],
+            }
+            assert await attachment.wait() == 3
+
+    colour.run(scenario)
+
+
+def test_exec_over_every_transport(colour: Colour, route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, route)
+    container = route.engine.create("sleep", "600")
+    route.engine.start(container)
+    data = INPUT[:1_000_000]
+
+    async def scenario() -> None:
+        result = await colour.run_exec(
+            container, ["sh", "-c", "cat; echo err >&2; exit 5"], input=data, host=route.host
+        )
+        assert (result.exit_code, result.stdout == data, result.stderr) == (5, True, b"err\n")
+
+    colour.run(scenario)
+
+
+# -- what does not come together --------------------------------------------------------------------------------------
+
+
+def unreachable(colour: Colour, host: str) -> str:
+    async def scenario() -> None:
+        with pytest.raises(EngineUnreachable) as caught:
+            await colour.attach("web", host=host)
+        texts.append(str(caught.value))
+
+    texts: list[str] = []
+    colour.run(scenario)
+    assert host in texts[0]
+    return texts[0]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+def test_a_client_that_the_engine_does_not_know(
+    colour: Colour, docker_tls: Engine, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert docker_tls.tls_host is not None
+    assert docker_tls.certificates is not None
+    pin_version(monkeypatch, version)
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    for folder in (docker_tls.certificates.foreign, docker_tls.certificates.nameless):
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(folder))
+        assert "certificate" in unreachable(colour, docker_tls.tls_host)
+
+
+def test_an_engine_that_we_do_not_know(colour: Colour, docker_tls: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert docker_tls.tls_host is not None
+    assert docker_tls.certificates is not None
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(docker_tls.certificates.distrustful))
+    assert "its certificate is not accepted" in unreachable(colour, docker_tls.tls_host)
+
+
+def test_tls_where_there_is_none_and_none_where_there_is(
+    colour: Colour,
+    docker: Engine,
+    docker_tls: Engine,
+    plain_tcp: Callable[[Engine], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert docker_tls.tls_host is not None
+    for name in ("DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def scenario() -> None:
+        with pytest.raises(RequestRejected, match="HTTP request to an HTTPS server"):
+            await colour.attach("web", host=docker_tls.tls_host)
+
+    colour.run(scenario)
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(docker_tls.cert_path))
+    assert "does not speak TLS" in unreachable(colour, plain_tcp(docker))
+
+
+def test_ssh_that_is_refused_says_what_ssh_says(colour: Colour, sshd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in sshd.environment.items():
+        monkeypatch.setenv(name, value)
+    assert "Permission denied" in unreachable(colour, f"ssh://nobody@127.0.0.1:{sshd.port}")
+
+
+def test_ssh_to_an_engine_that_is_not_there(colour: Colour, sshd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in sshd.environment.items():
+        monkeypatch.setenv(name, value)
+    text = unreachable(colour, sshd.url("/nowhere/engine.sock"))
+    assert "/nowhere/engine.sock" in text.partition(": ")[2]
+
+
+def test_no_such_file_of_certificates(colour: Colour, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+
+    async def scenario() -> None:
+        with pytest.raises(HostInvalid, match=r"ca\.pem"):
+            await colour.attach("web", host="tcp://127.0.0.1:1")
+
+    colour.run(scenario)
+
+
+# -- often ------------------------------------------------------------------------------------------------------------
+
+
+def test_short_lived_containers_by_all_three_together(engine: Engine, times: Times, count: Count) -> None:
+    """200 by each, at the same time: nothing lost, nothing hung, no warning, nothing left open (see above)."""
+    total = times(200)
+    wrong: list[object] = []
+
+    def run(colour: Colour) -> int:
+        good = 0
+        for number in range(total):
+            container = engine.shell(f"echo out {number}; echo err {number} >&2; exit 3")
+            seen: list[object] = []
+
+            async def scenario(container: str = container, seen: list[object] = seen) -> None:
+                async with await colour.attach(container, host=engine.host, start=True) as attachment:
+                    seen.append((*(await attachment.communicate()), await attachment.wait()))
+
+            colour.run(scenario)
+            if seen == [(b"out %d\n" % number, b"err %d\n" % number, 3)]:
+                good += 1
+            else:
+                wrong.append((str(colour), seen))
+            engine.remove(container)
+        return good
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ThreadPoolExecutor(len(COLOURS)) as pool:
+            good = list(pool.map(run, COLOURS))
+    for each, colour in zip(good, COLOURS, strict=True):
+        count(f"start=True, prints and ends, {colour}", engine, each, total)
+    assert wrong == []
+    assert good == [total] * len(COLOURS)
