@@ -56,7 +56,7 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L]) -> Driven[T, L]:
                     await dialer.sleep(seconds)
 
 
-class AsyncAttachment(AttachmentBase[L], abc.ABC):
+class AsyncAttachment(AttachmentBase[L]):
     """An open stream: a container's stdin, stdout and stderr, an exec's, or logs.
 
     It is an asynchronous context manager that closes on leaving, and an asynchronous iterator over the output's events.
@@ -80,11 +80,7 @@ class AsyncAttachment(AttachmentBase[L], abc.ABC):
         self._dialer = dialer
         self._held = held
         self._sending = False
-
-    @property
-    def can_half_close(self) -> bool:
-        """Whether the transport can end stdin and go on reading."""
-        return self._link.can_half_close
+        self._waiting = False
 
     @abc.abstractmethod
     def _busy(self, message: str) -> Exception:
@@ -197,6 +193,8 @@ class AsyncAttachment(AttachmentBase[L], abc.ABC):
             OutputTooLarge, EngineReportedError: what was read is in the error.
             RemoteProtocolError, OSError, AttachmentClosed: as for ``receive``.
         """
+        if input is not None and self._sending:
+            raise self._busy("another task is sending")
         self._begin(input)
         try:
             if self._feed is not None and self._feed.active and not self._over:
@@ -244,22 +242,28 @@ class AsyncAttachment(AttachmentBase[L], abc.ABC):
     async def wait(self) -> int:
         """Wait until the container, or the exec, has exited, and return its exit code.
 
-        Read the output first, or in another task: a container that nobody reads may not come to its end. One task at
-        a time may wait; when cancelled, call it again. An exec is asked for its end again and again, because nothing
-        else tells of it.
+        Read the output first, or in another task: a container that nobody reads may not come to its end. When
+        cancelled, call it again. An exec is asked for its end again and again, because nothing else tells of it.
 
         Raises:
             RequestRejected: the engine refused the call.
             AttachError: this attachment was opened over a connection of your own.
+            RuntimeError: another task is waiting. (*)
         """
         if self._exit_code is None:
             opened, dialer = self._engine("wait()"), self._dialer
             assert dialer is not None
-            if opened.kind == "exec":
-                steps = exec_exit_code(opened.name, opened.api_version, self._check_not_closed)
-                self._exit_code = (await drive(steps, dialer)).value
-            else:
-                self._exit_code = await self._wait_for_container(opened, dialer)
+            if self._waiting:
+                raise self._busy("another task is waiting")
+            self._waiting = True
+            try:
+                if opened.kind == "exec":
+                    steps = exec_exit_code(opened.name, opened.api_version, self._check_not_closed)
+                    self._exit_code = (await drive(steps, dialer)).value
+                else:
+                    self._exit_code = await self._wait_for_container(opened, dialer)
+            finally:
+                self._waiting = False
         return self._exit_code
 
     async def _wait_for_container(self, opened: Opened, dialer: AsyncDialer[L]) -> int:
@@ -270,12 +274,13 @@ class AsyncAttachment(AttachmentBase[L], abc.ABC):
             if self._closed:
                 await self._held.aclose()
         try:
-            response = await whole_response(self._held)
+            # Kept before anything waits again: a container that is removed at its end cannot be asked once more.
+            code = self._exit_code = exit_code(succeeded(request, await whole_response(self._held)))
         except Exception:
             await self._spend()
             raise
         await self._spend()
-        return exit_code(succeeded(request, response))
+        return code
 
     async def _spend(self) -> None:
         """The wait has been answered, or broke; the next call asks anew."""

@@ -17,7 +17,7 @@ from attachproto_adapters._link import Address, LinkBase
 from attachproto_adapters._tls import TlsLayer
 
 
-class AsyncLink(LinkBase, abc.ABC):
+class AsyncLink(LinkBase):
     """A transport and the state machine that speaks on it. It moves bytes and signals, and knows nothing more.
 
     Attributes:
@@ -30,11 +30,6 @@ class AsyncLink(LinkBase, abc.ABC):
     @abc.abstractmethod
     def exact(self) -> bool:
         """Whether a cancelled ``send_some`` has sent nothing."""
-
-    @property
-    @abc.abstractmethod
-    def can_half_close(self) -> bool:
-        """Whether ``send_eof`` works."""
 
     @abc.abstractmethod
     async def receive_some(self) -> bytes:
@@ -65,6 +60,7 @@ class AsyncLink(LinkBase, abc.ABC):
     @abc.abstractmethod
     def raise_broken(self, why: BaseException) -> NoReturn:
         """Raise again what has broken the connection."""
+        raise NotImplementedError
 
     async def ask(self, request: Request | StreamRequest) -> None:
         """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""

@@ -162,11 +162,10 @@ class StreamsWire(Wire):
         self._writer.write_eof()
 
     def close(self) -> None:
-        # What a cancelled send has left would keep it open for as long as nobody reads.
-        if self._writer.transport.get_write_buffer_size():
-            self._writer.transport.abort()
-        else:
-            self._writer.close()
+        self._writer.close()
+        # What a cancelled send has left would keep it open for as long as nobody reads; and TLS, which has said its
+        # close_notify by now, would wait for the other end's.
+        self._writer.transport.abort()
 
 
 class Link(AsyncLink):

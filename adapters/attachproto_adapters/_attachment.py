@@ -6,6 +6,7 @@ the three differ only in how they wait.
 
 from __future__ import annotations
 
+import abc
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -32,7 +33,7 @@ from attachproto_adapters._sequences import Opened
 AnyLink = TypeVar("AnyLink", bound=LinkBase)
 
 
-class AttachmentBase(Generic[AnyLink]):
+class AttachmentBase(abc.ABC, Generic[AnyLink]):
     """The part of an attachment that has no colour.
 
     Attributes:
@@ -62,7 +63,7 @@ class AttachmentBase(Generic[AnyLink]):
     @property
     def can_half_close(self) -> bool:
         """Whether the transport can end stdin and go on reading."""
-        raise NotImplementedError
+        return self._link.can_half_close
 
     # ---- sending ----
 
@@ -85,9 +86,9 @@ class AttachmentBase(Generic[AnyLink]):
         if self._closed:
             raise AttachmentClosed("the attachment is closed")
 
+    @abc.abstractmethod
     def _broken_pipe(self, message: str) -> Exception:
         """What this framework raises where nobody reads any more."""
-        raise NotImplementedError
 
     # ---- receiving ----
 

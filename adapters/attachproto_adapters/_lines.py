@@ -46,6 +46,8 @@ class LineSplitter:
     def __init__(self, encoding: str = "utf-8", errors: str = "replace", max_length: int = LINE_MAX) -> None:
         if max_length < 1:
             raise ValueError(f"max_length is at least 1, not {max_length}")
+        # Python's codecs are not all of text, as hex is not, and only decoding tells.
+        b" ".decode(encoding, "ignore")
         self._decoder = codecs.getincrementaldecoder(encoding)
         codecs.lookup_error(errors)
         self._errors = errors

@@ -5,6 +5,7 @@ Strategy: an adapter's link adds the transport, and does nothing but move bytes 
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import errno
 import os
@@ -32,7 +33,7 @@ _ROOM_SECONDS = 0.005
 Sendable = bytes | Literal[Signal.SEND_EOF]
 
 
-class LinkBase:
+class LinkBase(abc.ABC):
     """The state machine of one connection, and the layer under it.
 
     Attributes:
@@ -58,6 +59,11 @@ class LinkBase:
         self._tls = tls
         self._child = child
         self._silent = True
+
+    @property
+    @abc.abstractmethod
+    def can_half_close(self) -> bool:
+        """Whether the transport can end our direction and go on with the other."""
 
     def outgoing(self, event: Event) -> Sendable:
         """What goes to the transport for this event: bytes, or the wish for a half-close of the transport's own.

@@ -63,9 +63,14 @@ class Link(AsyncLink):
     async def send_eof(self) -> None:
         assert isinstance(self.stream, trio.abc.HalfCloseableStream)
         try:
-            await self.stream.send_eof()
-        except trio.ClosedResourceError:
-            raise AttachmentClosed("the attachment was closed while it was sending") from None
+            if isinstance(self.stream, trio.SocketStream):
+                # Its own send_eof() may be cancelled before it has done anything.
+                self.stream.socket.shutdown(socket.SHUT_WR)
+            else:
+                await self.stream.send_eof()
+        except (OSError, trio.ClosedResourceError) as exc:
+            self.check_not_closed("sending")
+            raise trio.BrokenResourceError(f"the engine has closed the connection: {exc}") from exc
 
     async def close_transport(self) -> None:
         if isinstance(self.stream, trio.SocketStream):

@@ -115,11 +115,6 @@ class Attachment(AttachmentBase[Link]):
         self._dialer = dialer
         self._held = held
 
-    @property
-    def can_half_close(self) -> bool:
-        """Whether the transport can end stdin and go on reading."""
-        return self._link.can_half_close
-
     def _broken_pipe(self, message: str) -> BrokenPipeError:
         return BrokenPipeError(errno.EPIPE, message)
 

@@ -44,13 +44,19 @@ class Attachment(AsyncAttachment[Link]):
         return trio.BusyResourceError(message)
 
     async def _beside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(task)
+        failure: BaseException | None = None
+
+        async def guarded(run: Awaitable[None]) -> None:
+            nonlocal failure
             try:
-                await main
-            except Exception as exc:
-                failure = exc  # raised in here, it would come out in a group
+                await run
+            except (Exception, KeyboardInterrupt) as exc:
+                failure = failure or exc  # raised in here, it would come out in a group
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: guarded(task()))
+            await guarded(main)
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure

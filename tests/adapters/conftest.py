@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,7 @@ pytest.register_assert_rewrite("tests.adapters.scenarios", "tests.adapters.engin
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_collections() -> Iterator[None]:
-    """What lives as long as the session is not looked through after each test, which took most of the time."""
-    gc.collect()
-    gc.freeze()
+def _frozen_for_this_session_only() -> Iterator[None]:
     yield
     gc.unfreeze()
 
@@ -28,13 +26,16 @@ def _nothing_left_open() -> Iterator[None]:
     yield
     left = {number: what for number, what in open_descriptors().items() if before.get(number) != what}
     gc.collect()
+    # What is left lives on, and need not be looked through after each test, which would take most of the time.
+    gc.freeze()
     assert not left
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DOCKER_HOST", "DOCKER_API_VERSION", "DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CONTEXT"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [*os.environ]:
+        if name.startswith("DOCKER_") or name == "CONTAINER_HOST":
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -328,8 +328,6 @@ async def what_is_wrong_before_anything_is_asked(colour: Colour, engine: Engine)
 # ---- the API's version ----
 
 TOO_NEW = "client version 1.99 is too new. Maximum supported API version is 1.51"
-
-Opens = Callable[..., Awaitable[Any]]
 
 
 async def opens(colour: Colour, what: str, **kwargs: Any) -> None:
@@ -887,14 +885,14 @@ def chunks(*pieces: bytes) -> bytes:
 async def logs_in_chunks(colour: Colour, engine: Engine) -> None:
     """Chunks that know nothing of frames; the connection stays open behind the last one."""
     data = frame(1, b"out\n") + frame(2, b"err\n")
-    body = chunks(data[:3], data[3:10], data[10:]) + b"0\r\n\r\n"
-    engine.on("logs", then(write(CHUNKED + body), lambda peer: assert_nothing(peer.until_closed())))
+
+    def act(peer: Peer) -> None:
+        peer.write(CHUNKED + chunks(data[:3], data[3:10], data[10:]) + b"0\r\n\r\n")
+        assert peer.until_closed() == b""
+
+    engine.on("logs", act)
     async with await colour.logs("web", host=engine.host) as attachment:
         assert await attachment.communicate() == (b"out\n", b"err\n")
-
-
-def assert_nothing(data: bytes) -> None:
-    assert data == b""
 
 
 @scenario(body=[chunks(frame(1, b"out\n")), chunks(frame(1, b"out\n"))[:-4], chunks(frame(1, b"out\n") + b"\x01\0")])

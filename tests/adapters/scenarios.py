@@ -7,6 +7,7 @@ see there. How often the client half-closes is part of every expectation: never,
 from __future__ import annotations
 
 import itertools
+import select
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterable
@@ -331,6 +332,24 @@ async def nothing_half_closes_unasked(opened: Opener) -> None:
 
 
 @scenario()
+async def what_was_sent_has_left(opened: Opener) -> None:
+    """Who closes once a send has come back loses nothing of it."""
+    data = pattern(MUCH)
+    arrived: list[bytes] = []
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        while piece := peer.sock.recv(4096):  # so that it lags behind
+            arrived.append(piece)
+
+    attachment = await opened(act, WITH_STDIN)
+    await attachment.send_stdin(data)
+    await attachment.aclose()
+    await opened.served()
+    assert b"".join(arrived) == data
+
+
+@scenario()
 async def sending_what_was_not_attached(opened: Opener) -> None:
     def act(peer: Peer) -> None:
         peer.accept()
@@ -555,6 +574,21 @@ async def a_reset_without_a_write_that_failed_is_an_error(opened: Opener) -> Non
     ended.set()
     with pytest.raises(opened.colour.broken):
         await attachment.communicate()
+
+
+@scenario(needs=("breaks",), half_closes=1)
+async def a_reset_once_all_input_has_left_is_an_error(opened: Opener) -> None:
+    def act(peer: Peer) -> None:
+        peer.accept()
+        poll = select.poll()
+        poll.register(peer.sock, select.POLLRDHUP)
+        assert poll.poll(BOUND * 1000), "the client has not ended stdin"
+        peer.reset()
+
+    attachment = await opened(act, WITH_STDIN)
+    for _ in range(2):
+        with pytest.raises(opened.colour.broken):
+            await attachment.communicate(b"never read")
 
 
 @scenario(half_closes=1)

@@ -44,7 +44,7 @@ def files(directory: Path, *, verify: bool = True) -> TlsFiles:
 class Ends:
     """Our layer, and Python's own TLS as the server, with nothing between them but what a test passes on."""
 
-    def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str = "localhost") -> None:
+    def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str = "127.0.0.1") -> None:
         self.layer = TlsLayer(client, name)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.server = server.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -279,13 +279,13 @@ def test_verified_by_default(certificates: Certificates, version: ssl.TLSVersion
     context = client_context(files(certificates.client))
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
-    assert handshake(context, "localhost", server) == named(version)
+    assert handshake(context, "127.0.0.1", server) == named(version)
 
 
 @EACH_VERSION
 @pytest.mark.parametrize(
     ("who", "name", "message"),
-    [("client", "engine.example.org", "Hostname mismatch"), ("distrustful", "localhost", "self-signed certificate in")],
+    [("client", "engine.example.org", "Hostname mismatch"), ("distrustful", "127.0.0.1", "self-signed certificate in")],
 )
 def test_an_engine_that_is_not_trusted(
     certificates: Certificates, version: ssl.TLSVersion, who: str, name: str, message: str
@@ -301,7 +301,7 @@ def test_the_systems_certificates_where_none_are_named(certificates: Certificate
     context = client_context(TlsFiles(None, None, None, verify=True))
     assert context.verify_mode is ssl.CERT_REQUIRED
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(context, "localhost", certificates.server_context(VERSIONS[1]))
+        handshake(context, "127.0.0.1", certificates.server_context(VERSIONS[1]))
 
 
 def test_tls_1_1_is_refused(certificates: Certificates) -> None:
@@ -312,7 +312,7 @@ def test_tls_1_1_is_refused(certificates: Certificates) -> None:
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         server.minimum_version = server.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError, match=r"(?i)(protocol|unsupported)[ _](version|protocol)"):
-        handshake(client_context(files(certificates.client)), "localhost", server)
+        handshake(client_context(files(certificates.client)), "127.0.0.1", server)
 
 
 @pytest.mark.parametrize("missing", ["ca.pem", "cert.pem", "key.pem"])
@@ -442,13 +442,13 @@ def test_close_stdin_and_then_a_clean_end(colour: Colour, tls_engine: TlsEngine)
 @EACH_COLOUR
 @EACH_VERSION
 def test_a_name_that_is_not_the_engines(colour: Colour, tls_engine: TlsEngine) -> None:
-    host = tls_engine.host.replace("localhost", "127.0.0.1")
+    host = tls_engine.host.replace("127.0.0.1", "localhost")
 
     async def scenario() -> None:
         with pytest.raises(EngineUnreachable) as info:
             await colour.attach("web", host=host)
         assert str(info.value).startswith(
-            f"no engine answers at {host} (as given): its certificate is not accepted: IP "
+            f"no engine answers at {host} (as given): its certificate is not accepted: Hostname mismatch"
         )
 
     colour.run(scenario)
@@ -542,7 +542,7 @@ def bare_server(says: bytes, *, reset: bool = False) -> Iterator[str]:
                     peer.reset()
 
         serving = Task(serve)
-        yield f"tcp://localhost:{listener.getsockname()[1]}"
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         serving.result()
 
 
@@ -603,7 +603,7 @@ def test_sending_after_tls_has_broken(
     async def scenario() -> None:
         async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
             for _ in range(3):
-                with pytest.raises(colour_breaks(colour), match="(?i)wrong.version"):
+                with pytest.raises(colour_breaks(colour), match=r"(?i)wrong.version"):
                     await attachment.communicate(b"never sent")
         async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
             with pytest.raises(colour_breaks(colour)):

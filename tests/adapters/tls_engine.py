@@ -35,7 +35,7 @@ class Certificates:
     def __init__(self, directory: Path) -> None:
         ours, other = trustme.CA(), trustme.CA()
         self._ca = ours
-        self._certificate = ours.issue_cert("localhost")
+        self._certificate = ours.issue_cert("127.0.0.1")
         known, unknown = (ca.issue_cert("somebody@example.org") for ca in (ours, other))
         self.client = _written(directory / "client", ours, known)
         self.stranger = _written(directory / "stranger", ours, unknown)
@@ -43,7 +43,7 @@ class Certificates:
         self.distrustful = _written(directory / "distrustful", other, known)
 
     def server_context(self, version: ssl.TLSVersion) -> ssl.SSLContext:
-        """The engine's side: a certificate for localhost, and clients need one of the same CA."""
+        """The engine's side: a certificate for this machine, and clients need one of the same CA."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = context.maximum_version = version
         context.verify_mode = ssl.CERT_REQUIRED
@@ -82,6 +82,7 @@ class ServerTls:
 
     def __init__(self, context: ssl.SSLContext, sock: socket.socket) -> None:
         sock.settimeout(BOUND)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.seen = Seen()
         self._incoming = ssl.MemoryBIO()
@@ -173,7 +174,6 @@ class TlsEngine(Engine):
         self._context = context
         self._end = end
         super().__init__()
-        self.host = self.host.replace("127.0.0.1", "localhost")
 
     def _serve(self, sock: socket.socket) -> None:
         tls = ServerTls(self._context, sock)

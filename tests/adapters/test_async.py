@@ -1,0 +1,438 @@
+"""Both asynchronous adapters: timeouts, several tasks on one attachment, and one side that is faster than the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from attachproto import Accepted, Framing, OutputClosed, RemoteProtocolError, Stdin, StdinClosed, Stdout, encode_frame
+from attachproto_adapters import AttachmentClosed
+from tests.adapters.colours import ASYNCIO, TRIO, WAYS, WITH_STDIN, Colour, Opener, Way
+from tests.adapters.scenarios import HALVED, MEGABYTE, pattern
+from tests.adapters.scripted import (
+    BOUND,
+    Act,
+    Engine,
+    Peer,
+    accept,
+    accepts,
+    refuses,
+    say,
+    stays,
+    then,
+    until_closed,
+    waits,
+    write,
+)
+
+# How long is waited for what must not happen.
+SHORT = 0.1
+
+# More than the kernel takes of a Unix socket for a peer that does not read.
+MUCH = 2 * MEGABYTE
+
+COLOURS = (ASYNCIO, TRIO)
+BUSY: dict[Colour, type[Exception]] = {ASYNCIO: RuntimeError, TRIO: trio.BusyResourceError}
+
+EACH_COLOUR = pytest.mark.parametrize("colour", COLOURS, ids=str)
+
+
+def ways(*names: str, networks: tuple[str, ...] = ("unix",)) -> pytest.MarkDecorator:
+    """Run a test in these ways of both adapters."""
+    found = [way for way in WAYS if way.colour in COLOURS and way.name in names and way.network in networks]
+    return pytest.mark.parametrize("way", found, ids=str)
+
+
+EACH_WAY = ways("dialled", "streams", "socket", "other", "memory")
+# In memory nobody has to wait.
+EACH_BOUNDED_WAY = ways("dialled", "streams", "socket", "other")
+
+
+@pytest.fixture
+def opened(way: Way, socket_path: Path) -> Iterator[Opener]:
+    opener = Opener(way, str(socket_path))
+    yield opener
+    opener.close()
+
+
+async def settle(colour: Colour) -> None:
+    """Let the other tasks run on to where they wait for what comes from outside."""
+    if colour is TRIO:
+        await trio.testing.wait_all_tasks_blocked()
+    for _ in range(10 if colour is ASYNCIO else 0):
+        await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def cut_short(colour: Colour) -> AsyncIterator[None]:
+    """What is inside ends with the framework's own timeout."""
+    if colour is ASYNCIO:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(SHORT):
+                yield
+    else:
+        with pytest.raises(trio.TooSlowError), trio.fail_after(SHORT):
+            yield
+
+
+# ---- timeouts ----
+
+
+@EACH_WAY
+def test_receive_goes_on_after_a_timeout(opened: Opener) -> None:
+    go = threading.Event()
+    data = encode_frame(Stdout(b"first last"))
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        peer.write(data[:-5])
+        assert go.wait(BOUND)
+        peer.write(data[-5:])
+        peer.send(OutputClosed())
+        peer.until_closed()
+
+    async def scenario() -> None:
+        async with await opened(act) as attachment:
+            assert await attachment.receive() == Stdout(b"first")
+            async with cut_short(opened.colour):
+                await attachment.receive()
+            go.set()
+            assert [event async for event in attachment] == [Stdout(b" last")]
+
+    opened.colour.run(scenario)
+
+
+@ways("dialled", "socket")
+def test_communicate_goes_on_after_a_timeout(opened: Opener) -> None:
+    """Nobody reads its input at first, so that it is cut short in the middle of that, too."""
+    go = threading.Event()
+    data = pattern(MUCH)
+
+    def act(peer: Peer) -> None:
+        peer.send(Accepted(Framing.MULTIPLEXED), Stdout(b"first "))
+        assert go.wait(BOUND)
+        assert peer.stdin_to_end() == data
+        peer.send(Stdout(b"last"), OutputClosed())
+        peer.until_closed()
+
+    async def scenario() -> None:
+        async with await opened(act, WITH_STDIN) as attachment:
+            async with cut_short(opened.colour):
+                await attachment.communicate(data)
+            go.set()
+            assert await attachment.communicate(data) == (b"first last", b"")
+
+    opened.colour.run(scenario)
+
+
+@EACH_COLOUR
+def test_wait_goes_on_after_a_timeout(colour: Colour, engine: Engine) -> None:
+    exited = threading.Event()
+    engine.on("wait", waits(7, exited))
+
+    async def scenario() -> None:
+        async with await colour.attach("web", host=engine.host, wait=True) as attachment:
+            await attachment.communicate()
+            async with cut_short(colour):
+                await attachment.wait()
+            exited.set()
+            assert await attachment.wait() == 7
+
+    colour.run(scenario)
+    assert engine.calls.count("wait not-running") == 1
+
+
+# ---- several tasks ----
+
+
+async def one_of_two(
+    opened: Opener, calls: list[Callable[[], Awaitable[Any]]], refused: Callable[[], None]
+) -> tuple[int, Any]:
+    """Make two calls at the same time; which of them was let in, and what came of it. The other was told so."""
+    done: list[tuple[int, Any]] = []
+    others: list[int] = []
+
+    async def call(number: int) -> None:
+        try:
+            done.append((number, await calls[number]()))
+        except BUSY[opened.colour]:
+            others.append(number)
+            refused()
+
+    await opened.colour.together(call(0), call(1))
+    assert len(others) == 1
+    return done[0]
+
+
+@EACH_WAY
+@pytest.mark.parametrize("names", [("receive", "receive"), ("receive", "communicate"), ("communicate", "communicate")])
+def test_two_that_receive_at_once(opened: Opener, names: tuple[str, str]) -> None:
+    """The second is refused, and the first has all."""
+    go = threading.Event()
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        assert go.wait(BOUND)
+        peer.send(Stdout(b"x"), OutputClosed())
+        peer.until_closed()
+
+    async def scenario() -> None:
+        async with await opened(act) as attachment:
+            number, result = await one_of_two(opened, [getattr(attachment, name) for name in names], go.set)
+            assert result == (Stdout(b"x") if names[number] == "receive" else (b"x", b""))
+            assert await attachment.receive() == OutputClosed()
+
+    opened.colour.run(scenario)
+
+
+@EACH_BOUNDED_WAY
+@pytest.mark.parametrize("name", ["send_stdin", "close_stdin", "communicate"])
+def test_two_that_send_at_once(opened: Opener, name: str) -> None:
+    """The second is refused, and nothing of it gets in between."""
+    go = threading.Event()
+    data = pattern(MUCH)
+    read: list[bytes] = []
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        assert go.wait(BOUND)
+        read.append(peer.stdin_to_end())
+        peer.send(OutputClosed())
+        peer.until_closed()
+
+    async def scenario() -> None:
+        async with await opened(act, WITH_STDIN) as attachment:
+
+            async def second() -> None:
+                await settle(opened.colour)
+                with pytest.raises(BUSY[opened.colour], match="another task is sending"):
+                    await getattr(attachment, name)(*([] if name == "close_stdin" else [b"in between"]))
+                go.set()
+
+            await opened.colour.together(attachment.send_stdin(data), second())
+            await attachment.close_stdin()
+            assert await attachment.communicate() == (b"", b"")
+
+    opened.colour.run(scenario)
+    assert read == [data]
+
+
+@EACH_COLOUR
+@pytest.mark.parametrize("held", [False, True])
+def test_two_that_wait_at_once(colour: Colour, engine: Engine, held: bool) -> None:
+    """The second is refused, and the first goes on: its question cannot be asked twice where the end removes all."""
+    exited = threading.Event()
+    engine.on("wait", waits(7, exited), refuses(404, "No such container: web"))
+
+    async def scenario() -> None:
+        async with await colour.attach("web", host=engine.host, wait=held) as attachment:
+
+            async def first() -> None:
+                assert await attachment.wait() == 7
+
+            async def second() -> None:
+                await settle(colour)
+                with pytest.raises(BUSY[colour], match="another task is waiting"):
+                    await attachment.wait()
+                exited.set()
+
+            await colour.together(first(), second())
+            assert await attachment.wait() == 7
+
+    try:
+        colour.run(scenario)
+    finally:
+        exited.set()
+
+
+@EACH_WAY
+@pytest.mark.parametrize("name", ["receive", "communicate"])
+def test_close_wakes_who_is_blocked(opened: Opener, name: str) -> None:
+    async def scenario() -> None:
+        attachment = await opened(stays(), WITH_STDIN)
+
+        async def wait() -> None:
+            with pytest.raises(AttachmentClosed):
+                await getattr(attachment, name)()
+
+        async def leave() -> None:
+            await settle(opened.colour)
+            await attachment.aclose()
+
+        await opened.colour.together(wait(), leave())
+
+    opened.colour.run(scenario)
+
+
+# ---- errors ----
+
+
+CUT = then(accept, write(HALVED), say(OutputClosed()), until_closed)
+GARBAGE = then(accept, write(b"\x09garbage"), until_closed)
+
+
+@EACH_WAY
+@pytest.mark.parametrize(("act", "message"), [(CUT, "3 are missing"), (GARBAGE, "unknown stream type 9")])
+def test_no_error_comes_in_a_group(opened: Opener, act: Act, message: str) -> None:
+    """While input is being sent, and when it is called once more."""
+
+    async def scenario() -> None:
+        async with await opened(act, WITH_STDIN) as attachment:
+            for input in (bytes(MUCH), None):
+                with pytest.raises(RemoteProtocolError, match=message):
+                    await attachment.communicate(input)
+
+    opened.colour.run(scenario)
+
+
+@EACH_BOUNDED_WAY
+def test_ctrl_c_while_communicating_leaves_nothing(opened: Opener) -> None:
+    def act(peer: Peer) -> None:
+        peer.accept()
+        peer.read_stdin(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        peer.until_closed()
+
+    async def scenario() -> None:
+        async with await opened(act, WITH_STDIN) as attachment:
+            await attachment.communicate(bytes(MUCH))
+
+    with pytest.raises(KeyboardInterrupt):
+        opened.colour.run(scenario)
+
+
+# ---- back-pressure ----
+
+EACH_WAY_TO_HOLD = pytest.mark.parametrize(
+    "way",
+    [way for way in WAYS if way.colour in COLOURS and way.name != "memory" and (way.unix or way.name == "dialled")],
+    ids=str,
+)
+
+
+def held(way: Way) -> int:
+    """More than the kernel and an adapter may hold of one direction."""
+    return 16 * MEGABYTE if way.tcp else MEGABYTE
+
+
+def is_stopped(peer: Peer) -> bool:
+    poll = select.poll()
+    poll.register(peer.sock, select.POLLOUT)
+    return not poll.poll(SHORT * 1000)
+
+
+@contextlib.contextmanager
+def little_memory() -> Iterator[None]:
+    """What is done inside needs no more than some slices of the stream at any time."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 2 * MEGABYTE
+
+
+@EACH_WAY_TO_HOLD
+def test_a_reader_that_does_not_read_stops_the_container(opened: Opener) -> None:
+    piece = encode_frame(Stdout(bytes(32 * 1024)))
+    stopped = threading.Event()
+    written = 0
+
+    def act(peer: Peer) -> None:
+        nonlocal written
+        peer.accept()
+        while not is_stopped(peer):
+            assert written < held(opened.way), "somebody takes it without bound"
+            written += peer.sock.send(piece[written % len(piece) :])
+        stopped.set()
+        while written < held(opened.way) + 8 * MEGABYTE or written % len(piece):
+            written += peer.sock.send(piece[written % len(piece) :])
+        peer.send(OutputClosed())
+        peer.until_closed()
+
+    async def scenario() -> None:
+        async with await opened(act) as attachment:
+            with little_memory():
+                await opened.colour.until(stopped)
+                received = 0
+                async for event in attachment:
+                    received += len(event.data)
+        assert received == written // len(piece) * 32 * 1024
+
+    opened.colour.run(scenario)
+    assert written >= held(opened.way) + 8 * MEGABYTE
+
+
+@EACH_WAY_TO_HOLD
+def test_a_writer_that_outruns_the_container_waits(opened: Opener) -> None:
+    go = threading.Event()
+    read = 0
+
+    def act(peer: Peer) -> None:
+        nonlocal read
+        peer.accept()
+        assert go.wait(BOUND)
+        while not isinstance(event := peer.next_event(), StdinClosed):
+            assert isinstance(event, Stdin)
+            read += len(event.data)
+        peer.send(OutputClosed())
+        peer.until_closed()
+
+    data = bytes(held(opened.way) + 8 * MEGABYTE)
+
+    async def scenario() -> None:
+        async with await opened(act, WITH_STDIN) as attachment:
+
+            async def send() -> None:
+                await attachment.send_stdin(data)
+                assert read >= len(data) - held(opened.way)
+                await attachment.close_stdin()
+                assert await attachment.communicate() == (b"", b"")
+
+            async def let_read() -> None:
+                await settle(opened.colour)
+                go.set()
+
+            with little_memory():
+                await opened.colour.together(send(), let_read())
+
+    opened.colour.run(scenario)
+    assert read == len(data)
+
+
+@EACH_WAY
+def test_a_container_that_prints_without_end_leaves_others_their_turn(opened: Opener) -> None:
+    async def scenario() -> None:
+        turns: list[int] = []
+        reading = True
+
+        async def read() -> None:
+            nonlocal reading
+            async with await opened(accepts(*(Stdout(bytes(MEGABYTE)) for _ in range(8)))) as attachment:
+                async for _ in attachment:
+                    turns.append(0)
+            reading = False
+
+        async def other() -> None:
+            while reading:
+                turns[-1:] = [turns[-1] + 1] if turns else []
+                await (asyncio.sleep(0) if opened.colour is ASYNCIO else trio.sleep(0))
+
+        await opened.colour.together(read(), other())
+        assert sum(turns) >= len(turns) // 2
+
+    opened.colour.run(scenario)

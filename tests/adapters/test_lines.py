@@ -1,0 +1,247 @@
+"""Lines: the splitter by itself, and its iterators where a read is cut short."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from attachproto import Attach, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
+from attachproto_adapters import Line
+from attachproto_adapters._lines import LINE_MAX, LineSplitter
+from attachproto_adapters._output import OutputEvent
+from attachproto_adapters.blocking import open_attachment
+from tests.adapters.scripted import BOUND, Peer, Task
+from tests.helpers import cut_at, cuts
+
+
+def split(splitter: LineSplitter, events: list[OutputEvent]) -> list[Line]:
+    return [line for event in [*events, OutputClosed()] for line in splitter.feed(event)]
+
+
+def piece(text: str, kind: Any = Stdout) -> Line:
+    return Line(text, kind, ended=False)
+
+
+# ---- one stream, in every split ----
+
+LINES: list[tuple[bytes, list[Line]]] = [
+    (b"", []),
+    (b"\n", [Line("", Stdout)]),
+    (b"\r\n", [Line("", Stdout)]),
+    (b"\n\n\r\n", [Line("", Stdout)] * 3),
+    (b"one\ntwo\n", [Line("one", Stdout), Line("two", Stdout)]),
+    (b"one\r\ntwo\r\n", [Line("one", Stdout), Line("two", Stdout)]),
+    (b"one\ntwo", [Line("one", Stdout), piece("two")]),
+    (b"10%\r20%\rdone\n", [Line("10%\r20%\rdone", Stdout)]),
+    (b"one\r\r\n", [Line("one\r", Stdout)]),
+    (b"one\r", [piece("one\r")]),
+    (b"\r", [piece("\r")]),
+    # str.splitlines() would end a line at each of these.
+    ("a\vb\fc\x1cd\x85e\u2028f\n".encode(), [Line("a\vb\fc\x1cd\x85e\u2028f", Stdout)]),
+    ("Grüße, 世界 🐳\r\n".encode(), [Line("Grüße, 世界 🐳", Stdout)]),
+    (b"\xff\xfe caf\xc3\n", [Line("\ufffd\ufffd caf\ufffd", Stdout)]),
+    (b"cut \xf0\x9f\x90", [piece("cut \ufffd")]),
+]
+
+
+@pytest.mark.parametrize(("data", "lines"), LINES)
+def test_lines_in_every_split(data: bytes, lines: list[Line]) -> None:
+    for pieces in cuts(data):
+        assert split(LineSplitter(), [Stdout(each) for each in pieces]) == lines, pieces
+
+
+BOUNDED: list[tuple[bytes, list[Line]]] = [
+    (b"abcd\n", [Line("abcd", Stdout)]),
+    (b"abcd\r\n", [Line("abcd", Stdout)]),
+    (b"abcd", [piece("abcd")]),
+    (b"abcd\r", [piece("abcd"), piece("\r")]),
+    (b"abcd\rx\n", [piece("abcd"), Line("\rx", Stdout)]),
+    (b"abcde\n", [piece("abcd"), Line("e", Stdout)]),
+    (b"abcde\r\n", [piece("abcd"), Line("e", Stdout)]),
+    (b"abcde", [piece("abcd"), piece("e")]),
+    (b"abc\r\n", [Line("abc", Stdout)]),
+    (b"abc\r\r\n", [Line("abc\r", Stdout)]),
+    (b"abcdefgh\r\nij", [piece("abcd"), Line("efgh", Stdout), piece("ij")]),
+    (b"abcdefghi\r\n", [piece("abcd"), piece("efgh"), Line("i", Stdout)]),
+    ("ÄÖÜßäöü\n".encode(), [piece("ÄÖÜß"), Line("äöü", Stdout)]),
+]
+
+
+@pytest.mark.parametrize(("data", "lines"), BOUNDED)
+def test_long_lines_come_in_pieces_and_the_split_is_of_no_matter(data: bytes, lines: list[Line]) -> None:
+    for pieces in cuts(data):
+        assert split(LineSplitter(max_length=4), [Stdout(each) for each in pieces]) == lines, pieces
+
+
+def model(text: str, max_length: int) -> Iterator[Line]:
+    """What the lines are, without any thought of pieces."""
+    *ended, rest = text.split("\n")
+    for line, is_ended in [*((line.removesuffix("\r"), True) for line in ended), *([(rest, False)] if rest else [])]:
+        pieces = [line[at : at + max_length] for at in range(0, len(line), max_length)] or [""]
+        for number, each in enumerate(pieces, 1):
+            yield Line(each, Stdout, ended=is_ended and number == len(pieces))
+
+
+@given(
+    text=st.text("ab\r\né世🐳", max_size=40),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-32-be", "gb18030"]),
+    max_length=st.integers(1, 7),
+    places=st.lists(st.integers(0, 170)),
+)
+@example(text="a" * 20, encoding="utf-8", max_length=1, places=[])
+def test_lines_are_those_of_the_whole_text(text: str, encoding: str, max_length: int, places: list[int]) -> None:
+    events: list[OutputEvent] = [Stdout(each) for each in cut_at(text.encode(encoding), places)]
+    assert split(LineSplitter(encoding, max_length=max_length), events) == list(model(text, max_length))
+
+
+@given(data=st.binary(max_size=60), places=st.lists(st.integers(0, 60)), errors=st.sampled_from(["replace", "ignore"]))
+def test_any_bytes_are_decoded_as_if_whole(data: bytes, places: list[int], errors: str) -> None:
+    events: list[OutputEvent] = [Stdout(each) for each in cut_at(data, places)]
+    assert split(LineSplitter(errors=errors), events) == list(model(data.decode(errors=errors), LINE_MAX))
+
+
+# ---- several streams ----
+
+
+def test_streams_are_split_apart_and_come_in_the_order_in_which_lines_end() -> None:
+    events: list[OutputEvent] = [
+        Stdout(b"out begins, "),
+        Stderr(b"err begins, "),
+        Systemerr(b"engine\n"),
+        Stderr(b"err ends\r"),
+        Stdout(b"out ends\r\nlast out"),
+        Stderr(b"\nlast err"),
+    ]
+    assert split(LineSplitter(), events) == [
+        Line("engine", Systemerr),
+        Line("out begins, out ends", Stdout),
+        Line("err begins, err ends", Stderr),
+        piece("last out", Stdout),
+        piece("last err", Stderr),
+    ]
+
+
+def test_a_character_is_whole_though_another_stream_comes_between() -> None:
+    first, second = "🐳".encode()[:2], "🐳".encode()[2:]
+    events: list[OutputEvent] = [Stdout(first), Stderr(first), Stdout(second), Stderr(second + b"\n"), Stdout(b"\n")]
+    assert split(LineSplitter(), events) == [Line("🐳", Stderr), Line("🐳", Stdout)]
+
+
+def test_a_terminal_has_one_stream() -> None:
+    assert split(LineSplitter(), [RawOutput(b"$ ls\r"), RawOutput(b"\n")]) == [Line("$ ls", RawOutput)]
+
+
+# ---- encodings ----
+
+
+def test_utf_16_of_each_stream_with_its_own_mark() -> None:
+    out, err = "größer\n".encode("utf-16-be"), "kleiner\n".encode("utf-16-le")
+    events: list[OutputEvent] = [Stdout(b"\xfe\xff" + out), Stderr(b"\xff\xfe" + err)]
+    assert split(LineSplitter("utf-16"), events) == [Line("größer", Stdout), Line("kleiner", Stderr)]
+
+
+def test_strict_errors_have_the_bytes() -> None:
+    splitter = LineSplitter(errors="strict")
+    assert splitter.feed(Stdout(b"good\nbegun \xf0\x9f")) == [Line("good", Stdout)]
+    with pytest.raises(UnicodeDecodeError) as info:
+        splitter.feed(Stdout(b"bad\n"))
+    assert info.value.object == b"\xf0\x9fbad\n"
+
+
+def test_strict_errors_at_the_end() -> None:
+    splitter = LineSplitter(errors="strict")
+    assert splitter.feed(Stdout(b"cut \xf0\x9f")) == []
+    with pytest.raises(UnicodeDecodeError):
+        splitter.feed(OutputClosed())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors"), [("utf-9", "strict"), ("hex", "strict"), ("rot13", "strict"), ("utf-8", "lenient")]
+)
+def test_what_is_no_encoding_is_told_at_once(encoding: str, errors: str) -> None:
+    with pytest.raises(LookupError):
+        LineSplitter(encoding, errors)
+
+
+@pytest.mark.parametrize("max_length", [0, -1])
+def test_a_line_has_room_for_one_character(max_length: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        LineSplitter(max_length=max_length)
+
+
+# ---- time and memory ----
+
+
+def joins(splitter: LineSplitter, pieces: int, size: int) -> int:
+    """How often the pieces of one long line are put together: it is all that copies more than the piece that came."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, function: Any) -> None:
+        nonlocal count
+        count += event == "c_call" and function.__name__ == "join"
+
+    sys.setprofile(profile)
+    try:
+        for _ in range(pieces):
+            splitter.feed(Stdout(b"x" * size))
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("pieces", [1_000, 10_000])
+def test_a_long_line_in_many_pieces_takes_time_as_its_length(pieces: int) -> None:
+    """Each join copies no more than one line and one piece."""
+    splitter = LineSplitter()
+    assert joins(splitter, pieces, 10) == 0
+    assert splitter.feed(Stdout(b"\n")) == [Line("x" * pieces * 10, Stdout)]
+    assert joins(LineSplitter(max_length=1000), pieces, 10) <= pieces * 10 // 1000
+
+
+def test_a_line_without_end_is_held_up_to_the_bound_only() -> None:
+    splitter, given_out = LineSplitter(max_length=100), 0
+    for count in itertools.count(1):
+        given_out += sum(len(line.text) for line in splitter.feed(Stdout(b"x" * 30)))
+        assert count * 30 - given_out <= 101
+        if count == 1000:
+            break
+
+
+# ---- the blocking iterator; test_cancellation.py has the others ----
+
+
+def test_lines_go_on_after_a_timeout() -> None:
+    ours, theirs = socket.socketpair()
+    go = threading.Event()
+
+    def serve() -> None:
+        with theirs:
+            peer = Peer(theirs)
+            peer.read_request()
+            peer.accept()
+            peer.send(Stdout(b"one\ntwo, bef"), Stderr(b"three \xf0\x9f"))
+            assert go.wait(BOUND)
+            peer.send(Stderr(b"\x90\xb3\n"), Stdout(b"ore and after\nfour"), OutputClosed())
+            peer.until_closed()
+
+    serving = Task(serve)
+    ours.settimeout(0.05)
+    with open_attachment(ours, Attach("web", tty=False)) as attachment:
+        lines = attachment.lines()
+        assert next(lines) == Line("one", Stdout)
+        with pytest.raises(TimeoutError):
+            next(lines)
+        attachment.settimeout(BOUND)
+        go.set()
+        assert list(lines) == [Line("three 🐳", Stderr), Line("two, before and after", Stdout), piece("four")]
+        assert list(lines) == []
+    serving.result()
