@@ -182,7 +182,7 @@ class AsyncAttachment(AttachmentBase[L]):
 
         It cannot deadlock, however large both are, also if the container never reads. If it is cancelled, call it
         again: it goes on where it was, and nothing is lost. (Over a stream of your own, unless it is a
-        ``trio.SocketStream``, a cancelled send has ended stdin: then call it without input.)
+        ``trio.SocketStream``, a cancelled send has lost stdin: then call it without input.)
 
         Returns:
             stdout (with a TTY: all that the terminal printed) and stderr.
@@ -228,8 +228,8 @@ class AsyncAttachment(AttachmentBase[L]):
                     await link.send_eof()
                 else:
                     feed.sent(await link.send_some(data))
-            except over:
-                link.connection.send_failed()
+            except over as exc:
+                link.send_failed(exc if isinstance(exc, OSError) else exc.__cause__)
                 feed.fail()
             except BaseException:
                 if not link.exact:
@@ -306,11 +306,10 @@ class AsyncAttachment(AttachmentBase[L]):
     async def aclose(self) -> None:
         """Close the connection. The container goes on. May be called from any task, and more than once."""
         self._closed = True
-        try:
-            await self._link.aclose()
-        finally:
-            if self._held is not None:
-                await self._held.aclose()
+        async with contextlib.AsyncExitStack() as stack:
+            for each in (self._held, self._dialer, self._link):
+                if each is not None:
+                    stack.push_async_callback(each.aclose)
 
     async def __aenter__(self) -> Self:
         return self

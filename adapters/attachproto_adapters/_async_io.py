@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import ssl
 from collections.abc import Iterable
 from typing import ClassVar, Generic, NoReturn, TypeVar
 
 from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._hosts import Host
 from attachproto_adapters._link import Address, LinkBase
 from attachproto_adapters._tls import TlsLayer
 
@@ -79,7 +81,7 @@ class AsyncLink(LinkBase):
                 await self._send_all(data)
         except BaseException as exc:
             # Cancelled, too: nobody knows then how much has left.
-            self.connection.send_failed()
+            self.send_failed(_cause(exc))
             if isinstance(exc, self.errors):
                 self.check_not_closed("sending")
             raise
@@ -103,10 +105,15 @@ class AsyncLink(LinkBase):
             data = await self.receive_some()
         except self.errors as exc:
             self.check_not_closed("being read")
-            self.failed(exc if isinstance(exc, OSError) else exc.__cause__ or exc)
+            self.failed(_cause(exc))
             raise
         # Our own close looks like the peer's end, and must not pass for it.
         self.check_not_closed("being read")
+        if not data:  # it comes again, if this is cancelled
+            for seconds in self.ending():
+                await self.sleep(seconds)
+            if self.broken is not None:
+                self.raise_broken(self.broken)
         # From the transport to here nothing waits: what was read cannot be lost.
         self.incoming(data)
 
@@ -123,6 +130,10 @@ class AsyncLink(LinkBase):
                 await self._send_all(steps.send(await self.receive_some()))
         except StopIteration as last:
             await self._send_all(last.value)
+        except ssl.SSLError:
+            with contextlib.suppress(*self.errors):
+                await self._send_all(tls.alert)
+            raise
 
     async def aclose(self) -> None:
         self.closed = True
@@ -135,11 +146,20 @@ class AsyncLink(LinkBase):
                         await self.sleep(seconds)
 
 
+def _cause(exc: BaseException) -> BaseException:
+    """What the kernel said, where a framework has put its own error around it."""
+    return exc if isinstance(exc, OSError) else exc.__cause__ or exc
+
+
 L = TypeVar("L", bound=AsyncLink)
 
 
 class AsyncDialer(Address, abc.ABC, Generic[L]):
     """Makes connections to one engine."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._calls: set[L] = set()
 
     @staticmethod
     @abc.abstractmethod
@@ -152,8 +172,8 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
 
     async def dial(self, quirks: Iterable[Quirk] = ()) -> L:
         """A new connection."""
-        tls = self.tls()
         with self.reached():
+            tls = self.tls()
             link = await self.connect(quirks, tls)
             if tls is not None:
                 try:
@@ -176,7 +196,16 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
     async def call(self, request: Request) -> Response:
         """Make a plain call on a connection of its own, and wait for its whole answer."""
         async with contextlib.aclosing(await self.ask(request)) as link:
-            return await whole_response(link)
+            self._calls.add(link)
+            try:
+                return await whole_response(link)
+            finally:
+                self._calls.discard(link)
+
+    async def aclose(self) -> None:
+        """Wake whoever waits for a call's answer."""
+        for link in list(self._calls):
+            await link.aclose()
 
 
 async def whole_response(link: AsyncLink) -> Response:

@@ -22,6 +22,9 @@ from attachproto_adapters._link import READ_SIZE, connect_unix, prepare_tcp
 from attachproto_adapters._ssh import SshChild
 from attachproto_adapters._tls import TlsLayer
 
+# The other end of a TLS connection takes what is on its way, and says its own end, within a round trip or two.
+_TLS_CLOSE_SECONDS = 1.0
+
 
 class Wire(abc.ABC):
     """What carries bytes.
@@ -31,6 +34,11 @@ class Wire(abc.ABC):
     """
 
     exact: ClassVar[bool]
+
+    @property
+    @abc.abstractmethod
+    def family(self) -> int | None:
+        """The family of its socket, if it is known."""
 
     @property
     @abc.abstractmethod
@@ -50,7 +58,7 @@ class Wire(abc.ABC):
         """Half-close."""
 
     @abc.abstractmethod
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close it, and wake whoever waits."""
 
 
@@ -66,6 +74,10 @@ class SocketWire(Wire):
         self._reading = False
         self._receiving: asyncio.Future[None] | None = None
         self._sending: asyncio.Future[None] | None = None
+
+    @property
+    def family(self) -> int:
+        return self.sock.family
 
     @property
     def can_half_close(self) -> bool:
@@ -119,7 +131,7 @@ class SocketWire(Wire):
                 raise BrokenPipeError(errno.EPIPE, "the engine has closed the connection") from None
             raise
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         for waiting, remove in ((self._receiving, self._loop.remove_reader), (self._sending, self._loop.remove_writer)):
             if waiting is not None:
                 self._forget(remove)
@@ -143,8 +155,15 @@ class StreamsWire(Wire):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        # Else drain() would come back while 64 KiB still wait, and who closes then would lose them.
-        writer.transport.set_write_buffer_limits(high=0)
+        # Else drain() would come back while 64 KiB still wait, and who closes then would lose them. TLS never wakes who
+        # waits for a limit of 0; and of what waits below it no limit is known, so it is closed with patience.
+        self._tls = writer.get_extra_info("ssl_object") is not None
+        writer.transport.set_write_buffer_limits(high=1 if self._tls else 0, low=0)
+        self._unsent = False
+
+    @property
+    def family(self) -> int | None:
+        return getattr(self._writer.get_extra_info("socket"), "family", None)
 
     @property
     def can_half_close(self) -> bool:
@@ -154,18 +173,26 @@ class StreamsWire(Wire):
         return await self._reader.read(READ_SIZE)
 
     async def send_some(self, data: memoryview) -> int:
+        self._unsent = True
         self._writer.write(bytes(data))
         await self._writer.drain()
+        self._unsent = False
         return len(data)
 
     def send_eof(self) -> None:
         self._writer.write_eof()
 
-    def close(self) -> None:
-        self._writer.close()
-        # What a cancelled send has left would keep it open for as long as nobody reads; and TLS, which has said its
-        # close_notify by now, would wait for the other end's.
-        self._writer.transport.abort()
+    async def aclose(self) -> None:
+        try:
+            self._writer.close()
+            if self._tls and not self._unsent:
+                with contextlib.suppress(OSError):
+                    async with asyncio.timeout(_TLS_CLOSE_SECONDS):
+                        await self._writer.wait_closed()
+        finally:
+            # What a cancelled send has left would keep it open for as long as nobody reads; and TLS, which has said
+            # its close_notify by now, would wait half a minute for the other end's.
+            self._writer.transport.abort()
 
 
 class Link(AsyncLink):
@@ -190,6 +217,10 @@ class Link(AsyncLink):
         return self.wire.exact
 
     @property
+    def family(self) -> int | None:
+        return self.wire.family
+
+    @property
     def can_half_close(self) -> bool:
         return self.wire.can_half_close
 
@@ -207,7 +238,7 @@ class Link(AsyncLink):
         self.wire.send_eof()
 
     async def close_transport(self) -> None:
-        self.wire.close()
+        await self.wire.aclose()
 
     @staticmethod
     async def sleep(seconds: float) -> None:
@@ -250,9 +281,9 @@ async def _connect_tcp(host: TcpHost) -> socket.socket:
     failure = OSError(f"{host.name} has no address")
     for family, kind, protocol, _, address in await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM):
         with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(socket.socket(family, kind, protocol))
-            sock.setblocking(False)
             try:
+                sock = undo.enter_context(socket.socket(family, kind, protocol))
+                sock.setblocking(False)
                 await loop.sock_connect(sock, address)
             except OSError as exc:
                 failure = exc

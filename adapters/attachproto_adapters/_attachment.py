@@ -24,7 +24,7 @@ from attachproto import (
 from attachproto_adapters._calls import resize_request
 from attachproto_adapters._errors import AttachError, AttachmentClosed, warn
 from attachproto_adapters._facts import Facts, half_close_ends_attach
-from attachproto_adapters._input import Feed, check_half_close, check_input, check_stdin
+from attachproto_adapters._input import Feed, check_half_close, check_input, check_not_lost, check_stdin
 from attachproto_adapters._lines import Line, LineSplitter
 from attachproto_adapters._link import LinkBase
 from attachproto_adapters._output import Gathered, OutputEvent
@@ -72,6 +72,7 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
         self._check_open()
         if self._feed is not None and self._feed.active:
             raise LocalProtocolError("communicate() is in the middle of its input: call it again, or close")
+        check_not_lost(self._link.connection.our_state)
         check_stdin(self.facts)
 
     def _check_close_stdin(self) -> None:
@@ -115,7 +116,7 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
             self._check_open()
             check_input(self._link.connection.our_state, self.facts, can_half_close=self.can_half_close)
             # A copy of what the caller could change meanwhile.
-            self._feed = Feed(bytes(memoryview(input)), self._link.outgoing)
+            self._feed = Feed(input if type(input) is bytes else bytes(memoryview(input)), self._link.outgoing)
         elif input != self._feed.input:
             raise ValueError("communicate() was interrupted with other input; it can only go on with that")
 

@@ -49,6 +49,10 @@ class Link(LinkBase):
         self._closing = threading.Lock()
 
     @property
+    def family(self) -> int:
+        return self.sock.family
+
+    @property
     def can_half_close(self) -> bool:
         # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
         return not isinstance(self.sock, ssl.SSLSocket)
@@ -65,8 +69,8 @@ class Link(LinkBase):
                 self.half_close()
             else:
                 self.sock.sendall(data)
-        except BaseException:
-            self.connection.send_failed()
+        except BaseException as exc:
+            self.send_failed(exc)
             if self.closed:
                 raise AttachmentClosed("the attachment was closed while it was sending") from None
             raise
@@ -107,6 +111,11 @@ class Link(LinkBase):
         # Our own close looks like the peer's end, and must not pass for it.
         if self.closed:
             raise AttachmentClosed("the attachment was closed while it was being read")
+        if not data:
+            for pause in self.ending():
+                time.sleep(pause)
+            if self.broken is not None:
+                self._raise_broken(self.broken)
         self.incoming(data)
 
     def _raise_broken(self, exc: BaseException) -> NoReturn:
@@ -158,6 +167,10 @@ class Link(LinkBase):
                 self.sock.sendall(steps.send(self.sock.recv(READ_SIZE)))
         except StopIteration as last:
             self.sock.sendall(last.value)
+        except ssl.SSLError:
+            with contextlib.suppress(OSError):
+                self.sock.sendall(tls.alert)
+            raise
 
     def settimeout(self, timeout: float | None) -> None:
         if not self.closed:
@@ -182,11 +195,13 @@ class Dialer(Address):
     def __init__(self, host: Host, timeout: float | None) -> None:
         super().__init__(host)
         self.timeout = timeout
+        self._calls: set[Link] = set()
 
     def dial(self, quirks: Iterable[Quirk] = ()) -> Link:
         """A new connection."""
-        host, tls, child = self.host, self.tls(), None
+        host, child = self.host, None
         with self.reached():
+            tls = self.tls()
             if isinstance(host, TcpHost):
                 sock = socket.create_connection((host.name, host.port), self.timeout)
             elif isinstance(host, SshHost):
@@ -229,7 +244,16 @@ class Dialer(Address):
     def call(self, request: Request) -> Response:
         """Make a plain call on a connection of its own, and wait for its whole answer."""
         with contextlib.closing(self.ask(request)) as link:
-            return whole_response(link)
+            self._calls.add(link)
+            try:
+                return whole_response(link)
+            finally:
+                self._calls.discard(link)
+
+    def close(self) -> None:
+        """Wake whoever waits for a call's answer."""
+        for link in list(self._calls):
+            link.close()
 
 
 def whole_response(link: Link) -> Response:

@@ -23,7 +23,13 @@ def start_request(container: str, api_version: str | None) -> Request:
 
 
 def wait_request(container: str, condition: str, api_version: str | None) -> Request:
-    """The call that answers when the container has exited."""
+    """The call that answers when the container has exited.
+
+    Before API 1.30 the engine knows no condition, and sends no head before the end: then no version is asked for, which
+    every engine takes for its own.
+    """
+    if api_version is not None and numbers(api_version) < (1, 30):
+        api_version = None
     return Request("POST", ("containers", container, "wait"), (("condition", condition),), api_version=api_version)
 
 

@@ -82,12 +82,22 @@ def check_input(our_state: State, facts: Facts | None, *, can_half_close: bool) 
         HalfCloseEndsAttach: by the engine, for this container.
         LocalProtocolError: stdin is not attached, or has ended.
     """
+    check_not_lost(our_state)
     if our_state is not State.STREAMING:
         raise LocalProtocolError("there is no stdin to send to: attach with stdin=True, and end it once only")
     check_stdin(facts)
     check_half_close(can_half_close=can_half_close)
     if facts is not None and facts.half_close_ends_attach:
         raise HalfCloseEndsAttach(half_close_ends_attach(facts))
+
+
+def check_not_lost(our_state: State) -> None:
+    """Raise ``LocalProtocolError`` if a send has failed."""
+    if our_state is State.ERROR:
+        raise LocalProtocolError(
+            "there is no stdin any more: an earlier send failed, or was interrupted, and nobody knows how much of it "
+            "had left; output can still be read"
+        )
 
 
 def check_stdin(facts: Facts | None) -> None:

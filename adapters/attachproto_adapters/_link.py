@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import ClassVar, Final, Literal, Protocol
 
 from attachproto import CLIENT, SEND_EOF, Connection, Event, Quirk, Signal
@@ -59,6 +59,12 @@ class LinkBase(abc.ABC):
         self._tls = tls
         self._child = child
         self._silent = True
+        self._reset: BaseException | None = None
+
+    @property
+    @abc.abstractmethod
+    def family(self) -> int | None:
+        """The family of its socket, if it is known."""
 
     @property
     @abc.abstractmethod
@@ -77,7 +83,7 @@ class LinkBase(abc.ABC):
         try:
             return self._tls.end() if data is SEND_EOF else self._tls.encrypt(data)
         except ssl.SSLError as exc:
-            self.connection.send_failed()
+            self.send_failed(None)
             raise BrokenPipeError(errno.EPIPE, f"TLS is broken: {_reason(self._tls.failure or exc)}") from exc
 
     def incoming(self, data: bytes) -> None:
@@ -103,6 +109,35 @@ class LinkBase(abc.ABC):
         """Take an error of the transport's while reading; raises a clearer one where there is one."""
         self.broken = exc
         self._check_child()
+        if self._child is not None:
+            self._child_failed("has died")
+
+    def send_failed(self, exc: BaseException | None) -> None:
+        """Take an error of the transport's while sending.
+
+        The kernel tells of a reset once. Over TCP it has taken what was unread, so that the end which reading would
+        find is none; a Unix socket still has all that the peer had sent.
+        """
+        self.connection.send_failed()
+        if isinstance(exc, ConnectionResetError) and self.family != socket.AF_UNIX:
+            self._reset = exc
+
+    def ending(self) -> Generator[float, None, None]:
+        """Whether the end that the transport has come to is one; each value is how long to sleep before going on.
+
+        It sets ``broken`` if it is none.
+        """
+        if self._reset is not None:
+            self.broken = self._reset
+        if self._child is not None and not self._silent:
+            status = yield from self._child.ended()
+            if status != 0:
+                self._child_failed("does not end" if status is None else f"has ended with status {status}")
+
+    def _child_failed(self, how: str) -> None:
+        # No reset, which may be an end: how much of the output is missing, nobody knows.
+        said = self._child.complaint() if self._child is not None else ""
+        self.broken = ConnectionAbortedError(errno.ECONNABORTED, f"ssh {how}: {said or 'it has said nothing'}")
 
     def _check_child(self) -> None:
         if self._silent and self._child is not None:

@@ -16,7 +16,7 @@ class ExecResult:
     """What ``run_exec`` gives.
 
     Attributes:
-        exit_code: the command's; where it could not be started, 126 or 127, and the reason is in the output.
+        exit_code: the command's; where it could not be started, 125 to 128, and the reason is in the output.
         stdout: what it wrote to stdout; with a TTY all that the terminal printed.
         stderr: what it wrote to stderr.
     """

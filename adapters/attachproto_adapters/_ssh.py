@@ -95,6 +95,18 @@ class SshChild:
         said = "; ".join(lines[-_COMPLAINT_LINES:])
         return "".join(char if char.isprintable() else repr(char)[1:-1] for char in said)
 
+    def ended(self) -> Generator[float, None, int | None]:
+        """Wait for the program, whose output has ended: its exit status, or ``None`` if it goes on for too long.
+
+        Each value is how long to sleep before the next.
+        """
+        waited, delay = 0.0, _FIRST_LOOK
+        while (status := self._process.poll()) is None and waited < _END_SECONDS:
+            yield delay
+            waited += delay
+            delay = min(2 * delay, _LATER_LOOK)
+        return status
+
     def end(self) -> Generator[float, None, None]:
         """End the program: SIGTERM, and after three seconds SIGKILL. Each value is how long to sleep before the next.
 
@@ -105,13 +117,9 @@ class SshChild:
             return
         self._complaint = self.complaint()
         self._ending = True
-        waited, delay = 0.0, _FIRST_LOOK
         try:
             self._signal(signal.SIGTERM)
-            while self._process.poll() is None and waited < _END_SECONDS:
-                yield delay
-                waited += delay
-                delay = min(2 * delay, _LATER_LOOK)
+            yield from self.ended()
         finally:
             self._signal(signal.SIGKILL)
             self._process.wait()

@@ -36,6 +36,8 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Go never asks for it, and it would have one direction wait for the other.
+    context.options |= ssl.OP_NO_RENEGOTIATION
     what = "the CA's certificates"
     try:
         if not files.verify:
@@ -67,6 +69,7 @@ class TlsLayer:
     Attributes:
         ended: the peer has ended its direction, with ``close_notify``.
         failure: why nothing can be read any more; what came before it has been given.
+        alert: what to send where the handshake has failed.
     """
 
     def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
@@ -76,18 +79,22 @@ class TlsLayer:
         self._lock = threading.Lock()
         self.ended = False
         self.failure: ssl.SSLError | None = None
+        self.alert = b""
 
     def handshake(self) -> Generator[bytes, bytes, bytes]:
         """Yields bytes to send, and is sent the bytes that came then; returns the last bytes to send.
 
         Raises:
-            ssl.SSLError: the two do not come together.
+            ssl.SSLError: the two do not come together; ``alert`` tells the other end why.
         """
         while True:
             try:
                 self._object.do_handshake()
             except ssl.SSLWantReadError:
                 self._feed((yield self._outgoing.read()))
+            except ssl.SSLError:
+                self.alert = self._outgoing.read()
+                raise
             else:
                 return self._outgoing.read()
 

@@ -41,6 +41,10 @@ class Link(AsyncLink):
         return isinstance(self.stream, trio.SocketStream)
 
     @property
+    def family(self) -> int | None:
+        return self.stream.socket.family if isinstance(self.stream, trio.SocketStream) else None
+
+    @property
     def can_half_close(self) -> bool:
         return isinstance(self.stream, trio.abc.HalfCloseableStream)
 

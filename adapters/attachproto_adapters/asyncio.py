@@ -1,7 +1,7 @@
 """Attach with asyncio.
 
 One task may send while another receives. A cancelled ``receive`` has taken nothing: the next one goes on. A cancelled
-``send_stdin`` ends stdin, because nobody knows how much has left. Closing wakes whoever waits. Deadlines are
+``send_stdin`` loses stdin, because nobody knows how much has left. Closing wakes whoever waits. Deadlines are
 ``asyncio.timeout``'s. Arguments and errors are those of ``attachproto_adapters.blocking``, unless said otherwise.
 """
 

@@ -1,7 +1,7 @@
 """Attach with plain blocking sockets.
 
 One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader. A
-timeout while reading loses nothing that was read; while sending it ends stdin, because nobody knows how much has left.
+timeout while reading loses nothing that was read; while sending stdin is lost, because nobody knows how much has left.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -270,8 +271,8 @@ class Attachment(AttachmentBase[Link]):
                 self._link.half_close()
             else:
                 feed.sent(self._link.send_now(data))
-        except (BrokenPipeError, ConnectionResetError):
-            self._link.connection.send_failed()
+        except (BrokenPipeError, ConnectionResetError) as exc:
+            self._link.send_failed(exc)
             feed.fail()
         except BaseException:
             # Nobody knows what has left: to go on here might send something twice.
@@ -360,6 +361,8 @@ class Attachment(AttachmentBase[Link]):
         self._link.close()
         if (held := self._held) is not None:  # another thread may be spending it
             held.close()
+        if self._dialer is not None:
+            self._dialer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -593,6 +596,9 @@ def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: It
         ValueError: the socket does not block; it is left alone.
     """
     check_timeout(stream.gettimeout())
+    if isinstance(stream, ssl.SSLSocket):
+        # An end that TLS has not said may be a cut.
+        stream.suppress_ragged_eofs = False  # type: ignore[attr-defined]
     link = Link(stream, quirks=quirks)
     try:
         return Attachment(link, judge_stream(request, open_stream(link, request)))
