@@ -105,11 +105,18 @@ class AsyncLink(LinkBase):
             data = await self.receive_some()
         except self.errors as exc:
             self.check_not_closed("being read")
-            self.failed(_cause(exc))
+            self.failed(cause := _cause(exc))
+            if self.broken is not None and self.broken is not cause:
+                self.raise_broken(self.broken)
             raise
         # Our own close looks like the peer's end, and must not pass for it.
         self.check_not_closed("being read")
         if not data:  # it comes again, if this is cancelled
+            # A reset that the kernel has told while sending reaches the sender in trio's next turn, and there perhaps
+            # after us; after two turns it has.
+            for _ in range(2):
+                await self.sleep(0)
+            self.check_not_closed("being read")
             for seconds in self.ending():
                 await self.sleep(seconds)
             if self.broken is not None:
@@ -160,6 +167,7 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._calls: set[L] = set()
+        self._closings = 0
 
     @staticmethod
     @abc.abstractmethod
@@ -195,8 +203,11 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
 
     async def call(self, request: Request) -> Response:
         """Make a plain call on a connection of its own, and wait for its whole answer."""
+        closings = self._closings
         async with contextlib.aclosing(await self.ask(request)) as link:
             self._calls.add(link)
+            if self._closings != closings:  # it was not found
+                await link.aclose()
             try:
                 return await whole_response(link)
             finally:
@@ -204,6 +215,7 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
 
     async def aclose(self) -> None:
         """Wake whoever waits for a call's answer."""
+        self._closings += 1
         for link in list(self._calls):
             await link.aclose()
 

@@ -20,6 +20,9 @@ from attachproto_adapters._link import READ_SIZE, Address, LinkBase, connect_uni
 from attachproto_adapters._ssh import SshChild
 from attachproto_adapters._tls import TlsLayer
 
+# A thread that was told of a reset while sending is on its way to say so.
+_TELLING_SECONDS = 0.005
+
 # What poll() takes: 24 days in milliseconds.
 _POLL_MAX = 2**31 - 1
 
@@ -47,6 +50,7 @@ class Link(LinkBase):
         super().__init__(host, quirks=quirks, tls=tls, child=child)
         self.sock = sock
         self._closing = threading.Lock()
+        self._sending = False
 
     @property
     def family(self) -> int:
@@ -64,6 +68,7 @@ class Link(LinkBase):
 
     def send(self, event: Event) -> None:
         data = self.outgoing(event)
+        self._sending = True
         try:
             if data is SEND_EOF:
                 self.half_close()
@@ -74,6 +79,8 @@ class Link(LinkBase):
             if self.closed:
                 raise AttachmentClosed("the attachment was closed while it was sending") from None
             raise
+        finally:
+            self._sending = False
 
     def half_close(self) -> None:
         try:
@@ -107,11 +114,15 @@ class Link(LinkBase):
             # A timeout of ours has no number.
             if not isinstance(exc, OSError) or exc.errno not in (None, errno.EAGAIN):
                 self.failed(exc)
+                if self.broken is not None and self.broken is not exc:
+                    self._raise_broken(self.broken)
             raise
         # Our own close looks like the peer's end, and must not pass for it.
         if self.closed:
             raise AttachmentClosed("the attachment was closed while it was being read")
         if not data:
+            if self._sending and self.family != socket.AF_UNIX:
+                time.sleep(_TELLING_SECONDS)
             for pause in self.ending():
                 time.sleep(pause)
             if self.broken is not None:
@@ -196,6 +207,7 @@ class Dialer(Address):
         super().__init__(host)
         self.timeout = timeout
         self._calls: set[Link] = set()
+        self._closings = 0
 
     def dial(self, quirks: Iterable[Quirk] = ()) -> Link:
         """A new connection."""
@@ -243,8 +255,11 @@ class Dialer(Address):
 
     def call(self, request: Request) -> Response:
         """Make a plain call on a connection of its own, and wait for its whole answer."""
+        closings = self._closings
         with contextlib.closing(self.ask(request)) as link:
             self._calls.add(link)
+            if self._closings != closings:  # it was not found
+                link.close()
             try:
                 return whole_response(link)
             finally:
@@ -252,6 +267,7 @@ class Dialer(Address):
 
     def close(self) -> None:
         """Wake whoever waits for a call's answer."""
+        self._closings += 1
         for link in list(self._calls):
             link.close()
 

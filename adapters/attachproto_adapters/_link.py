@@ -108,9 +108,10 @@ class LinkBase(abc.ABC):
     def failed(self, exc: BaseException) -> None:
         """Take an error of the transport's while reading; raises a clearer one where there is one."""
         self.broken = exc
-        self._check_child()
-        if self._child is not None:
-            self._child_failed("has died")
+        if isinstance(exc, Exception):  # and not Ctrl-C
+            self._check_child()
+            if self._child is not None:
+                self._child_failed("has died")
 
     def send_failed(self, exc: BaseException | None) -> None:
         """Take an error of the transport's while sending.

@@ -234,10 +234,11 @@ def test_lines_go_on_after_a_timeout() -> None:
             peer.until_closed()
 
     serving = Task(serve)
-    ours.settimeout(0.05)
+    ours.settimeout(BOUND)
     with open_attachment(ours, Attach("web", tty=False)) as attachment:
         lines = attachment.lines()
         assert next(lines) == Line("one", Stdout)
+        attachment.settimeout(0.05)
         with pytest.raises(TimeoutError):
             next(lines)
         attachment.settimeout(BOUND)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import pathlib
 import tempfile
 import threading
 import time
@@ -10,14 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from attachproto_adapters.engine import Engine
-from tests.helpers import open_descriptors
-
-
-def children() -> list[int]:
-    found = []
-    for task in pathlib.Path("/proc/self/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return sorted(found)
+from tests.helpers import children, open_descriptors
 
 
 def threads() -> int:

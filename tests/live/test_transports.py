@@ -19,7 +19,7 @@ from attachproto import AttachOptions
 from attachproto_adapters import EngineUnreachable, HostInvalid, RequestRejected
 from attachproto_adapters._tls import TlsLayer, client_context
 from tests.adapters.colours import COLOURS, Colour
-from tests.helpers import open_descriptors
+from tests.helpers import children, open_descriptors
 from tests.live.engine_api import Engine, Route
 
 pytestmark = pytest.mark.live
@@ -39,11 +39,10 @@ def colour(request: pytest.FixtureRequest) -> Colour:
     return found
 
 
-def what_is_held() -> tuple[set[str], set[str]]:
+def what_is_held() -> tuple[set[str], set[int]]:
     """Our sockets and the temporary files that have no name, and the programs ssh that are our children."""
     held = {what for what in open_descriptors().values() if what.startswith("socket:") or what.endswith("(deleted)")}
-    children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
-    return held, {child for child in children if Path(f"/proc/{child}/comm").read_text() == "ssh\n"}
+    return held, {child for child in children() if Path(f"/proc/{child}/comm").read_text() == "ssh\n"}
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +50,10 @@ def _nothing_left() -> Iterator[None]:
     """No descriptor and no child is left, and nothing is closed by the garbage collector only."""
     before, _ = what_is_held()
     yield
-    held, children = what_is_held()
+    held, programs = what_is_held()
     gc.collect()  # what was not closed warns here, and warnings are errors
     assert held <= before
-    assert not children
+    assert not programs
 
 
 def set_environment(monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
