@@ -12,6 +12,7 @@ from attachproto_adapters._errors import ContainerNotRunning as ContainerNotRunn
 from attachproto_adapters._errors import EngineReportedError as EngineReportedError
 from attachproto_adapters._errors import EngineUnreachable as EngineUnreachable
 from attachproto_adapters._errors import ExecStarted as ExecStarted
+from attachproto_adapters._errors import ExitCodeUnknown as ExitCodeUnknown
 from attachproto_adapters._errors import HalfCloseEndsAttach as HalfCloseEndsAttach
 from attachproto_adapters._errors import HalfCloseUnsupported as HalfCloseUnsupported
 from attachproto_adapters._errors import HostInvalid as HostInvalid

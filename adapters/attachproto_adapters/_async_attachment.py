@@ -15,7 +15,7 @@ from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._calls import exit_code, succeeded, wait_request
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._input import WRITE_SIZE, Feed
-from attachproto_adapters._lines import LINE_MAX, Line, LineSplitter
+from attachproto_adapters._lines import LINE_MAX, Line
 from attachproto_adapters._output import DataEvent, OutputEvent
 from attachproto_adapters._sequences import Call, Driven, Hold, Opened, Pause, Steps, Stream, exec_exit_code
 
@@ -170,12 +170,16 @@ class AsyncAttachment(AttachmentBase[L]):
     def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> AsyncLines:
         """The output as lines of text, each stream by itself.
 
-        What was read of a line that has not ended is in the iterator: when cancelled, go on with the same one.
+        Called again, with the same arguments, it goes on where the last loop has stopped, or was cancelled.
 
         Raises:
             LookupError: there is no such encoding.
         """
-        return AsyncLines(self, LineSplitter(encoding, errors, max_length))
+        made_with = encoding, errors, max_length
+        found = self._begun_lines(made_with) or AsyncLines(self, made_with)
+        assert isinstance(found, AsyncLines)
+        self._lines = found
+        return found
 
     async def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input and end stdin, and read all output meanwhile.
@@ -323,8 +327,8 @@ class AsyncAttachment(AttachmentBase[L]):
 class AsyncLines(LinesBase):
     """An iterator over the lines of an attachment's output; ``Attachment.lines`` makes it."""
 
-    def __init__(self, attachment: AsyncAttachment[Any], splitter: LineSplitter) -> None:
-        super().__init__(splitter)
+    def __init__(self, attachment: AsyncAttachment[Any], made_with: tuple[str, str, int]) -> None:
+        super().__init__(made_with)
         self._attachment = attachment
 
     def __aiter__(self) -> Self:

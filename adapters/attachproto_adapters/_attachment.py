@@ -24,7 +24,7 @@ from attachproto import (
 from attachproto_adapters._calls import resize_request
 from attachproto_adapters._errors import AttachError, AttachmentClosed, warn
 from attachproto_adapters._facts import Facts, half_close_ends_attach
-from attachproto_adapters._input import Feed, check_half_close, check_input, check_not_lost, check_stdin
+from attachproto_adapters._input import Feed, as_bytes, check_half_close, check_input, check_not_lost, check_stdin
 from attachproto_adapters._lines import Line, LineSplitter
 from attachproto_adapters._link import LinkBase
 from attachproto_adapters._output import Gathered, OutputEvent
@@ -49,6 +49,7 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
         self._closed = False
         self._gathered = Gathered()
         self._feed: Feed | None = None
+        self._lines: LinesBase | None = None
 
     @property
     def facts(self) -> Facts | None:
@@ -99,6 +100,12 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
             self._over = True
         return event
 
+    def _begun_lines(self, made_with: tuple[str, str, int]) -> LinesBase | None:
+        """The iterator that has what was read of a line, if there is one."""
+        if self._lines is not None and self._lines.made_with != made_with:
+            raise ValueError("lines() was called before with other arguments, and has what was read of a line")
+        return self._lines
+
     # ---- communicate ----
 
     def _begin(self, input: bytes | None) -> None:
@@ -116,7 +123,7 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
             self._check_open()
             check_input(self._link.connection.our_state, self.facts, can_half_close=self.can_half_close)
             # A copy of what the caller could change meanwhile.
-            self._feed = Feed(input if type(input) is bytes else bytes(memoryview(input)), self._link.outgoing)
+            self._feed = Feed(as_bytes(input) or b"", self._link.outgoing)
         elif input != self._feed.input:
             raise ValueError("communicate() was interrupted with other input; it can only go on with that")
 
@@ -154,8 +161,9 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
 class LinesBase:
     """The part of an iterator over lines that has no colour."""
 
-    def __init__(self, splitter: LineSplitter) -> None:
-        self._splitter = splitter
+    def __init__(self, made_with: tuple[str, str, int]) -> None:
+        self.made_with = made_with
+        self._splitter = LineSplitter(*made_with)
         self._ready: deque[Line] = deque()
         self._over = False
 

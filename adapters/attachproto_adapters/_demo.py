@@ -126,9 +126,9 @@ def demo(host: str | None, image: str, out: TextIO = sys.stdout) -> int:
 @contextlib.contextmanager
 def _engine(host: str | None, image: str, out: TextIO) -> Iterator[Dialer]:
     """The engine that was named; else one that is there and has the image; else the embedded one."""
-    dialer = Dialer(resolve_host(host, os.environ), _TIMEOUT)
     why = "no engine answers here"
     try:
+        dialer = Dialer(resolve_host(host, os.environ), _TIMEOUT)
         version = Request("GET", ("version",))
         value = read_json(succeeded(version, dialer.call(version)))
         if host is not None or dialer.call(Request("GET", ("images", image, "json"))).status_code == 200:

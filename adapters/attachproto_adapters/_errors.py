@@ -84,6 +84,20 @@ class OutputTooLarge(AttachError):
         self.stderr = stderr
 
 
+class ExitCodeUnknown(AttachError):
+    """A command has run, and the engine cannot tell its exit code: its container was removed, for instance.
+
+    Attributes:
+        stdout: the whole of stdout.
+        stderr: the whole of stderr.
+    """
+
+    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(f"the command has run, and nobody knows its exit code: {message}")
+        self.stdout = stdout
+        self.stderr = stderr
+
+
 class EngineReportedError(AttachError):
     """The engine put an error of its own into the stream (a frame of type 3).
 

@@ -59,6 +59,11 @@ class ContainerFacts:
         return self.status == "running"
 
     @property
+    def created(self) -> bool:
+        """Whether it was never started (or, on Podman, was reset)."""
+        return self.status == "created"
+
+    @property
     def paused(self) -> bool:
         """Whether it is paused: engines attach to it only once it is unpaused."""
         return self.status == "paused"

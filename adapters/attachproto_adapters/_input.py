@@ -74,6 +74,11 @@ class Feed:
         self._slice = memoryview(b"")
 
 
+def as_bytes(input: bytes | None) -> bytes | None:
+    """The input as bytes that nobody can change; ``TypeError`` if it is none."""
+    return input if input is None or type(input) is bytes else bytes(memoryview(input))
+
+
 def check_input(our_state: State, facts: Facts | None, *, can_half_close: bool) -> None:
     """Refuse input that would have to be ended by a half-close which does not work here.
 

@@ -169,9 +169,9 @@ def open_attach(
     if facts.exited:
         yield from _stream(_replay(request, facts), known)
         return attrs.evolve(opened, exit_code=facts.exit_code)
-    if wait:
-        condition = "next-exit" if facts.status == "created" else "not-running"
-        yield from _hold_wait(container, condition, api_version)
+    if wait or (options.stream and facts.created):
+        # A created container, which somebody else will start: asked later, an engine may say 0, or that it is too late.
+        yield from _hold_wait(container, "next-exit" if facts.created else "not-running", api_version)
     yield from _stream(request, known)
     if options.stream:
         # It may have exited since we looked. If it did before the engine joined us to its output, dockerd sends
@@ -182,7 +182,7 @@ def open_attach(
             # Removed at its end (AutoRemove): then the stream ends too, and may hold all of its output.
             return opened
         again = ContainerFacts.from_response(succeeded(inspect, response))
-        if again.exited or (again.status == "created" and facts.status != "created"):
+        if again.exited or (again.created and not facts.created):
             yield from _stream(_replay(request, again), known)
             return attrs.evolve(opened, exit_code=again.exit_code if again.exited else None)
     return opened
@@ -195,6 +195,8 @@ def open_logs(request: Logs) -> Steps[Opened]:
         RequestRejected: the engine refused one of the calls.
     """
     facts = yield from _container_facts(request.container, request.api_version)
+    if facts.created:
+        yield from _hold_wait(request.container, "next-exit", request.api_version)
     yield from _stream(_with_tty(request, facts))
     # A container that has not run yet has no exit code, and its status says so.
     code = facts.exit_code if facts.exited else None
@@ -242,6 +244,7 @@ def create_and_open_exec(
         ValueError: the container's name is none; the command is empty; a field needs a later API.
         TypeError: the command is a string.
         RequestRejected: the engine refused one of the calls.
+        ContainerNotRunning: it has exited, is paused, or was never started.
         HalfCloseEndsAttach: there is input for a TTY, whose end could not be told.
     """
     Attach(container)  # which judges the name
@@ -251,7 +254,14 @@ def create_and_open_exec(
     facts = ExecFacts(tty=tty, open_stdin=stdin, podman=None)
     if facts.half_close_ends_attach:
         raise HalfCloseEndsAttach(half_close_ends_attach(facts))
-    response = yield from _call(request)
+    response: Response = yield Call(request)
+    if response.status_code in (409, 500):  # dockerd's and Podman's answers for a container that does not run
+        look: Response = yield Call(inspect_request("containers", container, api_version))
+        if look.status_code == 200 and not (of := ContainerFacts.from_response(look)).running:
+            raise ContainerNotRunning(
+                f"the container {container} is {of.status}: commands need a running one ({response.message})"
+            )
+    response = yield from _judged(request, response)
     created = exec_id(response)
     facts = attrs.evolve(facts, podman=podman_version(response))
     yield from _stream(ExecStart(created, tty=tty, api_version=api_version))
@@ -311,7 +321,10 @@ def _hold_wait(container: str, condition: str, api_version: str | None) -> Steps
 
 def _call(request: Request) -> Steps[Response]:
     """The answer to the first call of a sequence: it is where an engine would refuse the API's version."""
-    response: Response = yield Call(request)
+    return (yield from _judged(request, (yield Call(request))))
+
+
+def _judged(request: Request, response: Response) -> Steps[Response]:
     if response.status_code == 400 and request.api_version is not None:
         known = version_range((yield Call(Request("GET", ("version",)))))
         if known is not None:

@@ -17,7 +17,9 @@ from attachproto import AttachOptions, Logs, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment, drive
 from attachproto_adapters._async_io import open_stream
 from attachproto_adapters._asyncio_io import Dialer, Link, StreamsWire
+from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
 from attachproto_adapters._hosts import resolve_api_version, resolve_host
+from attachproto_adapters._input import as_bytes
 from attachproto_adapters._output import ExecResult
 from attachproto_adapters._sequences import (
     Opened,
@@ -28,6 +30,8 @@ from attachproto_adapters._sequences import (
     open_exec,
     open_logs,
 )
+
+__all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
 
 
 class Attachment(AsyncAttachment[Link]):
@@ -127,6 +131,7 @@ async def run_exec(
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     workdir: str | None = None,
+    max_output: int | None = None,
     host: str | None = None,
     api_version: str | None = None,
 ) -> ExecResult:
@@ -134,6 +139,7 @@ async def run_exec(
 
     Cancelled, it closes its connections; the command goes on. Arguments and errors are those of ``blocking.run_exec``.
     """
+    input = as_bytes(input)
     steps = create_and_open_exec(
         container,
         command,
@@ -145,8 +151,12 @@ async def run_exec(
         api_version=resolve_api_version(api_version, os.environ),
     )
     async with await _open(steps, host) as attachment:
-        stdout, stderr = await attachment.communicate(input)
-        return ExecResult(await attachment.wait(), stdout, stderr)
+        stdout, stderr = await attachment.communicate(input, max_output=max_output)
+        try:
+            code = await attachment.wait()
+        except RequestRejected as exc:
+            raise ExitCodeUnknown(str(exc), stdout, stderr) from exc
+        return ExecResult(code, stdout, stderr)
 
 
 async def _open(steps: Steps[Opened], host: str | None) -> Attachment:

@@ -11,8 +11,9 @@ import errno
 import os
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -33,10 +34,10 @@ from attachproto import (
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._blocking_io import Dialer, Link, check_timeout, open_stream, whole_response
 from attachproto_adapters._calls import exit_code, succeeded, wait_request
-from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._errors import AttachmentClosed, ExitCodeUnknown, RequestRejected
 from attachproto_adapters._hosts import resolve_api_version, resolve_host
-from attachproto_adapters._input import WRITE_SIZE, Feed
-from attachproto_adapters._lines import LINE_MAX, Line, LineSplitter
+from attachproto_adapters._input import WRITE_SIZE, Feed, as_bytes
+from attachproto_adapters._lines import LINE_MAX, Line
 from attachproto_adapters._output import DataEvent, ExecResult, OutputEvent
 from attachproto_adapters._sequences import (
     Call,
@@ -53,6 +54,8 @@ from attachproto_adapters._sequences import (
     open_exec,
     open_logs,
 )
+
+__all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
 
 T = TypeVar("T")
 
@@ -115,6 +118,7 @@ class Attachment(AttachmentBase[Link]):
         super().__init__(link, accepted, opened)
         self._dialer = dialer
         self._held = held
+        self._sending = threading.Lock()
 
     def _broken_pipe(self, message: str) -> BrokenPipeError:
         return BrokenPipeError(errno.EPIPE, message)
@@ -132,11 +136,13 @@ class Attachment(AttachmentBase[Link]):
             TimeoutError: some of it was sent, or none; stdin cannot be used any more. Reading goes on.
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
             AttachmentClosed: the attachment is closed.
+            RuntimeError: another thread is sending.
         """
         self._check_send()
         view = memoryview(data).cast("B")
-        for at in range(0, len(view), WRITE_SIZE):
-            self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
+        with self._one_sender():
+            for at in range(0, len(view), WRITE_SIZE):
+                self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
 
     def close_stdin(self) -> None:
         """End the container's stdin: a half-close. Output goes on.
@@ -150,7 +156,18 @@ class Attachment(AttachmentBase[Link]):
             AttachmentClosed: the attachment is closed.
         """
         self._check_close_stdin()
-        self._send(StdinClosed())
+        with self._one_sender():
+            self._send(StdinClosed())
+
+    @contextlib.contextmanager
+    def _one_sender(self) -> Iterator[None]:
+        """Two threads that send at once would tear each other's data apart."""
+        if not self._sending.acquire(blocking=False):
+            raise RuntimeError("another thread is sending")
+        try:
+            yield
+        finally:
+            self._sending.release()
 
     def _send(self, event: Stdin | StdinClosed) -> None:
         self._check_open()
@@ -196,7 +213,7 @@ class Attachment(AttachmentBase[Link]):
     def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> Lines:
         """The output as lines of text, each stream by itself.
 
-        What was read of a line that has not ended is in the iterator: after a timeout, go on with the same one.
+        Called again, with the same arguments, it goes on where the last loop has stopped, or a timeout has stopped it.
 
         Args:
             encoding: of the text.
@@ -206,7 +223,11 @@ class Attachment(AttachmentBase[Link]):
         Raises:
             LookupError: there is no such encoding.
         """
-        return Lines(self, LineSplitter(encoding, errors, max_length))
+        made_with = encoding, errors, max_length
+        found = self._begun_lines(made_with) or Lines(self, made_with)
+        assert isinstance(found, Lines)
+        self._lines = found
+        return found
 
     def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input and end stdin, and read all output meanwhile.
@@ -376,8 +397,8 @@ class Attachment(AttachmentBase[Link]):
 class Lines(LinesBase):
     """An iterator over the lines of an attachment's output; ``Attachment.lines`` makes it."""
 
-    def __init__(self, attachment: Attachment, splitter: LineSplitter) -> None:
-        super().__init__(splitter)
+    def __init__(self, attachment: Attachment, made_with: tuple[str, str, int]) -> None:
+        super().__init__(made_with)
         self._attachment = attachment
 
     def __iter__(self) -> Self:
@@ -528,6 +549,7 @@ def run_exec(
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     workdir: str | None = None,
+    max_output: int | None = None,
     host: str | None = None,
     api_version: str | None = None,
     timeout: float | None = None,
@@ -542,16 +564,21 @@ def run_exec(
         env: more variables of its environment.
         user: who it runs as, as ``NAME``, ``UID`` or ``USER:GROUP``; by default the container's user.
         workdir: the directory that it runs in; by default the container's.
+        max_output: most bytes of stdout and stderr together.
         host: as for ``attach``.
         api_version: as for ``attach``.
-        timeout: as for ``attach``.
+        timeout: as for ``attach``: it bounds each wait for the engine, and not the whole, which the command may take.
 
     Raises:
+        ContainerNotRunning: it has exited, is paused, or was never started.
+        OutputTooLarge: there was more than ``max_output``; what was read is in the error. The command goes on.
+        ExitCodeUnknown: the container was removed before the engine was asked; the outputs are in the error.
         HalfCloseEndsAttach: there is input for a TTY.
         EngineReportedError: the engine put an error of its own into the stream.
         ValueError: the container's name is none, the command is empty, or a field needs a later API.
         RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
     """
+    input = as_bytes(input)
     steps = create_and_open_exec(
         container,
         command,
@@ -563,8 +590,12 @@ def run_exec(
         api_version=resolve_api_version(api_version, os.environ),
     )
     with _open(steps, host, timeout) as attachment:
-        stdout, stderr = attachment.communicate(input)
-        return ExecResult(attachment.wait(), stdout, stderr)
+        stdout, stderr = attachment.communicate(input, max_output=max_output)
+        try:
+            code = attachment.wait()
+        except RequestRejected as exc:
+            raise ExitCodeUnknown(str(exc), stdout, stderr) from exc
+        return ExecResult(code, stdout, stderr)
 
 
 def _open(steps: Steps[Opened], host: str | None, timeout: float | None) -> Attachment:

@@ -20,7 +20,9 @@ except ImportError as exc:
 from attachproto import AttachOptions, Logs, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment, drive
 from attachproto_adapters._async_io import open_stream
+from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
 from attachproto_adapters._hosts import resolve_api_version, resolve_host
+from attachproto_adapters._input import as_bytes
 from attachproto_adapters._output import ExecResult
 from attachproto_adapters._sequences import (
     Opened,
@@ -32,6 +34,8 @@ from attachproto_adapters._sequences import (
     open_logs,
 )
 from attachproto_adapters._trio_io import Dialer, Link
+
+__all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
 
 
 class Attachment(AsyncAttachment[Link]):
@@ -137,6 +141,7 @@ async def run_exec(
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     workdir: str | None = None,
+    max_output: int | None = None,
     host: str | None = None,
     api_version: str | None = None,
 ) -> ExecResult:
@@ -144,6 +149,7 @@ async def run_exec(
 
     Cancelled, it closes its connections; the command goes on. Arguments and errors are those of ``blocking.run_exec``.
     """
+    input = as_bytes(input)
     steps = create_and_open_exec(
         container,
         command,
@@ -155,8 +161,12 @@ async def run_exec(
         api_version=resolve_api_version(api_version, os.environ),
     )
     async with await _open(steps, host) as attachment:
-        stdout, stderr = await attachment.communicate(input)
-        return ExecResult(await attachment.wait(), stdout, stderr)
+        stdout, stderr = await attachment.communicate(input, max_output=max_output)
+        try:
+            code = await attachment.wait()
+        except RequestRejected as exc:
+            raise ExitCodeUnknown(str(exc), stdout, stderr) from exc
+        return ExecResult(code, stdout, stderr)
 
 
 async def _open(steps: Steps[Opened], host: str | None) -> Attachment:

@@ -43,8 +43,10 @@ from attachproto_adapters import (
     ExecFacts,
     ExecResult,
     ExecStarted,
+    ExitCodeUnknown,
     HalfCloseEndsAttach,
     HostInvalid,
+    OutputTooLarge,
     RequestRejected,
 )
 from tests.adapters.colours import WITH_STDIN, Colour
@@ -795,12 +797,23 @@ async def run_exec_refuses_before_anything_is_asked(colour: Colour, engine: Engi
 @scenario(
     case=[
         ({"exec": refuses(404, "No such container: web")}, RequestRejected, r"404 to POST /containers/web/exec"),
-        ({"exec": refuses(409, "web is paused")}, RequestRejected, "web is paused"),
+        (
+            {"exec": refuses(409, "is paused"), "inspect": answers(container(status="paused"))},
+            ContainerNotRunning,
+            "paused",
+        ),
+        (
+            {"exec": refuses(500, "improper"), "inspect": answers(container(status="exited"))},
+            ContainerNotRunning,
+            "exited",
+        ),
+        ({"exec": refuses(409, "why not"), "inspect": answers(container())}, RequestRejected, "why not"),
+        ({"exec": refuses(409, "why not"), "inspect": refuses(404, "gone")}, RequestRejected, "why not"),
         ({"exec": answers({"ID": "e1"}, 201)}, RemoteProtocolError, "without an ID"),
         ({"exec": answers({"Id": 1}, 201)}, RemoteProtocolError, "without an ID"),
         ({"start": rejects(409, "web is paused")}, RequestRejected, r"409 to POST /exec/e1/start"),
         ({"start": accepts(Systemerr(b"disk is full"))}, EngineReportedError, "disk is full"),
-        ({"inspect": refuses(404, "No such exec")}, RequestRejected, r"404 to GET /exec/e1/json"),
+        ({"inspect": refuses(404, "No such exec")}, ExitCodeUnknown, r"404 to GET /exec/e1/json"),
     ]
 )
 async def run_exec_closes_everything_when_it_fails(
@@ -965,3 +978,51 @@ async def quirks_that_are_named_stand_for_what_is_known(
     engine.on("attach", then(write(H101M + NEWLINES_OUTSIDE), close))
     async with await colour.attach("web", WITH_LOGS, host=engine.host, quirks=quirks) as attachment:
         assert await attachment.communicate() == (b"out1\nout2\n", b"err1\nerr2\n")
+
+
+# ---- what a user meets ----
+
+
+@scenario()
+async def a_command_whose_container_was_removed_gives_its_output(colour: Colour, engine: Engine) -> None:
+    engine.on("start", accepts(Stdout(b"out"), Stderr(b"err")))
+    engine.on("inspect", refuses(404, "no exec session"))
+    with pytest.raises(ExitCodeUnknown, match="no exec session") as caught:
+        await colour.run_exec("web", ["true"], host=engine.host)
+    assert (caught.value.stdout, caught.value.stderr) == (b"out", b"err")
+
+
+@scenario()
+async def a_command_that_prints_too_much(colour: Colour, engine: Engine) -> None:
+    engine.on("start", accepts(Stdout(b"12345")))
+    with pytest.raises(OutputTooLarge) as caught:
+        await colour.run_exec("web", ["true"], host=engine.host, max_output=4)
+    assert caught.value.stdout == b"12345"
+
+
+@scenario()
+async def input_that_is_no_bytes_is_refused_before_anything_is_asked(colour: Colour, engine: Engine) -> None:
+    with pytest.raises(TypeError):
+        await colour.run_exec("web", ["true"], input="text", host=engine.host)
+    assert engine.calls == []
+
+
+@scenario()
+async def lines_go_on_where_a_loop_was_left(colour: Colour, engine: Engine) -> None:
+    engine.on("attach", accepts(Stdout(b"ready\none\ntw"), Stdout(b"o\n")))
+    async with await colour.attach("web", host=engine.host) as attachment:
+        async for line in attachment.lines():
+            assert line.text == "ready"
+            break
+        assert [line.text async for line in attachment.lines()] == ["one", "two"]
+        with pytest.raises(ValueError, match="other arguments"):
+            attachment.lines("latin-1")
+
+
+@scenario()
+async def the_exit_of_what_somebody_else_starts_is_waited_for(colour: Colour, engine: Engine) -> None:
+    engine.on("inspect", answers(container(status="created")))
+    engine.on("wait", waits(9))
+    async with await colour.attach("web", host=engine.host) as attachment:
+        assert await attachment.wait() == 9
+    assert engine.calls[:2] == ["inspect", "wait next-exit"]

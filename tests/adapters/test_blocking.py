@@ -676,3 +676,26 @@ def test_ctrl_c_inside_communicate_never_makes_a_hole(opened: Opener, at: str) -
         opened.served()
         assert b"".join(read) == data
         assert output == (b"before after", b"")
+
+
+def test_two_threads_that_send_at_once(opened: Opener) -> None:
+    """The second is refused, and tears nothing of the first apart."""
+    data = pattern(4 * MEGABYTE)
+    go = threading.Event()
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        assert go.wait(BOUND)
+        assert peer.stdin_to_end() == data
+        peer.send(OutputClosed())
+        peer.until_closed()
+
+    attachment = opened(act, WITH_STDIN)
+    sender = Begun(lambda: attachment.send_stdin(data))
+    assert not sender.finished(SHORT)
+    with pytest.raises(RuntimeError, match="another thread is sending"):
+        attachment.send_stdin(b"torn")
+    go.set()
+    sender.result()
+    attachment.close_stdin()
+    assert attachment.communicate() == (b"", b"")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from attachproto_adapters import _hosts
 from attachproto_adapters._cli import main
 from attachproto_adapters.engine import Engine
 
@@ -96,3 +97,16 @@ def call(engine: Engine, method: str, target: str, body: object = None) -> objec
     finally:
         connection.close()
     return json.loads(answer) if answer else None
+
+
+def test_where_no_engine_is_named_and_none_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_hosts, "_DOCKER_SOCKET", str(tmp_path / "docker.sock"))
+    monkeypatch.setattr(_hosts, "_PODMAN_SOCKET", str(tmp_path / "podman.sock"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert main(["demo"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("engine: the embedded one, as no engine answers here")
+    assert out.endswith("exit code: 3\n")

@@ -157,8 +157,9 @@ def test_running_with_wait_holds_it_before_the_attach() -> None:
 
 
 def test_created_may_be_attached_to() -> None:
-    seen, opened = drive(steps(), inspected(status="created"), ACCEPTED, inspected(status="created"))
-    assert seen == [INSPECT, stream(), INSPECT]
+    """Its exit is waited for from then on: asked later, an engine may answer at once that it has not run."""
+    seen, opened = drive(steps(), inspected(status="created"), HEAD, ACCEPTED, inspected(status="created"))
+    assert seen == [INSPECT, NEXT_EXIT, stream(), INSPECT]
     assert opened.exit_code is None
 
 
@@ -183,7 +184,7 @@ def test_exited_without_logs_is_never_attached_to(status: str) -> None:
     assert "exit code 7" in str(error)
 
 
-@pytest.mark.parametrize("status", ["restarting", "removing", "created", "running"])
+@pytest.mark.parametrize("status", ["restarting", "removing", "running"])
 def test_other_states_are_no_end(status: str) -> None:
     seen, _ = drive(steps(), inspected(status=status), ACCEPTED, inspected(status=status))
     assert seen == [INSPECT, stream(), INSPECT]
@@ -460,10 +461,16 @@ def test_logs_are_looked_at_and_read(has_tty: bool) -> None:
     assert opened == Opened("containers", "web", None, ContainerFacts.from_response(inspected(tty=has_tty)))
 
 
-@pytest.mark.parametrize(("status", "code"), [("exited", 7), ("dead", 7), ("running", None), ("created", None)])
+@pytest.mark.parametrize(("status", "code"), [("exited", 7), ("dead", 7), ("running", None)])
 def test_the_exit_code_of_what_logs(status: str, code: int | None) -> None:
     _, opened = drive(open_logs(Logs("web")), inspected(status=status, exit_code=7), ACCEPTED)
     assert opened.exit_code == code
+
+
+def test_logs_of_what_was_never_started_wait_for_its_first_exit() -> None:
+    seen, opened = drive(open_logs(Logs("web")), inspected(status="created"), HEAD, ACCEPTED)
+    assert seen == [INSPECT, NEXT_EXIT, Stream(Logs("web", tty=False))]
+    assert opened.exit_code is None
 
 
 def test_logs_of_old_podman_have_no_quirk() -> None:
