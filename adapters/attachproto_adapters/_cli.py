@@ -134,7 +134,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     if sys.stdout is None:  # closed at our start
         raise _ReaderGone
-    return demo(arguments.host, arguments.image)
+    return demo(arguments.host, arguments.image, sys.stdout)
 
 
 def _engine(arguments: argparse.Namespace) -> int:

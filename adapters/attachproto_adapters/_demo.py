@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -112,7 +111,7 @@ class _Table:
         return f"{colour}{text}{_PLAIN}" if self._colour and colour and text.strip() else text
 
 
-def demo(host: str | None, image: str, out: TextIO = sys.stdout) -> int:
+def demo(host: str | None, image: str, out: TextIO) -> int:
     """Run it; returns the exit status.
 
     Raises:
