@@ -23,6 +23,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.adapters.colours import COLOURS, Colour
 from tests.live import engines
 from tests.live import sshd as ssh_server
 from tests.live.engine_api import Engine, Route
@@ -213,6 +214,13 @@ def docker_cli(lacking: Lacking) -> str:
         return engines.docker_cli()
     except engines.EngineUnavailable as why:
         lacking("docker CLI", why)
+
+
+@pytest.fixture(params=COLOURS, ids=str)
+def colour(request: pytest.FixtureRequest) -> Colour:
+    """Each adapter in turn."""
+    found: Colour = request.param
+    return found
 
 
 # -- after each test, and at the end ----------------------------------------------------------------------------------

@@ -24,12 +24,6 @@ Count = Callable[..., None]
 Times = Callable[[int], int]
 
 
-@pytest.fixture(params=COLOURS, ids=str)
-def colour(request: pytest.FixtureRequest) -> Colour:
-    found: Colour = request.param
-    return found
-
-
 def sleeper(engine: Engine) -> str:
     container = engine.create("sleep", "600")
     engine.start(container)

@@ -33,12 +33,6 @@ Count = Callable[..., None]
 Times = Callable[[int], int]
 
 
-@pytest.fixture(params=COLOURS, ids=str)
-def colour(request: pytest.FixtureRequest) -> Colour:
-    found: Colour = request.param
-    return found
-
-
 def what_is_held() -> tuple[set[str], set[int]]:
     """Our sockets and the temporary files that have no name, and the programs ssh that are our children."""
     held = {what for what in open_descriptors().values() if what.startswith("socket:") or what.endswith("(deleted)")}

@@ -31,6 +31,7 @@ from attachproto import (
     StreamRequest,
     parse_detach_keys,
 )
+from attachproto_adapters._calls import numbers
 from attachproto_adapters.engine._answers import (
     Answers,
     as_rejected,
@@ -39,12 +40,12 @@ from attachproto_adapters.engine._answers import (
     engine_headers,
 )
 from attachproto_adapters.engine._containers import Containers, Refused
-from attachproto_adapters.engine._routes import MINIMUM, Call, Later, check_json, find_route, match, number
+from attachproto_adapters.engine._routes import MINIMUM, Call, Later, check_json, find_route, match
 from attachproto_adapters.engine._streams import attach, cancel, exec_start, first, logs
 from attachproto_adapters.engine._wire import Wire, is_loopback
 
 # The first version whose media type tells frames from a terminal's bytes.
-_TELLS_FRAMES: Final = [1, 42]
+_TELLS_FRAMES: Final = (1, 42)
 
 # Before it errors were text.
 _JSON_SINCE: Final = "1.24"
@@ -136,7 +137,7 @@ class Api:
     # ---- streams ----
 
     def _media_type(self, version: str | None, *, tty: bool) -> str:
-        told = not tty and number(version or self._maximum) >= _TELLS_FRAMES
+        told = not tty and numbers(version or self._maximum) >= _TELLS_FRAMES
         return MULTIPLEXED_STREAM if told else RAW_STREAM
 
     def _accepted(self, request: StreamRequest, *, tty: bool, headers: Headers = ()) -> Accepted:
@@ -164,7 +165,7 @@ class Api:
             check_json(request.headers)
         exec_ = self._containers.find_exec(request.exec_id)
         tty = bool(request.tty)
-        if number(request.api_version or self._maximum) < _TELLS_FRAMES:
+        if numbers(request.api_version or self._maximum) < _TELLS_FRAMES:
             request = attrs.evolve(request, console_size=None)
         accepted = self._accepted(request, tty=tty, headers=engine_headers(self._maximum))
         await exec_start(wire, exec_, request, accepted)
@@ -240,9 +241,9 @@ def _from_a_page(headers: Headers) -> str:
     return "" if is_loopback(name) else f"this engine is not {name!r}"
 
 
-def _padded(version: str | None) -> list[int]:
-    parts = number(version or "0")
-    return parts + [0] * (4 - len(parts))
+def _padded(version: str | None) -> tuple[int, ...]:
+    parts = numbers(version or "0")
+    return parts + (0,) * (4 - len(parts))
 
 
 async def _respond(wire: Wire, request: object, response: Response) -> None:

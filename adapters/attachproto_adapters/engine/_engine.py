@@ -19,9 +19,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Final, Self
 
+from attachproto_adapters._calls import numbers
 from attachproto_adapters.engine._documents import NOT_A_SANDBOX
 from attachproto_adapters.engine._faults import Fault, FaultBook
-from attachproto_adapters.engine._routes import MAXIMUM, MINIMUM, number
+from attachproto_adapters.engine._routes import MAXIMUM, MINIMUM
 from attachproto_adapters.engine._server import Server, listening
 
 _MANNERS: Final = ("dockerd",)
@@ -62,7 +63,7 @@ class Engine:
     ) -> None:
         if manners not in _MANNERS:
             raise ValueError(f"an engine has the manners of dockerd, not of {manners!r}")
-        if not number(MINIMUM) <= number(api_version) <= number(MAXIMUM):
+        if not numbers(MINIMUM) <= numbers(api_version) <= numbers(MAXIMUM):
             raise ValueError(f"an engine speaks API {MINIMUM} to {MAXIMUM}, not {api_version}")
         self._wanted = host
         self._api_version = api_version

@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 
 from attachproto import Headers, Request, Response
+from attachproto_adapters._calls import numbers
 from attachproto_adapters.engine import _documents as documents
 from attachproto_adapters.engine._answers import Answers
 from attachproto_adapters.engine._containers import Config, Containers, Exec, Refused, signal_number
@@ -20,15 +21,10 @@ MINIMUM: Final = "1.41"
 MAXIMUM: Final = "1.51"
 
 # The first version that has a ConsoleSize in an exec, and tells frames from a terminal's bytes.
-_CONSOLE_SIZE: Final = [1, 42]
+_CONSOLE_SIZE: Final = (1, 42)
 
 _FALSE: Final = frozenset({"", "0", "no", "false", "none"})
 _SIZE_MAX: Final = 2**32 - 1
-
-
-def number(version: str) -> list[int]:
-    """A version, as it compares."""
-    return [int(part) for part in version.split(".")]
 
 
 @attrs.frozen
@@ -233,7 +229,7 @@ def _dimension(name: str, text: str) -> int:
 async def _exec_create(call: Call) -> Response:
     container = call.containers.find(call.name)
     given = call.body()
-    if number(call.request.api_version or call.answers.api_version) < _CONSOLE_SIZE:
+    if numbers(call.request.api_version or call.answers.api_version) < _CONSOLE_SIZE:
         given.pop("ConsoleSize", None)
     return call.answers.document({"Id": call.containers.create_exec(container, given).id}, 201)
 
