@@ -175,11 +175,7 @@ class AsyncAttachment(AttachmentBase[L]):
         Raises:
             LookupError: there is no such encoding.
         """
-        made_with = encoding, errors, max_length
-        found = self._begun_lines(made_with) or AsyncLines(self, made_with)
-        assert isinstance(found, AsyncLines)
-        self._lines = found
-        return found
+        return self._one_lines(AsyncLines, (encoding, errors, max_length))
 
     async def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input and end stdin, and read all output meanwhile.
@@ -233,7 +229,7 @@ class AsyncAttachment(AttachmentBase[L]):
                 else:
                     feed.sent(await link.send_some(data))
             except over as exc:
-                link.send_failed(exc if isinstance(exc, OSError) else exc.__cause__)
+                link.send_failed(exc)
                 feed.fail()
             except BaseException:
                 if not link.exact:
@@ -324,12 +320,8 @@ class AsyncAttachment(AttachmentBase[L]):
         await self.aclose()
 
 
-class AsyncLines(LinesBase):
+class AsyncLines(LinesBase[AsyncAttachment[Any]]):
     """An iterator over the lines of an attachment's output; ``Attachment.lines`` makes it."""
-
-    def __init__(self, attachment: AsyncAttachment[Any], made_with: tuple[str, str, int]) -> None:
-        super().__init__(made_with)
-        self._attachment = attachment
 
     def __aiter__(self) -> Self:
         return self

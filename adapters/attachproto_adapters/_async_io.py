@@ -24,14 +24,13 @@ class AsyncLink(LinkBase):
 
     Attributes:
         errors: what the framework raises for a connection that is broken.
+        exact: a cancelled ``send_some`` has sent nothing.
+        drops_unread: the framework drops what is unread when the connection breaks; no clean end may hide that.
     """
 
     errors: ClassVar[tuple[type[Exception], ...]]
-
-    @property
-    @abc.abstractmethod
-    def exact(self) -> bool:
-        """Whether a cancelled ``send_some`` has sent nothing."""
+    drops_unread: ClassVar[bool] = False
+    exact: bool
 
     @abc.abstractmethod
     async def receive_some(self) -> bytes:
@@ -48,11 +47,6 @@ class AsyncLink(LinkBase):
     @abc.abstractmethod
     async def close_transport(self) -> None:
         """Close it, and wake whoever waits."""
-
-    @property
-    def drops_unread(self) -> bool:
-        """Whether the framework drops what is unread when the connection breaks; no clean end may hide that."""
-        return False
 
     @staticmethod
     @abc.abstractmethod
@@ -81,10 +75,13 @@ class AsyncLink(LinkBase):
                 await self._send_all(data)
         except BaseException as exc:
             # Cancelled, too: nobody knows then how much has left.
-            self.send_failed(_cause(exc))
+            self.send_failed(exc)
             if isinstance(exc, self.errors):
                 self.check_not_closed("sending")
             raise
+
+    def send_failed(self, exc: BaseException | None) -> None:
+        super().send_failed(exc and _cause(exc))
 
     async def _send_all(self, data: bytes) -> None:
         view = memoryview(data)
@@ -105,9 +102,8 @@ class AsyncLink(LinkBase):
             data = await self.receive_some()
         except self.errors as exc:
             self.check_not_closed("being read")
-            self.failed(cause := _cause(exc))
-            if self.broken is not None and self.broken is not cause:
-                self.raise_broken(self.broken)
+            if (why := self.failed(cause := _cause(exc))) is not cause:
+                self.raise_broken(why)
             raise
         # Our own close looks like the peer's end, and must not pass for it.
         self.check_not_closed("being read")

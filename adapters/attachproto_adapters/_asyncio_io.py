@@ -7,18 +7,16 @@ task is cancelled before it runs on, and asyncio's transports drop unread output
 
 from __future__ import annotations
 
-import abc
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Callable, Iterable
-from typing import ClassVar, NoReturn
+from typing import NoReturn
 
 from attachproto import Quirk
 from attachproto_adapters._async_io import AsyncDialer, AsyncLink
 from attachproto_adapters._hosts import Host, SshHost, TcpHost
-from attachproto_adapters._link import READ_SIZE, connect_unix, prepare_tcp
+from attachproto_adapters._link import READ_SIZE, connect_unix, half_close, prepare_tcp
 from attachproto_adapters._ssh import SshChild
 from attachproto_adapters._tls import TlsLayer
 
@@ -26,48 +24,34 @@ from attachproto_adapters._tls import TlsLayer
 _TLS_CLOSE_SECONDS = 1.0
 
 
-class Wire(abc.ABC):
-    """What carries bytes.
+class Link(AsyncLink):
+    """What the two kinds of connection have in common."""
 
-    Attributes:
-        exact: a cancelled ``send_some`` has sent nothing.
-    """
+    errors = (OSError,)
 
-    exact: ClassVar[bool]
+    @staticmethod
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
-    @property
-    @abc.abstractmethod
-    def family(self) -> int | None:
-        """The family of its socket, if it is known."""
-
-    @property
-    @abc.abstractmethod
-    def can_half_close(self) -> bool:
-        """Whether ``send_eof`` works."""
-
-    @abc.abstractmethod
-    async def receive(self) -> bytes:
-        """What came, at least one byte; ``b""`` at the end. Cancelled, it has taken nothing."""
-
-    @abc.abstractmethod
-    async def send_some(self, data: memoryview) -> int:
-        """Send at least one byte; how many."""
-
-    @abc.abstractmethod
-    def send_eof(self) -> None:
-        """Half-close."""
-
-    @abc.abstractmethod
-    async def aclose(self) -> None:
-        """Close it, and wake whoever waits."""
+    def raise_broken(self, why: BaseException) -> NoReturn:
+        raise type(why)(*why.args)
 
 
-class SocketWire(Wire):
+class SocketLink(Link):
     """A connected socket of our own."""
 
     exact = True
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        host: Host,
+        *,
+        quirks: Iterable[Quirk] = (),
+        tls: TlsLayer | None = None,
+        child: SshChild | None = None,
+    ) -> None:
+        super().__init__(host, quirks=quirks, tls=tls, child=child)
         sock.setblocking(False)
         self.sock = sock
         self._loop = asyncio.get_running_loop()
@@ -83,7 +67,7 @@ class SocketWire(Wire):
     def can_half_close(self) -> bool:
         return True
 
-    async def receive(self) -> bytes:
+    async def receive_some(self) -> bytes:
         if self._reading:
             raise RuntimeError("another task is receiving")
         self._reading = True
@@ -105,7 +89,7 @@ class SocketWire(Wire):
             self._reading = False
 
     async def send_some(self, data: memoryview) -> int:
-        # As in receive().
+        # As in receive_some().
         await asyncio.sleep(0)
         while True:
             with contextlib.suppress(BlockingIOError, InterruptedError):
@@ -123,15 +107,10 @@ class SocketWire(Wire):
         if (number := self.sock.fileno()) != -1:
             remove(number)
 
-    def send_eof(self) -> None:
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError as exc:
-            if exc.errno == errno.ENOTCONN:
-                raise BrokenPipeError(errno.EPIPE, "the engine has closed the connection") from None
-            raise
+    async def send_eof(self) -> None:
+        half_close(self.sock)
 
-    async def aclose(self) -> None:
+    async def close_transport(self) -> None:
         for waiting, remove in ((self._receiving, self._loop.remove_reader), (self._sending, self._loop.remove_writer)):
             if waiting is not None:
                 self._forget(remove)
@@ -147,18 +126,22 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class StreamsWire(Wire):
+class StreamsLink(Link):
     """A pair of the caller's. What asyncio's transport has taken may leave later, or never."""
 
     exact = False
+    drops_unread = True
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, quirks: Iterable[Quirk] = ()
+    ) -> None:
+        super().__init__(quirks=quirks)
         self._reader = reader
         self._writer = writer
         # Else drain() would come back while 64 KiB still wait, and who closes then would lose them. TLS never wakes who
         # waits for a limit of 0; and of what waits below it no limit is known, so it is closed with patience.
-        self._tls = writer.get_extra_info("ssl_object") is not None
-        writer.transport.set_write_buffer_limits(high=1 if self._tls else 0, low=0)
+        self._is_tls = writer.get_extra_info("ssl_object") is not None
+        writer.transport.set_write_buffer_limits(high=1 if self._is_tls else 0, low=0)
         self._unsent = False
 
     @property
@@ -169,7 +152,7 @@ class StreamsWire(Wire):
     def can_half_close(self) -> bool:
         return self._writer.can_write_eof()
 
-    async def receive(self) -> bytes:
+    async def receive_some(self) -> bytes:
         return await self._reader.read(READ_SIZE)
 
     async def send_some(self, data: memoryview) -> int:
@@ -179,13 +162,13 @@ class StreamsWire(Wire):
         self._unsent = False
         return len(data)
 
-    def send_eof(self) -> None:
+    async def send_eof(self) -> None:
         self._writer.write_eof()
 
-    async def aclose(self) -> None:
+    async def close_transport(self) -> None:
         try:
             self._writer.close()
-            if self._tls and not self._unsent:
+            if self._is_tls and not self._unsent:
                 with contextlib.suppress(OSError):
                     async with asyncio.timeout(_TLS_CLOSE_SECONDS):
                         await self._writer.wait_closed()
@@ -193,59 +176,6 @@ class StreamsWire(Wire):
             # What a cancelled send has left would keep it open for as long as nobody reads; and TLS, which has said
             # its close_notify by now, would wait half a minute for the other end's.
             self._writer.transport.abort()
-
-
-class Link(AsyncLink):
-    """A wire and the state machine that speaks on it."""
-
-    errors = (OSError,)
-
-    def __init__(
-        self,
-        wire: Wire,
-        host: Host | None = None,
-        *,
-        quirks: Iterable[Quirk] = (),
-        tls: TlsLayer | None = None,
-        child: SshChild | None = None,
-    ) -> None:
-        super().__init__(host, quirks=quirks, tls=tls, child=child)
-        self.wire = wire
-
-    @property
-    def exact(self) -> bool:
-        return self.wire.exact
-
-    @property
-    def family(self) -> int | None:
-        return self.wire.family
-
-    @property
-    def can_half_close(self) -> bool:
-        return self.wire.can_half_close
-
-    @property
-    def drops_unread(self) -> bool:
-        return isinstance(self.wire, StreamsWire)
-
-    async def receive_some(self) -> bytes:
-        return await self.wire.receive()
-
-    async def send_some(self, data: memoryview) -> int:
-        return await self.wire.send_some(data)
-
-    async def send_eof(self) -> None:
-        self.wire.send_eof()
-
-    async def close_transport(self) -> None:
-        await self.wire.aclose()
-
-    @staticmethod
-    async def sleep(seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def raise_broken(self, why: BaseException) -> NoReturn:
-        raise type(why)(*why.args)
 
 
 class Dialer(AsyncDialer[Link]):
@@ -263,7 +193,7 @@ class Dialer(AsyncDialer[Link]):
             sock = child.sock
         else:
             sock = await _connect_unix(host.path)
-        return Link(SocketWire(sock), host, quirks=quirks, tls=tls, child=child)
+        return SocketLink(sock, host, quirks=quirks, tls=tls, child=child)
 
 
 async def _connect_unix(path: str) -> socket.socket:

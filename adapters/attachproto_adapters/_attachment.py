@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from attachproto import (
     Accepted,
@@ -31,6 +31,8 @@ from attachproto_adapters._output import Gathered, OutputEvent
 from attachproto_adapters._sequences import Opened
 
 AnyLink = TypeVar("AnyLink", bound=LinkBase)
+AnyLines = TypeVar("AnyLines", bound="LinesBase[Any]")
+AnyAttachment = TypeVar("AnyAttachment", bound="AttachmentBase[Any]")
 
 
 class AttachmentBase(abc.ABC, Generic[AnyLink]):
@@ -49,7 +51,7 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
         self._closed = False
         self._gathered = Gathered()
         self._feed: Feed | None = None
-        self._lines: LinesBase | None = None
+        self._lines: LinesBase[Any] | None = None
 
     @property
     def facts(self) -> Facts | None:
@@ -100,10 +102,13 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
             self._over = True
         return event
 
-    def _begun_lines(self, made_with: tuple[str, str, int]) -> LinesBase | None:
-        """The iterator that has what was read of a line, if there is one."""
-        if self._lines is not None and self._lines.made_with != made_with:
+    def _one_lines(self, kind: type[AnyLines], made_with: tuple[str, str, int]) -> AnyLines:
+        """The iterator over lines: one for all calls, as it has what was read of a line."""
+        if self._lines is None:
+            self._lines = kind(self, made_with)
+        if self._lines.made_with != made_with:
             raise ValueError("lines() was called before with other arguments, and has what was read of a line")
+        assert isinstance(self._lines, kind)
         return self._lines
 
     # ---- communicate ----
@@ -158,11 +163,12 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
         return resize_request(opened.kind, opened.name, height, width, opened.api_version)
 
 
-class LinesBase:
+class LinesBase(Generic[AnyAttachment]):
     """The part of an iterator over lines that has no colour."""
 
-    def __init__(self, made_with: tuple[str, str, int]) -> None:
+    def __init__(self, attachment: AnyAttachment, made_with: tuple[str, str, int]) -> None:
         self.made_with = made_with
+        self._attachment = attachment
         self._splitter = LineSplitter(*made_with)
         self._ready: deque[Line] = deque()
         self._over = False

@@ -16,7 +16,7 @@ from typing import NoReturn
 from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._hosts import Host, SshHost, TcpHost, UnixHost
-from attachproto_adapters._link import READ_SIZE, Address, LinkBase, connect_unix, prepare_tcp
+from attachproto_adapters._link import READ_SIZE, Address, LinkBase, connect_unix, half_close, prepare_tcp
 from attachproto_adapters._ssh import SshChild
 from attachproto_adapters._tls import TlsLayer
 
@@ -71,7 +71,7 @@ class Link(LinkBase):
         self._sending = True
         try:
             if data is SEND_EOF:
-                self.half_close()
+                half_close(self.sock)
             else:
                 self.sock.sendall(data)
         except BaseException as exc:
@@ -81,14 +81,6 @@ class Link(LinkBase):
             raise
         finally:
             self._sending = False
-
-    def half_close(self) -> None:
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError as exc:
-            if exc.errno == errno.ENOTCONN:
-                raise BrokenPipeError(errno.EPIPE, "the engine has closed the connection") from None
-            raise
 
     def next_event(self) -> Event:
         while (event := self.connection.next_event()) is NEED_DATA:
@@ -112,10 +104,9 @@ class Link(LinkBase):
             if self.closed:
                 raise AttachmentClosed("the attachment was closed while it was being read") from None
             # A timeout of ours has no number.
-            if not isinstance(exc, OSError) or exc.errno not in (None, errno.EAGAIN):
-                self.failed(exc)
-                if self.broken is not None and self.broken is not exc:
-                    self._raise_broken(self.broken)
+            ours = isinstance(exc, OSError) and exc.errno in (None, errno.EAGAIN)
+            if not ours and (why := self.failed(exc)) is not exc:
+                self._raise_broken(why)
             raise
         # Our own close looks like the peer's end, and must not pass for it.
         if self.closed:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from attachproto import AttachOptions, ProtocolError, RawOutput, Stdout, __version__
-from attachproto_adapters._errors import AttachError
+from attachproto_adapters._errors import AttachError, printable
 from attachproto_adapters._link import READ_SIZE
 from attachproto_adapters.blocking import Attachment, attach
 
@@ -158,9 +158,4 @@ def _forward_stdin(attachment: Attachment) -> None:
 
 def _complain(text: str) -> None:
     if sys.stderr is not None:  # else print() would take stdout
-        print(f"attachproto: {_printable(text)}", file=sys.stderr)
-
-
-def _printable(text: str) -> str:
-    """A text of the engine's for a terminal, in one line: it may echo any name, escape sequences and all."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+        print(f"attachproto: {printable(text)}", file=sys.stderr)

@@ -14,6 +14,16 @@ class EngineUnreachable(AttachError, ConnectionError):
     """No connection to the engine; the text says which address was tried, where it came from, and what happened."""
 
 
+def unreachable(host: object, why: str) -> EngineUnreachable:
+    """The error for an engine that does not answer at this address."""
+    return EngineUnreachable(f"no engine answers at {host}: {why}")
+
+
+def printable(text: str) -> str:
+    """Somebody else's text for a terminal, in one line: it may hold any character, escape sequences and all."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 class HostInvalid(AttachError, ValueError):
     """The engine's address cannot be understood, or needs a transport that is not there."""
 

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import ClassVar, Final, Literal, Protocol
 
 from attachproto import CLIENT, SEND_EOF, Connection, Event, Quirk, Signal
-from attachproto_adapters._errors import EngineUnreachable
+from attachproto_adapters._errors import EngineUnreachable, unreachable
 from attachproto_adapters._hosts import Host, TcpHost
 from attachproto_adapters._ssh import SshChild
 from attachproto_adapters._tls import TlsLayer, client_context
@@ -105,13 +105,13 @@ class LinkBase(abc.ABC):
                 raise unreachable(self._host, _reason(failure)) from failure
             self.broken = failure
 
-    def failed(self, exc: BaseException) -> None:
-        """Take an error of the transport's while reading; raises a clearer one where there is one."""
+    def failed(self, exc: BaseException) -> BaseException:
+        """Take an error of the transport's while reading; the error that says it best, which may be another."""
         self.broken = exc
-        if isinstance(exc, Exception):  # and not Ctrl-C
+        if isinstance(exc, Exception) and self._child is not None:  # and not Ctrl-C
             self._check_child()
-            if self._child is not None:
-                self._child_failed("has died")
+            return self._child_failed("has died")
+        return exc
 
     def send_failed(self, exc: BaseException | None) -> None:
         """Take an error of the transport's while sending.
@@ -135,10 +135,12 @@ class LinkBase(abc.ABC):
             if status != 0:
                 self._child_failed("does not end" if status is None else f"has ended with status {status}")
 
-    def _child_failed(self, how: str) -> None:
+    def _child_failed(self, how: str) -> ConnectionAbortedError:
         # No reset, which may be an end: how much of the output is missing, nobody knows.
         said = self._child.complaint() if self._child is not None else ""
-        self.broken = ConnectionAbortedError(errno.ECONNABORTED, f"ssh {how}: {said or 'it has said nothing'}")
+        why = ConnectionAbortedError(errno.ECONNABORTED, f"ssh {how}: {said or 'it has said nothing'}")
+        self.broken = why
+        return why
 
     def _check_child(self) -> None:
         if self._silent and self._child is not None:
@@ -179,11 +181,6 @@ class Address:
             raise unreachable(self.host, _reason(exc)) from exc
 
 
-def unreachable(host: Host | None, why: str) -> EngineUnreachable:
-    """The error for an engine that does not answer."""
-    return EngineUnreachable(f"no engine answers at {host}: {why}")
-
-
 def _reason(exc: Exception) -> str:
     if isinstance(exc.__cause__, ExceptionGroup):  # trio's: what each address of the name said
         return _reason(exc.__cause__.exceptions[-1])
@@ -211,6 +208,20 @@ def connect_unix(sock: socket.socket, path: str) -> Iterator[float]:
             return sock.connect(path)
         except BlockingIOError:
             yield _ROOM_SECONDS
+
+
+def half_close(sock: socket.socket) -> None:
+    """End our direction.
+
+    Raises:
+        BrokenPipeError: the other end has closed the connection already.
+    """
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError as exc:
+        if exc.errno == errno.ENOTCONN:
+            raise BrokenPipeError(errno.EPIPE, "the engine has closed the connection") from None
+        raise
 
 
 class HasOptions(Protocol):

@@ -131,6 +131,12 @@ class Driven(Generic[T, AnyLink]):
     accepted: Accepted | None
     held: AnyLink | None
 
+    def streamed(self) -> tuple[AnyLink, Accepted]:
+        """The stream and its answer, of a sequence that does not end without them."""
+        assert self.stream is not None
+        assert self.accepted is not None
+        return self.stream, self.accepted
+
 
 def open_attach(
     container: str,

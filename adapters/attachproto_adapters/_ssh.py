@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Generator
 from typing import IO
 
-from attachproto_adapters._errors import EngineUnreachable
+from attachproto_adapters._errors import printable, unreachable
 from attachproto_adapters._hosts import SshHost
 
 # As long as the docker CLI waits for it.
@@ -79,7 +79,7 @@ class SshChild:
                 except OSError as exc:
                     missing = isinstance(exc, FileNotFoundError)
                     why = "there is no program ssh on PATH" if missing else f"ssh does not start: {exc.strerror}"
-                    raise EngineUnreachable(f"no engine answers at {host}: {why}") from exc
+                    raise unreachable(host, why) from exc
             undo.pop_all()
         return cls(sock, process, stderr)
 
@@ -92,8 +92,7 @@ class SshChild:
         start = max(0, os.fstat(descriptor).st_size - _COMPLAINT_BYTES)
         text = os.pread(descriptor, _COMPLAINT_BYTES, start).decode(errors="replace")
         lines = list(filter(None, (line.strip() for line in text.splitlines())))
-        said = "; ".join(lines[-_COMPLAINT_LINES:])
-        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in said)
+        return printable("; ".join(lines[-_COMPLAINT_LINES:]))
 
     def ended(self) -> Generator[float, None, int | None]:
         """Wait for the program, whose output has ended: its exit status, or ``None`` if it goes on for too long.

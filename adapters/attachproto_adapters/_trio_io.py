@@ -34,11 +34,8 @@ class Link(AsyncLink):
     ) -> None:
         super().__init__(host, quirks=quirks, tls=tls, child=child)
         self.stream = stream
-
-    @property
-    def exact(self) -> bool:
         # Of a socket it can be said; of other streams, which only send all, it cannot.
-        return isinstance(self.stream, trio.SocketStream)
+        self.exact = isinstance(stream, trio.SocketStream)
 
     @property
     def family(self) -> int | None:

@@ -16,7 +16,7 @@ from typing import Any
 from attachproto import AttachOptions, Logs, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment, drive
 from attachproto_adapters._async_io import open_stream
-from attachproto_adapters._asyncio_io import Dialer, Link, StreamsWire
+from attachproto_adapters._asyncio_io import Dialer, Link, StreamsLink
 from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
 from attachproto_adapters._hosts import resolve_api_version, resolve_host
 from attachproto_adapters._input import as_bytes
@@ -162,10 +162,7 @@ async def run_exec(
 async def _open(steps: Steps[Opened], host: str | None) -> Attachment:
     dialer = Dialer(resolve_host(host, os.environ))
     driven = await drive(steps, dialer)
-    # Or the sequence would not have ended.
-    assert driven.stream is not None
-    assert driven.accepted is not None
-    return Attachment(driven.stream, driven.accepted, driven.value, dialer, driven.held)
+    return Attachment(*driven.streamed(), driven.value, dialer, driven.held)
 
 
 async def open_attachment(
@@ -188,7 +185,7 @@ async def open_attachment(
     Raises:
         RequestRejected, RemoteProtocolError, LocalProtocolError, OSError: as for ``blocking.open_attachment``.
     """
-    link = Link(StreamsWire(*stream), quirks=quirks)
+    link = StreamsLink(*stream, quirks=quirks)
     try:
         return Attachment(link, judge_stream(request, await open_stream(link, request)))
     except BaseException:

@@ -38,6 +38,7 @@ from attachproto_adapters._errors import AttachmentClosed, ExitCodeUnknown, Requ
 from attachproto_adapters._hosts import resolve_api_version, resolve_host
 from attachproto_adapters._input import WRITE_SIZE, Feed, as_bytes
 from attachproto_adapters._lines import LINE_MAX, Line
+from attachproto_adapters._link import half_close
 from attachproto_adapters._output import DataEvent, ExecResult, OutputEvent
 from attachproto_adapters._sequences import (
     Call,
@@ -223,11 +224,7 @@ class Attachment(AttachmentBase[Link]):
         Raises:
             LookupError: there is no such encoding.
         """
-        made_with = encoding, errors, max_length
-        found = self._begun_lines(made_with) or Lines(self, made_with)
-        assert isinstance(found, Lines)
-        self._lines = found
-        return found
+        return self._one_lines(Lines, (encoding, errors, max_length))
 
     def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input and end stdin, and read all output meanwhile.
@@ -289,7 +286,7 @@ class Attachment(AttachmentBase[Link]):
     def _feed_some(self, feed: Feed, data: memoryview | Literal[Signal.SEND_EOF]) -> None:
         try:
             if data is SEND_EOF:
-                self._link.half_close()
+                half_close(self._link.sock)
             else:
                 feed.sent(self._link.send_now(data))
         except (BrokenPipeError, ConnectionResetError) as exc:
@@ -394,12 +391,8 @@ class Attachment(AttachmentBase[Link]):
         self.close()
 
 
-class Lines(LinesBase):
+class Lines(LinesBase[Attachment]):
     """An iterator over the lines of an attachment's output; ``Attachment.lines`` makes it."""
-
-    def __init__(self, attachment: Attachment, made_with: tuple[str, str, int]) -> None:
-        super().__init__(made_with)
-        self._attachment = attachment
 
     def __iter__(self) -> Self:
         return self
@@ -602,10 +595,7 @@ def _open(steps: Steps[Opened], host: str | None, timeout: float | None) -> Atta
     check_timeout(timeout)
     dialer = Dialer(resolve_host(host, os.environ), timeout)
     driven = _drive(steps, dialer)
-    # Or the sequence would not have ended.
-    assert driven.stream is not None
-    assert driven.accepted is not None
-    return Attachment(driven.stream, driven.accepted, driven.value, dialer, driven.held)
+    return Attachment(*driven.streamed(), driven.value, dialer, driven.held)
 
 
 def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:

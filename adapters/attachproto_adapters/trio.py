@@ -172,10 +172,7 @@ async def run_exec(
 async def _open(steps: Steps[Opened], host: str | None) -> Attachment:
     dialer = Dialer(resolve_host(host, os.environ))
     driven = await drive(steps, dialer)
-    # Or the sequence would not have ended.
-    assert driven.stream is not None
-    assert driven.accepted is not None
-    return Attachment(driven.stream, driven.accepted, driven.value, dialer, driven.held)
+    return Attachment(*driven.streamed(), driven.value, dialer, driven.held)
 
 
 async def open_attachment(

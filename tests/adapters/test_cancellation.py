@@ -295,7 +295,7 @@ def test_reading_loses_nothing(canceller: Canceller, engines: Engines, how: Read
 def test_this_finds_what_loses(canceller: Canceller, engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     """With receiving as it is usually done in asyncio, and with one more checkpoint in trio."""
 
-    async def asyncios(self: _asyncio_io.SocketWire) -> bytes:
+    async def asyncios(self: _asyncio_io.SocketLink) -> bytes:
         return await asyncio.get_running_loop().sock_recv(self.sock, READ_SIZE)
 
     async def trios(self: _trio_io.Link) -> bytes:
@@ -303,7 +303,7 @@ def test_this_finds_what_loses(canceller: Canceller, engines: Engines, monkeypat
         await trio.lowlevel.checkpoint()
         return data
 
-    monkeypatch.setattr(_asyncio_io.SocketWire, "receive", asyncios)
+    monkeypatch.setattr(_asyncio_io.SocketLink, "receive_some", asyncios)
     monkeypatch.setattr(_trio_io.Link, "receive_some", trios)
     results: list[Any] = []
     read(canceller, engines, communicated, results)
