@@ -56,15 +56,16 @@ from attachproto import (
     Stdout,
     encode_frame,
 )
-from attachproto_adapters import _asyncio_io, _blocking_io, _trio_io, blocking
 from attachproto_adapters import asyncio as asyncio_adapter
+from attachproto_adapters import blocking
 from attachproto_adapters import trio as trio_adapter
-from attachproto_adapters._hosts import UnixHost
+from attachproto_adapters._transport import _asyncio, _blocking, _trio
+from attachproto_adapters._transport._hosts import UnixHost
 
-ENGINE: Final = "import sys; from attachproto_adapters.engine import serve; sys.exit(serve(sys.argv[1]))"
+ENGINE: Final = "import sys; from attachproto_engine import serve; sys.exit(serve(sys.argv[1]))"
 JSON: Final = (("content-type", "application/json"),)
 
-# How many of each colour are in the middle of an attachment at the same time.
+# How many of each framework are in the middle of an attachment at the same time.
 AT_ONCE: Final = 8
 
 # What this process has open besides attachments, and the engine besides connections.
@@ -172,7 +173,7 @@ def engine_process() -> Iterator[tuple[int, UnixHost]]:
 
 
 def call(host: UnixHost, request: Request, expected: int) -> None:
-    response = _blocking_io.Dialer(host, 60).call(request)
+    response = _blocking.Dialer(host, 60).call(request)
     assert response.status_code == expected, response
 
 
@@ -210,9 +211,9 @@ class Job:
 
 @attrs.define
 class Share:
-    """One colour's part of the work, and what came of it."""
+    """One framework's part of the work, and what came of it."""
 
-    colour: str
+    framework: str
     numbers: list[int]
     host: UnixHost
     seconds_allowed: float
@@ -245,14 +246,14 @@ class Share:
     def report(self) -> bool:
         right = sorted(self.good) == self.numbers and not self.wrong
         rate = len(self.good) / self.seconds if self.seconds else 0.0
-        print(f"{self.colour:8} {len(self.good)} of {len(self.numbers)} good, {rate:.0f} per second", flush=True)
+        print(f"{self.framework:8} {len(self.good)} of {len(self.numbers)} good, {rate:.0f} per second", flush=True)
         for text in self.wrong[:5]:
             print(f"    {text}")
         return right
 
 
 def fast_blocking(share: Share) -> None:
-    dialer = _blocking_io.Dialer(share.host, share.seconds_allowed)
+    dialer = _blocking.Dialer(share.host, share.seconds_allowed)
 
     def work() -> None:
         for job in share.jobs:
@@ -272,7 +273,7 @@ def fast_blocking(share: Share) -> None:
 async def fast_async(
     share: Share, ask: Callable[[Request], Awaitable[Response]], attach: Callable[..., Awaitable[Any]]
 ) -> None:
-    """One of a colour's tasks."""
+    """One of a framework's tasks."""
     for job in share.jobs:
         with share.judged(job):
             created = (await ask(job.create)).status_code
@@ -284,7 +285,7 @@ async def fast_async(
 def fast_asyncio(share: Share, alarms: Alarms) -> None:
     async def main() -> None:
         alarms.watch_loop()
-        dialer = _asyncio_io.Dialer(share.host)
+        dialer = _asyncio.Dialer(share.host)
         async with asyncio.timeout(share.seconds_allowed), asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(fast_async(share, dialer.call, asyncio_adapter.attach))
@@ -296,7 +297,7 @@ def fast_asyncio(share: Share, alarms: Alarms) -> None:
 
 def fast_trio(share: Share) -> None:
     async def main() -> None:
-        dialer = _trio_io.Dialer(share.host)
+        dialer = _trio.Dialer(share.host)
         before = trio.lowlevel.current_statistics().tasks_living
         with trio.fail_after(share.seconds_allowed):
             async with trio.open_nursery() as nursery:
@@ -315,8 +316,8 @@ def fast(count: int) -> bool:
         memory_before, own_before, ended_before = memory(engine), *processor_seconds(engine)
         allowed = 60 + count / 10
         shares = [
-            Share(colour, list(range(at, count, 3)), host, allowed)
-            for at, colour in enumerate(("blocking", "asyncio", "trio"))
+            Share(framework, list(range(at, count, 3)), host, allowed)
+            for at, framework in enumerate(("blocking", "asyncio", "trio"))
         ]
 
         def timed(work: Callable[[], None], share: Share) -> None:
@@ -408,7 +409,7 @@ class Opening:
     async def one(
         self, number: int, turns: Any, attach: Callable[..., Awaitable[Any]], all_open: Callable[[], None]
     ) -> None:
-        """Open one attachment, in its turn (a semaphore's of either colour), and read it to its end."""
+        """Open one attachment, in its turn (a semaphore's of either framework), and read it to its end."""
 
         def tried() -> None:
             self.left -= 1
@@ -493,8 +494,8 @@ async def open_trio(opening: Opening) -> None:
         opening.wrong.append(f"{left} tasks are left over")
 
 
-def open_many(count: int, at_once: int, colour: str) -> bool:
-    if colour == "both":
+def open_many(count: int, at_once: int, framework: str) -> bool:
+    if framework == "both":
         command = [sys.executable, __file__, "open", f"--count={count}", f"--at-once={at_once}"]
         return not sum([subprocess.run([*command, one]).returncode for one in ("asyncio", "trio")])
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -503,7 +504,7 @@ def open_many(count: int, at_once: int, colour: str) -> bool:
         return False
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     alarms = Alarms()
-    print(f"{count} attachments in one process with {colour}, {at_once} at a time:", flush=True)
+    print(f"{count} attachments in one process with {framework}, {at_once} at a time:", flush=True)
     with engine_process() as (engine, host):
         opening = Opening(engine, host, count, at_once)
         holdings = Holdings(engine)
@@ -511,7 +512,7 @@ def open_many(count: int, at_once: int, colour: str) -> bool:
         for name in names:
             call(host, create_request(name, shared_script(name), OpenStdin=True), 201)
             call(host, Request("POST", ("containers", name, "start")), 204)
-        if colour == "asyncio":
+        if framework == "asyncio":
             asyncio.run(open_asyncio(opening, alarms))
         else:
             trio.run(open_trio, opening)
@@ -648,7 +649,7 @@ def main() -> bool:
     command = commands.add_parser("open")
     command.add_argument("--count", type=int, default=2_000)
     command.add_argument("--at-once", type=int)
-    command.add_argument("colour", choices=["asyncio", "trio", "both"], nargs="?", default="both")
+    command.add_argument("framework", choices=["asyncio", "trio", "both"], nargs="?", default="both")
     command = commands.add_parser("throughput")
     command.add_argument("--megabytes", type=int, default=512)
     command.add_argument("--rounds", type=int, default=5)
@@ -657,7 +658,7 @@ def main() -> bool:
         case "fast":
             return fast(options.count)
         case "open":
-            return open_many(options.count, options.at_once or options.count, options.colour)
+            return open_many(options.count, options.at_once or options.count, options.framework)
         case _:
             return throughput(options.megabytes, options.rounds)
 

@@ -29,11 +29,11 @@ from collections.abc import Callable
 
 from attachproto import AttachOptions, Stdout
 from attachproto_adapters.blocking import attach
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 
 TIMEOUT = 120.0
 
-ENGINE = "import sys; from attachproto_adapters.engine import serve; sys.exit(serve(sys.argv[1]))"
+ENGINE = "import sys; from attachproto_engine import serve; sys.exit(serve(sys.argv[1]))"
 
 CLIENT = """
 import os, socket, sys

@@ -1,8 +1,8 @@
-"""Build the sdist, the wheel, and a wheel from the sdist; install each, and the tree editable; use both packages.
+"""Build the sdist, the wheel, and a wheel from the sdist; install each, and the tree editable; use all packages.
 
     python scripts/check_packages.py        needs the project's dev extra (build)
 
-Each is installed into a virtual environment of its own, where both packages must import, be typed, and exchange bytes.
+Each is installed into a virtual environment of its own, where all packages must import, be typed, and exchange bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import venv
 import zipfile
 
 ROOT = pathlib.Path(__file__).parents[1]
-PACKAGES = {"attachproto": ROOT / "src", "attachproto_adapters": ROOT / "adapters"}
+PACKAGES = {
+    "attachproto": ROOT / "src",
+    "attachproto_adapters": ROOT / "adapters",
+    "attachproto_engine": ROOT / "adapters",
+}
 EXPECTED = {
     str(file.relative_to(folder))
     for package, folder in PACKAGES.items()
@@ -24,8 +28,8 @@ EXPECTED = {
 }
 USE = """
 import importlib.resources, attachproto, attachproto_adapters._cli
-import attachproto_adapters.asyncio, attachproto_adapters.blocking
-for package in ("attachproto", "attachproto_adapters"):
+import attachproto_adapters.asyncio, attachproto_adapters.blocking, attachproto_engine
+for package in ("attachproto", "attachproto_adapters", "attachproto_engine"):
     assert importlib.resources.files(package).joinpath("py.typed").is_file(), package
 client, server = attachproto.Connection(attachproto.CLIENT), attachproto.Connection(attachproto.SERVER)
 server.receive_data(client.send(attachproto.Attach("web")))

@@ -9,51 +9,19 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from attachproto import SEND_EOF, Accepted, OutputClosed, ResponseHead, Stdin, StdinClosed
-from attachproto_adapters._async_io import AsyncDialer, AsyncLink, open_stream, whole_response
+from attachproto import SEND_EOF, Accepted, OutputClosed, Stdin, StdinClosed
+from attachproto_adapters._async_runner import drive
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
-from attachproto_adapters._calls import exit_code, succeeded, wait_request
 from attachproto_adapters._errors import AttachmentClosed
-from attachproto_adapters._input import WRITE_SIZE, Feed
-from attachproto_adapters._lines import LINE_MAX, Line
-from attachproto_adapters._output import DataEvent, OutputEvent
-from attachproto_adapters._sequences import Call, Driven, Hold, Opened, Pause, Steps, Stream, exec_exit_code
+from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
+from attachproto_adapters._flows._flows import exec_exit_code
+from attachproto_adapters._flows._lines import LINE_MAX, Line
+from attachproto_adapters._flows._output import DataEvent, OutputEvent
+from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed
+from attachproto_adapters._flows._steps import Opened
+from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, whole_response
 
-T = TypeVar("T")
-L = TypeVar("L", bound=AsyncLink)
-
-
-async def drive(steps: Steps[T], dialer: AsyncDialer[L]) -> Driven[T, L]:
-    """Run a sequence; whatever it opened is closed if it raises, or is cancelled."""
-    async with contextlib.AsyncExitStack() as undo:
-        stream: L | None = None
-        held: L | None = None
-        accepted: Accepted | None = None
-        result: Any = None
-        while True:
-            try:
-                step = steps.send(result)
-            except StopIteration as stop:
-                undo.pop_all()
-                return Driven(stop.value, stream, accepted, held)
-            match step:
-                case Call(request):
-                    result = await dialer.call(request)
-                case Hold(request):
-                    held = await dialer.ask(request)
-                    undo.push_async_callback(held.aclose)
-                    result = await held.next_event()
-                    if isinstance(result, ResponseHead) and result.status_code >= 300:
-                        result = await whole_response(held)
-                case Stream(stream_request, quirks):
-                    if stream is not None:
-                        await stream.aclose()
-                    stream = await dialer.dial(quirks)
-                    undo.push_async_callback(stream.aclose)
-                    result = await open_stream(stream, stream_request)
-                    accepted = result if isinstance(result, Accepted) else None
-                case Pause(seconds):
-                    await dialer.sleep(seconds)
+L = TypeVar("L", bound=AsyncSession)
 
 
 class AsyncAttachment(AttachmentBase[L]):
@@ -70,13 +38,13 @@ class AsyncAttachment(AttachmentBase[L]):
 
     def __init__(
         self,
-        link: L,
+        session: L,
         accepted: Accepted,
         opened: Opened | None = None,
         dialer: AsyncDialer[L] | None = None,
         held: L | None = None,
     ) -> None:
-        super().__init__(link, accepted, opened)
+        super().__init__(session, accepted, opened)
         self._dialer = dialer
         self._held = held
         self._sending = False
@@ -87,7 +55,7 @@ class AsyncAttachment(AttachmentBase[L]):
         """What this framework raises where two tasks do what one at a time may."""
 
     @abc.abstractmethod
-    async def _beside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
+    async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
         """Run both at the same time; the task is cancelled when ``main`` ends. Raises what ``main`` raises, bare."""
 
     # ---- sending ----
@@ -129,7 +97,7 @@ class AsyncAttachment(AttachmentBase[L]):
             raise self._busy("another task is sending")
         self._sending = True
         try:
-            await self._link.send(event)
+            await self._session.send(event)
         except AttachmentClosed:
             # Another task may have closed it, because it read the end of the output.
             self._check_open()
@@ -150,10 +118,10 @@ class AsyncAttachment(AttachmentBase[L]):
         """
         if self._over:
             return OutputClosed()
-        event = self._output(await self._link.next_event())
+        event = self._output(await self._session.next_event())
         if self._over:
             # dockerd only half-closes, and waits for us to close.
-            await self._link.aclose()
+            await self._session.aclose()
         return event
 
     def __aiter__(self) -> Self:
@@ -200,8 +168,8 @@ class AsyncAttachment(AttachmentBase[L]):
             if self._feed is not None and self._feed.active and not self._over:
                 await self._feed_and_drain(self._feed, max_output)
             await self._drain(max_output)
-        except self._link.errors:
-            if self._link.drops_unread or not self._reset_is_an_end():
+        except self._session.errors:
+            if self._session.drops_unread or not self._reset_is_an_end():
                 raise
             await self._drain(max_output)
         return self._gathered.result()
@@ -215,25 +183,25 @@ class AsyncAttachment(AttachmentBase[L]):
             raise self._busy("another task is sending")
         self._sending = True
         try:
-            await self._beside(functools.partial(self._feed_all, feed), self._drain(max_output))
+            await self._run_alongside(functools.partial(self._feed_all, feed), self._drain(max_output))
         finally:
             self._sending = False
 
     async def _feed_all(self, feed: Feed) -> None:
-        link = self._link
-        over: tuple[type[Exception], ...] = (*link.errors, AttachmentClosed)
+        session = self._session
+        over: tuple[type[Exception], ...] = (*session.errors, AttachmentClosed)
         while (data := feed.next()) is not None:
             try:
                 if data is SEND_EOF:
-                    await link.send_eof()
+                    await session.send_eof()
                 else:
-                    feed.sent(await link.send_some(data))
+                    feed.sent(await session.send_some(data))
             except over as exc:
-                link.send_failed(exc)
+                session.send_failed(exc)
                 feed.fail()
             except BaseException:
-                if not link.exact:
-                    link.connection.send_failed()
+                if not session.cancel_safe_send:
+                    session.connection.send_failed()
                     feed.lose()
                 raise
 
@@ -277,12 +245,12 @@ class AsyncAttachment(AttachmentBase[L]):
             # Kept before anything waits again: a container that is removed at its end cannot be asked once more.
             code = self._exit_code = exit_code(succeeded(request, await whole_response(self._held)))
         except Exception:
-            await self._spend()
+            await self._discard_wait()
             raise
-        await self._spend()
+        await self._discard_wait()
         return code
 
-    async def _spend(self) -> None:
+    async def _discard_wait(self) -> None:
         """The wait has been answered, or broke; the next call asks anew."""
         held, self._held = self._held, None
         if held is not None:
@@ -307,7 +275,7 @@ class AsyncAttachment(AttachmentBase[L]):
         """Close the connection. The container goes on. May be called from any task, and more than once."""
         self._closed = True
         async with contextlib.AsyncExitStack() as stack:
-            for each in (self._held, self._dialer, self._link):
+            for each in (self._held, self._dialer, self._session):
                 if each is not None:
                     stack.push_async_callback(each.aclose)
 

@@ -1,4 +1,4 @@
-"""What an attachment is in every colour: what it knows, what it refuses, and what an event means to it.
+"""What an attachment is in every framework: what it knows, what it refuses, and what an event means to it.
 
 Strategy: an adapter's ``Attachment`` adds the methods that wait. Whatever they have to decide is decided here, so that
 the three differ only in how they wait.
@@ -21,30 +21,37 @@ from attachproto import (
     Stdout,
     Systemerr,
 )
-from attachproto_adapters._calls import resize_request
 from attachproto_adapters._errors import AttachError, AttachmentClosed, warn
-from attachproto_adapters._facts import Facts, half_close_ends_attach
-from attachproto_adapters._input import Feed, as_bytes, check_half_close, check_input, check_not_lost, check_stdin
-from attachproto_adapters._lines import Line, LineSplitter
-from attachproto_adapters._link import LinkBase
-from attachproto_adapters._output import Gathered, OutputEvent
-from attachproto_adapters._sequences import Opened
+from attachproto_adapters._flows._api_calls import resize_request
+from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
+from attachproto_adapters._flows._lines import Line, LineSplitter
+from attachproto_adapters._flows._output import Gathered, OutputEvent
+from attachproto_adapters._flows._stdin import (
+    Feed,
+    as_bytes,
+    check_half_close,
+    check_input,
+    check_not_lost,
+    check_stdin,
+)
+from attachproto_adapters._flows._steps import Opened
+from attachproto_adapters._transport._session import Session
 
-AnyLink = TypeVar("AnyLink", bound=LinkBase)
+AnySession = TypeVar("AnySession", bound=Session)
 AnyLines = TypeVar("AnyLines", bound="LinesBase[Any]")
 AnyAttachment = TypeVar("AnyAttachment", bound="AttachmentBase[Any]")
 
 
-class AttachmentBase(abc.ABC, Generic[AnyLink]):
-    """The part of an attachment that has no colour.
+class AttachmentBase(abc.ABC, Generic[AnySession]):
+    """The part of an attachment that has no framework.
 
     Attributes:
         accepted: the engine's answer: how the output is framed, and the header fields.
     """
 
-    def __init__(self, link: AnyLink, accepted: Accepted, opened: Opened | None) -> None:
+    def __init__(self, session: AnySession, accepted: Accepted, opened: Opened | None) -> None:
         self.accepted = accepted
-        self._link = link
+        self._session = session
         self._opened = opened
         self._exit_code = None if opened is None else opened.exit_code
         self._over = False
@@ -54,19 +61,19 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
         self._lines: LinesBase[Any] | None = None
 
     @property
-    def facts(self) -> Facts | None:
+    def inspected(self) -> Facts | None:
         """What the engine said of the container or the exec before the attach; ``None`` if it was not asked."""
-        return None if self._opened is None else self._opened.facts
+        return None if self._opened is None else self._opened.inspected
 
     @property
     def half_close_ends_attach(self) -> bool:
         """Whether the engine would take ``close_stdin`` for the end of the attach, so far as is known."""
-        return self.facts is not None and self.facts.half_close_ends_attach
+        return self.inspected is not None and self.inspected.half_close_ends_attach
 
     @property
     def can_half_close(self) -> bool:
         """Whether the transport can end stdin and go on reading."""
-        return self._link.can_half_close
+        return self._session.can_half_close
 
     # ---- sending ----
 
@@ -75,14 +82,14 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
         self._check_open()
         if self._feed is not None and self._feed.active:
             raise LocalProtocolError("communicate() is in the middle of its input: call it again, or close")
-        check_not_lost(self._link.connection.our_state)
-        check_stdin(self.facts)
+        check_not_lost(self._session.connection.our_state)
+        check_stdin(self.inspected)
 
     def _check_close_stdin(self) -> None:
         self._check_send()
         check_half_close(can_half_close=self.can_half_close)
-        if self.facts is not None and self.facts.half_close_ends_attach:
-            warn(half_close_ends_attach(self.facts))
+        if self.inspected is not None and self.inspected.half_close_ends_attach:
+            warn(half_close_ends_attach(self.inspected))
 
     def _check_open(self) -> None:
         if self._over:
@@ -126,9 +133,9 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
             return
         if self._feed is None:
             self._check_open()
-            check_input(self._link.connection.our_state, self.facts, can_half_close=self.can_half_close)
+            check_input(self._session.connection.our_state, self.inspected, can_half_close=self.can_half_close)
             # A copy of what the caller could change meanwhile.
-            self._feed = Feed(as_bytes(input) or b"", self._link.outgoing)
+            self._feed = Feed(as_bytes(input) or b"", self._session.outgoing)
         elif input != self._feed.input:
             raise ValueError("communicate() was interrupted with other input; it can only go on with that")
 
@@ -138,13 +145,13 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
         Podman ends so when somebody still sends to a container that is gone. Between frames that is an end. Whether
         reading or writing tells of it first is chance; what is unsent could not be sent any more.
         """
-        if not isinstance(self._link.broken, ConnectionResetError):
+        if not isinstance(self._session.broken, ConnectionResetError):
             return False
         if self._feed is None or not (self._feed.active or self._feed.failed):
             return False
         self._feed.fail()
-        self._link.broken = None
-        self._link.connection.receive_data(b"")
+        self._session.broken = None
+        self._session.connection.receive_data(b"")
         return True
 
     # ---- the end ----
@@ -164,7 +171,7 @@ class AttachmentBase(abc.ABC, Generic[AnyLink]):
 
 
 class LinesBase(Generic[AnyAttachment]):
-    """The part of an iterator over lines that has no colour."""
+    """The part of an iterator over lines that has no framework."""
 
     def __init__(self, attachment: AnyAttachment, made_with: tuple[str, str, int]) -> None:
         self.made_with = made_with

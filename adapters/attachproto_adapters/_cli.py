@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from attachproto import AttachOptions, ProtocolError, RawOutput, Stdout, __version__
 from attachproto_adapters._errors import AttachError, printable
-from attachproto_adapters._link import READ_SIZE
+from attachproto_adapters._transport._sockets import READ_SIZE
 from attachproto_adapters.blocking import Attachment, attach
 
 # What a shell gives for a command that a signal has ended: 128 and the signal's number.
@@ -130,7 +130,7 @@ def _attach(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from attachproto_adapters._demo import demo
+    from attachproto_engine._demo import demo
 
     if sys.stdout is None:  # closed at our start
         raise _ReaderGone
@@ -138,7 +138,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _engine(arguments: argparse.Namespace) -> int:
-    from attachproto_adapters.engine import serve
+    from attachproto_engine import serve
 
     return serve(arguments.host)
 

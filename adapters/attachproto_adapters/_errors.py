@@ -64,7 +64,7 @@ class ContainerNotRunning(AttachError):
     """The container has exited, so that an attach would wait for ever (dockerd) or reset it (Podman); or is paused."""
 
 
-class ExecStarted(AttachError):
+class ExecAlreadyStarted(AttachError):
     """The exec was started before, and engines start and attach to one only once."""
 
 
@@ -130,7 +130,7 @@ class AttachWarning(UserWarning):
 
 def warn(message: str) -> None:
     """Warn with ``AttachWarning`` whoever has called us."""
-    # Between them and here lie a sequence, what drives it, and in two colours an await or two.
+    # Between them and here lie a sequence, what drives it, and in two frameworks an await or two.
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("attachproto_adapters"):
         frame, level = frame.f_back, level + 1

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from tests.adapters.colours import ASYNCIO, TRIO, Colour
+from tests.adapters.frameworks import ASYNCIO, TRIO, Framework
 
 T = TypeVar("T")
 Operation = Callable[[], Coroutine[Any, Any, T]]
@@ -48,13 +48,13 @@ def nothing() -> None:
 class Canceller(abc.ABC):
     """Cancels calls in one framework, at one kind of moment."""
 
-    colour: Colour
+    framework: Framework
 
     def __init__(self, moment: str) -> None:
         self.moment = moment
 
     def __str__(self) -> str:
-        return f"{self.colour}-{self.moment}"
+        return f"{self.framework}-{self.moment}"
 
     @abc.abstractmethod
     async def __call__(self, operation: Operation[T], at: int, waits: Callable[[], None] = nothing) -> Outcome[T]:
@@ -72,7 +72,7 @@ class AsyncioCanceller(Canceller):
     same, and a task that the call has started has been cancelled by then, too.
     """
 
-    colour = ASYNCIO
+    framework = ASYNCIO
 
     async def __call__(self, operation: Operation[T], at: int, waits: Callable[[], None] = nothing) -> Outcome[T]:
         loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ class AsyncioCanceller(Canceller):
 class TrioCanceller(Canceller):
     """The moments: ``waiting``; ``ready``: the task has been told of what it waited for, and is about to run on."""
 
-    colour = TRIO
+    framework = TRIO
 
     async def __call__(self, operation: Operation[T], at: int, waits: Callable[[], None] = nothing) -> Outcome[T]:
         done: Done[T] | None = None

@@ -36,20 +36,20 @@ from attachproto_adapters import (
     AttachError,
     AttachmentClosed,
     AttachWarning,
-    ContainerFacts,
     ContainerNotRunning,
     EngineReportedError,
     EngineUnreachable,
-    ExecFacts,
+    ExecAlreadyStarted,
     ExecResult,
-    ExecStarted,
     ExitCodeUnknown,
     HalfCloseEndsAttach,
     HostInvalid,
+    InspectedContainer,
+    InspectedExec,
     OutputTooLarge,
     RequestRejected,
 )
-from tests.adapters.colours import WITH_STDIN, Colour
+from tests.adapters.frameworks import WITH_STDIN, Framework
 from tests.adapters.scenarios import MUCH, Table, everything, pattern
 from tests.adapters.scripted import (
     BOUND,
@@ -89,9 +89,9 @@ def targets(engine: Engine) -> list[str]:
 
 
 @scenario(half_closes=1)
-async def attach_and_communicate(colour: Colour, engine: Engine) -> None:
+async def attach_and_communicate(framework: Framework, engine: Engine) -> None:
     engine.on("attach", echo)
-    async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+    async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
         assert attachment.can_half_close
         assert await attachment.communicate(b"input") == (b"input", b"")
     assert engine.calls == ["inspect", "attach", "inspect"]
@@ -100,16 +100,16 @@ async def attach_and_communicate(colour: Colour, engine: Engine) -> None:
 
 
 @scenario()
-async def the_request_is_what_was_asked_for(colour: Colour, engine: Engine) -> None:
+async def the_request_is_what_was_asked_for(framework: Framework, engine: Engine) -> None:
     options = AttachOptions(stdin=True, logs=True, stderr=False, detach_keys="ctrl-x,x")
-    async with await colour.attach("web", options, host=engine.host) as attachment:
+    async with await framework.attach("web", options, host=engine.host) as attachment:
         await attachment.communicate()
     assert engine.attach_requests() == [Attach("web", options)]
     assert targets(engine)[0] == targets(engine)[2] == "GET /containers/web/json"
 
 
 @scenario()
-async def the_engine_of_the_environment(colour: Colour, engine: Engine) -> None:
+async def the_engine_of_the_environment(framework: Framework, engine: Engine) -> None:
     engine.on("exec", answers({"Id": "e1"}, 201))
     engine.on("start", accepts())
     engine.on("logs", accepts(status_code=200))
@@ -119,27 +119,27 @@ async def the_engine_of_the_environment(colour: Colour, engine: Engine) -> None:
         for version, expected in ({}, "1.43"), ({"api_version": "1.42"}, "1.42"):
             engine.requests.clear()
             engine.on("inspect", answers(container()))
-            await (await colour.attach("web", **version)).aclose()
-            await (await colour.logs("web", **version)).aclose()
+            await (await framework.attach("web", **version)).aclose()
+            await (await framework.logs("web", **version)).aclose()
             engine.on("inspect", answers(docker_exec()), answers(docker_exec(exit_code=0)))
-            await (await colour.exec_start("e1", **version)).aclose()
-            await colour.run_exec("web", ["true"], **version)
+            await (await framework.exec_start("e1", **version)).aclose()
+            await framework.run_exec("web", ["true"], **version)
             assert {request.api_version for request in engine.requests} == {expected}
             assert len(engine.requests) == 10
 
 
 @scenario()
-async def a_terminal_is_read_as_inspect_says(colour: Colour, engine: Engine) -> None:
+async def a_terminal_is_read_as_inspect_says(framework: Framework, engine: Engine) -> None:
     engine.on("inspect", answers(container(tty=True)))
     engine.on("attach", accepts(RawOutput(b"$ "), framing=Framing.RAW))
-    async with await colour.attach("web", host=engine.host) as attachment:
-        assert isinstance(attachment.facts, ContainerFacts)
-        assert attachment.facts.tty
+    async with await framework.attach("web", host=engine.host) as attachment:
+        assert isinstance(attachment.inspected, InspectedContainer)
+        assert attachment.inspected.tty
         assert await attachment.communicate() == (b"$ ", b"")
 
 
 @scenario()
-async def start_comes_last_and_no_first_output_is_lost(colour: Colour, engine: Engine) -> None:
+async def start_comes_last_and_no_first_output_is_lost(framework: Framework, engine: Engine) -> None:
     started, exited = threading.Event(), threading.Event()
 
     def attached(peer: Peer) -> None:
@@ -157,7 +157,7 @@ async def start_comes_last_and_no_first_output_is_lost(colour: Colour, engine: E
     engine.on("attach", attached)
     engine.on("start", start)
     engine.on("wait", waits(3, exited))
-    async with await colour.attach("web", host=engine.host, start=True) as attachment:
+    async with await framework.attach("web", host=engine.host, start=True) as attachment:
         assert engine.calls == ["inspect", "attach", "wait next-exit", "start"]
         assert await attachment.communicate() == (b"the first line\n", b"")
         assert await attachment.wait() == 3
@@ -166,19 +166,19 @@ async def start_comes_last_and_no_first_output_is_lost(colour: Colour, engine: E
 
 
 @scenario()
-async def start_of_a_container_that_runs_already(colour: Colour, engine: Engine) -> None:
+async def start_of_a_container_that_runs_already(framework: Framework, engine: Engine) -> None:
     engine.on("start", answers(None, 304))
     engine.on("wait", waits(1))
-    async with await colour.attach("web", host=engine.host, start=True) as attachment:
+    async with await framework.attach("web", host=engine.host, start=True) as attachment:
         assert await attachment.wait() == 1
 
 
 @scenario()
-async def exited_between_the_two_looks(colour: Colour, engine: Engine) -> None:
+async def exited_between_the_two_looks(framework: Framework, engine: Engine) -> None:
     """The first stream would never end; it is closed, and what was logged is read."""
     engine.on("inspect", answers(container()), answers(container(status="exited", exit_code=9)))
     engine.on("attach", stays(), accepts(Stdout(b"logged")))
-    async with await colour.attach("web", WITH_LOGS, host=engine.host) as attachment:
+    async with await framework.attach("web", WITH_LOGS, host=engine.host) as attachment:
         assert await attachment.communicate() == (b"logged", b"")
         assert await attachment.wait() == 9
     assert engine.calls == ["inspect", "attach", "inspect", "attach"]
@@ -186,29 +186,29 @@ async def exited_between_the_two_looks(colour: Colour, engine: Engine) -> None:
 
 
 @scenario(again=[container(status="exited"), container(status="created")])
-async def over_before_we_came_and_no_logs_asked_for(colour: Colour, engine: Engine, again: object) -> None:
+async def over_before_we_came_and_no_logs_asked_for(framework: Framework, engine: Engine, again: object) -> None:
     """Podman has made it a created one by our attach, which nobody will start (live.md, 10)."""
     engine.on("inspect", answers(container()), answers(again))
     engine.on("attach", stays())
     with pytest.raises(ContainerNotRunning):
-        await colour.attach("web", host=engine.host)
-    await colour.aside(engine.close)
+        await framework.attach("web", host=engine.host)
+    await framework.aside(engine.close)
 
 
 @scenario()
-async def a_container_that_is_removed_at_its_end_gives_its_output(colour: Colour, engine: Engine) -> None:
+async def a_container_that_is_removed_at_its_end_gives_its_output(framework: Framework, engine: Engine) -> None:
     """AutoRemove: when we look again it is gone, and its output is in the stream that we have."""
     engine.on("inspect", answers(container()), refuses(404, "No such container: web"))
     engine.on("attach", accepts(Stdout(b"all of it")))
-    async with await colour.attach("web", host=engine.host) as attachment:
+    async with await framework.attach("web", host=engine.host) as attachment:
         assert await attachment.communicate() == (b"all of it", b"")
 
 
 @scenario(kwargs=[{}, {"start": True}, {"wait": True}])
-async def a_paused_container_is_not_attached_to(colour: Colour, engine: Engine, kwargs: dict[str, bool]) -> None:
+async def a_paused_container_is_not_attached_to(framework: Framework, engine: Engine, kwargs: dict[str, bool]) -> None:
     engine.on("inspect", answers(container(status="paused")))
     with pytest.raises(ContainerNotRunning, match="paused"):
-        await colour.attach("web", host=engine.host, **kwargs)
+        await framework.attach("web", host=engine.host, **kwargs)
     assert engine.calls == ["inspect"]
 
 
@@ -230,70 +230,70 @@ FAILURES: list[tuple[dict[str, Act], dict[str, bool], type[Exception], str]] = [
 
 
 @scenario(failure=FAILURES)
-async def everything_is_closed_when_it_fails(colour: Colour, engine: Engine, failure: tuple[Any, ...]) -> None:
+async def everything_is_closed_when_it_fails(framework: Framework, engine: Engine, failure: tuple[Any, ...]) -> None:
     script, kwargs, error, match = failure
     for call, act in {"attach": stays(), "wait": holds, **script}.items():
         engine.on(call, act)
     with pytest.raises(error, match=match) as caught:
-        await colour.attach("web", host=engine.host, **kwargs)
+        await framework.attach("web", host=engine.host, **kwargs)
     # Every act ends, so each connection is closed, and not by the garbage collector: the traceback is still held.
-    await colour.aside(engine.close)
+    await framework.aside(engine.close)
     assert caught.tb is not None
 
 
 @scenario()
-async def the_first_stream_is_closed_when_the_second_look_fails(colour: Colour, engine: Engine) -> None:
+async def the_first_stream_is_closed_when_the_second_look_fails(framework: Framework, engine: Engine) -> None:
     engine.on("inspect", answers(container()), refuses(500, "the engine is ill"))
     engine.on("attach", stays())
     with pytest.raises(RequestRejected) as caught:
-        await colour.attach("web", host=engine.host)
-    await colour.aside(engine.close)
+        await framework.attach("web", host=engine.host)
+    await framework.aside(engine.close)
     assert caught.value.status_code == 500
 
 
 @scenario(needs=("unix",))
-async def an_engine_that_goes_away_before_the_second_look(colour: Colour, engine: Engine) -> None:
+async def an_engine_that_goes_away_before_the_second_look(framework: Framework, engine: Engine) -> None:
     def act(peer: Peer) -> None:
         os.unlink(engine.host.removeprefix("unix://"))
         stays()(peer)
 
     engine.on("attach", act)
     with pytest.raises(EngineUnreachable):
-        await colour.attach("web", host=engine.host)
-    await colour.aside(engine.close)
+        await framework.attach("web", host=engine.host)
+    await framework.aside(engine.close)
 
 
 @scenario(needs=("unix",))
-async def no_engine_behind_a_socket(colour: Colour, engine: Engine) -> None:
+async def no_engine_behind_a_socket(framework: Framework, engine: Engine) -> None:
     engine.close()
     with pytest.raises(EngineUnreachable, match=r"at unix://.* \(as given\): Connection refused"):
-        await colour.attach("web", host=engine.host)
+        await framework.attach("web", host=engine.host)
     os.unlink(engine.host.removeprefix("unix://"))
     with pytest.raises(EngineUnreachable) as caught:
-        await colour.attach("web", host=engine.host)
+        await framework.attach("web", host=engine.host)
     assert str(caught.value) == f"no engine answers at {engine.host} (as given): No such file or directory"
     assert isinstance(caught.value, ConnectionError)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DOCKER_HOST", engine.host)
         with pytest.raises(EngineUnreachable, match=r"\(from DOCKER_HOST\): No such file"):
-            await colour.attach("web")
+            await framework.attach("web")
     with pytest.raises(EngineUnreachable, match="too long"):
-        await colour.attach("web", host=f"unix:///{'x' * 200}")
+        await framework.attach("web", host=f"unix:///{'x' * 200}")
 
 
 @scenario(needs=("tcp",))
-async def no_engine_at_a_port(colour: Colour, engine: Engine) -> None:
+async def no_engine_at_a_port(framework: Framework, engine: Engine) -> None:
     engine.close()
     for host in engine.host, engine.host.replace("127.0.0.1", "localhost"):
         with pytest.raises(EngineUnreachable, match=rf"{host} \(as given\): Connection refused$"):
-            await colour.attach("web", host=host)
+            await framework.attach("web", host=host)
 
 
 @scenario(needs=("tcp",))
-async def small_writes_are_not_held_back_and_silence_is_not_forgotten(colour: Colour, engine: Engine) -> None:
+async def small_writes_are_not_held_back_and_silence_is_not_forgotten(framework: Framework, engine: Engine) -> None:
     engine.on("attach", stays())
     port = int(engine.host.rpartition(":")[2])
-    async with await colour.attach("web", host=engine.host):
+    async with await framework.attach("web", host=engine.host):
         sockets = [each for each in gc.get_objects() if isinstance(each, socket.socket) and each.fileno() != -1]
         (ours,) = [each for each in sockets if remote_port(each) == port]
         assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -309,21 +309,21 @@ def remote_port(sock: socket.socket) -> int | None:
 
 
 @scenario()
-async def what_is_wrong_before_anything_is_asked(colour: Colour, engine: Engine) -> None:
+async def what_is_wrong_before_anything_is_asked(framework: Framework, engine: Engine) -> None:
     with pytest.raises(ValueError, match=r"'\.\./web'"):
-        await colour.attach("../web", host=engine.host)
+        await framework.attach("../web", host=engine.host)
     with pytest.raises(ValueError, match=r"'\.\./web'"):
-        await colour.logs("../web", host=engine.host)
+        await framework.logs("../web", host=engine.host)
     with pytest.raises(ValueError, match=r"'\.\./web'"):
-        await colour.run_exec("../web", ["true"], host=engine.host)
+        await framework.run_exec("../web", ["true"], host=engine.host)
     with pytest.raises(ValueError, match="neither stdout nor stderr"):
-        await colour.logs("web", stdout=False, stderr=False, host=engine.host)
+        await framework.logs("web", stdout=False, stderr=False, host=engine.host)
     with pytest.raises(ValueError, match="console_size"):
-        await colour.exec_start("e1", tty=False, console_size=(24, 80), host=engine.host)
+        await framework.exec_start("e1", tty=False, console_size=(24, 80), host=engine.host)
     with pytest.raises(ValueError, match=r"1\.x"):
-        await colour.attach("web", host=engine.host, api_version="1.x")
+        await framework.attach("web", host=engine.host, api_version="1.x")
     with pytest.raises(HostInvalid):
-        await colour.attach("web", host="nonsense")
+        await framework.attach("web", host="nonsense")
     assert engine.calls == []
 
 
@@ -332,23 +332,23 @@ async def what_is_wrong_before_anything_is_asked(colour: Colour, engine: Engine)
 TOO_NEW = "client version 1.99 is too new. Maximum supported API version is 1.51"
 
 
-async def opens(colour: Colour, what: str, **kwargs: Any) -> None:
+async def opens(framework: Framework, what: str, **kwargs: Any) -> None:
     """Each of the four, for where they do the same."""
     if what == "run_exec":
-        await colour.run_exec("web", ["true"], **kwargs)
+        await framework.run_exec("web", ["true"], **kwargs)
     else:
-        await (await getattr(colour, what)("e1" if what == "exec_start" else "web", **kwargs)).aclose()
+        await (await getattr(framework, what)("e1" if what == "exec_start" else "web", **kwargs)).aclose()
 
 
 ALL_FOUR = ["attach", "exec_start", "logs", "run_exec"]
 
 
 @scenario(what=ALL_FOUR)
-async def a_refused_version_is_told_with_the_engines_range(colour: Colour, engine: Engine, what: str) -> None:
+async def a_refused_version_is_told_with_the_engines_range(framework: Framework, engine: Engine, what: str) -> None:
     engine.on("inspect", refuses(400, TOO_NEW))
     engine.on("exec", refuses(400, TOO_NEW))
     with pytest.raises(ApiVersionRejected, match=r"API 1\.99 .* speaks 1\.24 to 1\.51") as caught:
-        await opens(colour, what, host=engine.host, api_version="1.99")
+        await opens(framework, what, host=engine.host, api_version="1.99")
     assert (caught.value.oldest, caught.value.newest) == ("1.24", "1.51")
     assert (caught.value.status_code, caught.value.message) == (400, TOO_NEW)
     assert targets(engine)[1:] == ["GET /version"]
@@ -368,20 +368,22 @@ RANGE = {"ApiVersion": "1.51", "MinAPIVersion": "1.24"}
         ("1.99", refuses(500, "no")),
     ]
 )
-async def a_400_for_another_reason_stays_what_it_is(colour: Colour, engine: Engine, case: tuple[str, Act]) -> None:
+async def a_400_for_another_reason_stays_what_it_is(
+    framework: Framework, engine: Engine, case: tuple[str, Act]
+) -> None:
     version, answer = case
     engine.on("inspect", refuses(400, "bad parameter"))
     engine.on("version", answer)
     with pytest.raises(RequestRejected, match=r"^bad parameter \(400 to GET /containers/web/json") as caught:
-        await colour.attach("web", host=engine.host, api_version=version)
+        await framework.attach("web", host=engine.host, api_version=version)
     assert type(caught.value) is RequestRejected
 
 
 @scenario()
-async def without_a_version_none_is_asked_about(colour: Colour, engine: Engine) -> None:
+async def without_a_version_none_is_asked_about(framework: Framework, engine: Engine) -> None:
     engine.on("inspect", refuses(400, "bad parameter"))
     with pytest.raises(RequestRejected, match="bad parameter"):
-        await colour.attach("web", host=engine.host)
+        await framework.attach("web", host=engine.host)
     assert engine.calls == ["inspect"]
 
 
@@ -390,69 +392,69 @@ async def without_a_version_none_is_asked_about(colour: Colour, engine: Engine) 
 ENDS_ATTACH: list[dict[str, Any]] = [{"stdin_once": False}, {"tty": True}]
 
 
-@scenario(facts=ENDS_ATTACH, input=[b"", b"x"])
+@scenario(inspected=ENDS_ATTACH, input=[b"", b"x"])
 async def communicate_refuses_before_it_sends(
-    colour: Colour, engine: Engine, facts: dict[str, Any], input: bytes
+    framework: Framework, engine: Engine, inspected: dict[str, Any], input: bytes
 ) -> None:
     received: list[bytes] = []
 
     def act(peer: Peer) -> None:
-        peer.accept(Framing.RAW if "tty" in facts else Framing.MULTIPLEXED)
+        peer.accept(Framing.RAW if "tty" in inspected else Framing.MULTIPLEXED)
         received.append(peer.until_closed())
 
-    engine.on("inspect", answers(container(**facts)))
+    engine.on("inspect", answers(container(**inspected)))
     engine.on("attach", act)
-    async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+    async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
         assert attachment.half_close_ends_attach
         with pytest.raises(HalfCloseEndsAttach):
             await attachment.communicate(input)
         # It was no call at all: other input is not the wrong one.
         with pytest.raises(HalfCloseEndsAttach):
             await attachment.communicate(b"y")
-    await colour.aside(engine.close)
+    await framework.aside(engine.close)
     assert received == [b""]
 
 
-@scenario(facts=ENDS_ATTACH, half_closes=1)
-async def close_stdin_warns_and_does_it(colour: Colour, engine: Engine, facts: dict[str, Any]) -> None:
+@scenario(inspected=ENDS_ATTACH, half_closes=1)
+async def close_stdin_warns_and_does_it(framework: Framework, engine: Engine, inspected: dict[str, Any]) -> None:
     def act(peer: Peer) -> None:
-        peer.accept(Framing.RAW if "tty" in facts else Framing.MULTIPLEXED)
+        peer.accept(Framing.RAW if "tty" in inspected else Framing.MULTIPLEXED)
         assert peer.stdin_to_end() == b""
         peer.send(OutputClosed())
         peer.until_closed()
 
-    engine.on("inspect", answers(container(**facts)))
+    engine.on("inspect", answers(container(**inspected)))
     engine.on("attach", act)
-    async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+    async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
         with pytest.warns(AttachWarning, match="end of the attach") as warned:
             await attachment.close_stdin()
-        assert [each.filename for each in warned] == [colour.caller(__file__)]
+        assert [each.filename for each in warned] == [framework.caller(__file__)]
         assert await attachment.receive() == OutputClosed()
 
 
 @scenario(half_closes=2, case=[({}, False), ({"stdin_once": False}, True)])
 async def a_half_close_that_works_warns_of_nothing(
-    colour: Colour, engine: Engine, case: tuple[dict[str, Any], bool]
+    framework: Framework, engine: Engine, case: tuple[dict[str, Any], bool]
 ) -> None:
-    facts, podman = case
-    engine.on("inspect", answers(container(**facts), podman=podman))
+    inspected, podman = case
+    engine.on("inspect", answers(container(**inspected), podman=podman))
     engine.on("attach", echo)
-    async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+    async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
         assert not attachment.half_close_ends_attach
         assert await attachment.communicate(b"x") == (b"x", b"")
-    async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+    async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
         await attachment.send_stdin(b"x")
         await attachment.close_stdin()
         assert await attachment.communicate() == (b"x", b"")
 
 
 @scenario(half_closes=1)
-async def stdin_that_nobody_reads_is_warned_of_when_it_is_attached(colour: Colour, engine: Engine) -> None:
+async def stdin_that_nobody_reads_is_warned_of_when_it_is_attached(framework: Framework, engine: Engine) -> None:
     engine.on("inspect", answers(container(open_stdin=False)))
     engine.on("attach", echo)
     with pytest.warns(AttachWarning, match="OpenStdin") as warned:
-        attachment = await colour.attach("web", WITH_STDIN, host=engine.host)
-    assert [each.filename for each in warned] == [colour.caller(__file__)]
+        attachment = await framework.attach("web", WITH_STDIN, host=engine.host)
+    assert [each.filename for each in warned] == [framework.caller(__file__)]
     async with attachment:
         assert await attachment.communicate(b"x") == (b"x", b"")
 
@@ -461,9 +463,9 @@ async def stdin_that_nobody_reads_is_warned_of_when_it_is_attached(colour: Colou
 
 
 @scenario()
-async def a_wait_that_was_asked_for_is_held(colour: Colour, engine: Engine) -> None:
+async def a_wait_that_was_asked_for_is_held(framework: Framework, engine: Engine) -> None:
     engine.on("wait", waits(4))
-    async with await colour.attach("web", host=engine.host, wait=True) as attachment:
+    async with await framework.attach("web", host=engine.host, wait=True) as attachment:
         assert engine.calls == ["inspect", "wait not-running", "attach", "inspect"]
         assert await attachment.wait() == 4
         assert await attachment.wait() == 4
@@ -471,9 +473,9 @@ async def a_wait_that_was_asked_for_is_held(colour: Colour, engine: Engine) -> N
 
 
 @scenario()
-async def wait_is_asked_at_the_call_otherwise(colour: Colour, engine: Engine) -> None:
+async def wait_is_asked_at_the_call_otherwise(framework: Framework, engine: Engine) -> None:
     engine.on("wait", waits(5))
-    async with await colour.attach("web", host=engine.host) as attachment:
+    async with await framework.attach("web", host=engine.host) as attachment:
         assert "wait not-running" not in engine.calls
         assert await attachment.wait() == 5
         assert await attachment.wait() == 5
@@ -482,11 +484,11 @@ async def wait_is_asked_at_the_call_otherwise(colour: Colour, engine: Engine) ->
 
 
 @scenario()
-async def wait_knows_what_inspect_said_before_the_attach(colour: Colour, engine: Engine) -> None:
+async def wait_knows_what_inspect_said_before_the_attach(framework: Framework, engine: Engine) -> None:
     """Podman resets an exited container to `created` when it is attached to, and forgets the code."""
     engine.on("inspect", answers(container(status="exited", exit_code=6)), answers(container(status="created")))
     engine.on("attach", accepts(Stdout(b"logged")))
-    async with await colour.attach("web", WITH_LOGS, host=engine.host, wait=True) as attachment:
+    async with await framework.attach("web", WITH_LOGS, host=engine.host, wait=True) as attachment:
         assert await attachment.communicate() == (b"logged", b"")
         assert await attachment.wait() == 6
     assert engine.calls == ["inspect", "attach"]
@@ -494,52 +496,52 @@ async def wait_knows_what_inspect_said_before_the_attach(colour: Colour, engine:
 
 
 @scenario()
-async def a_wait_that_is_refused(colour: Colour, engine: Engine) -> None:
+async def a_wait_that_is_refused(framework: Framework, engine: Engine) -> None:
     engine.on("wait", refuses(404, "No such container: web"))
-    async with await colour.attach("web", host=engine.host) as attachment:
+    async with await framework.attach("web", host=engine.host) as attachment:
         for _ in range(2):
             with pytest.raises(RequestRejected, match="No such container"):
                 await attachment.wait()
 
 
 @scenario()
-async def a_wait_whose_connection_broke_asks_anew(colour: Colour, engine: Engine) -> None:
+async def a_wait_whose_connection_broke_asks_anew(framework: Framework, engine: Engine) -> None:
     engine.on("wait", close, waits(3))
-    async with await colour.attach("web", host=engine.host) as attachment:
+    async with await framework.attach("web", host=engine.host) as attachment:
         with pytest.raises(RemoteProtocolError, match="ended before any answer"):
             await attachment.wait()
         assert await attachment.wait() == 3
 
 
 @scenario(held=[False, True])
-async def a_wait_that_the_engine_cannot_answer(colour: Colour, engine: Engine, held: bool) -> None:
+async def a_wait_that_the_engine_cannot_answer(framework: Framework, engine: Engine, held: bool) -> None:
     engine.on("wait", answers({"StatusCode": 0, "Error": {"Message": "it is gone"}}))
-    async with await colour.attach("web", host=engine.host, wait=held) as attachment:
+    async with await framework.attach("web", host=engine.host, wait=held) as attachment:
         for _ in range(2):
             with pytest.raises(AttachError, match="it is gone"):
                 await attachment.wait()
 
 
 @scenario(held=[False, True])
-async def close_wakes_who_waits(colour: Colour, engine: Engine, held: bool) -> None:
+async def close_wakes_who_waits(framework: Framework, engine: Engine, held: bool) -> None:
     engine.on("attach", stays())
     engine.on("wait", holds)
-    attachment = await colour.attach("web", host=engine.host, wait=held)
+    attachment = await framework.attach("web", host=engine.host, wait=held)
 
     async def wait() -> None:
         with pytest.raises(AttachmentClosed):
             await attachment.wait()
 
-    await colour.together(wait(), attachment.aclose())
+    await framework.together(wait(), attachment.aclose())
     with pytest.raises(AttachmentClosed):
         await attachment.wait()
 
 
 @scenario()
-async def resize_and_detach(colour: Colour, engine: Engine) -> None:
+async def resize_and_detach(framework: Framework, engine: Engine) -> None:
     engine.on("attach", stays())
     engine.on("resize", answers(None), refuses(409, "container web is not running"))
-    attachment = await colour.attach("web", host=engine.host)
+    attachment = await framework.attach("web", host=engine.host)
     await attachment.resize(40, 100)
     assert targets(engine)[-1] == "POST /containers/web/resize?h=40&w=100"
     with pytest.raises(RequestRejected, match="not running"):
@@ -553,11 +555,11 @@ async def resize_and_detach(colour: Colour, engine: Engine) -> None:
 
 
 @scenario(half_closes=1)
-async def an_exec_is_looked_at_and_started(colour: Colour, engine: Engine) -> None:
+async def an_exec_is_looked_at_and_started(framework: Framework, engine: Engine) -> None:
     engine.on("inspect", answers(docker_exec()), answers(docker_exec(exit_code=5)))
     engine.on("start", echo)
-    async with await colour.exec_start("e1", host=engine.host) as attachment:
-        assert attachment.facts == ExecFacts(tty=False, open_stdin=True, podman=None)
+    async with await framework.exec_start("e1", host=engine.host) as attachment:
+        assert attachment.inspected == InspectedExec(tty=False, open_stdin=True, podman=None)
         assert await attachment.communicate(b"input") == (b"input", b"")
         assert await attachment.wait() == 5
         assert await attachment.wait() == 5
@@ -566,11 +568,11 @@ async def an_exec_is_looked_at_and_started(colour: Colour, engine: Engine) -> No
 
 
 @scenario(given=[None, True])
-async def an_execs_terminal_is_what_inspect_says(colour: Colour, engine: Engine, given: bool | None) -> None:
+async def an_execs_terminal_is_what_inspect_says(framework: Framework, engine: Engine, given: bool | None) -> None:
     engine.on("inspect", answers(docker_exec(tty=True)))
     engine.on("start", accepts(RawOutput(b"$ "), framing=Framing.RAW))
     engine.on("resize", answers(None))
-    async with await colour.exec_start("e1", host=engine.host, tty=given, console_size=(24, 80)) as attachment:
+    async with await framework.exec_start("e1", host=engine.host, tty=given, console_size=(24, 80)) as attachment:
         await attachment.resize(40, 100)
         assert await attachment.communicate() == (b"$ ", b"")
     assert engine.requests[1] == ExecStart("e1", tty=True, console_size=(24, 80))
@@ -578,10 +580,10 @@ async def an_execs_terminal_is_what_inspect_says(colour: Colour, engine: Engine,
 
 
 @scenario()
-async def a_console_size_needs_a_terminal(colour: Colour, engine: Engine) -> None:
+async def a_console_size_needs_a_terminal(framework: Framework, engine: Engine) -> None:
     engine.on("inspect", answers(docker_exec()))
     with pytest.raises(ValueError, match="console_size"):
-        await colour.exec_start("e1", host=engine.host, console_size=(24, 80))
+        await framework.exec_start("e1", host=engine.host, console_size=(24, 80))
     assert engine.calls == ["inspect"]
 
 
@@ -593,15 +595,15 @@ async def a_console_size_needs_a_terminal(colour: Colour, engine: Engine) -> Non
         answers(podman_exec(exit_code=0), podman=True),
     ]
 )
-async def an_exec_that_was_started_before(colour: Colour, engine: Engine, inspected: Act) -> None:
+async def an_exec_that_was_started_before(framework: Framework, engine: Engine, inspected: Act) -> None:
     engine.on("inspect", inspected)
-    with pytest.raises(ExecStarted, match="e1 was started before"):
-        await colour.exec_start("e1", host=engine.host)
+    with pytest.raises(ExecAlreadyStarted, match="e1 was started before"):
+        await framework.exec_start("e1", host=engine.host)
     assert engine.calls == ["inspect"]
 
 
 @scenario()
-async def an_exec_without_stdin_takes_none(colour: Colour, engine: Engine) -> None:
+async def an_exec_without_stdin_takes_none(framework: Framework, engine: Engine) -> None:
     """dockerd would take it, and nobody would read it."""
 
     def act(peer: Peer) -> None:
@@ -611,7 +613,7 @@ async def an_exec_without_stdin_takes_none(colour: Colour, engine: Engine) -> No
 
     engine.on("inspect", answers(docker_exec(open_stdin=False)))
     engine.on("start", act)
-    async with await colour.exec_start("e1", host=engine.host) as attachment:
+    async with await framework.exec_start("e1", host=engine.host) as attachment:
         with pytest.raises(LocalProtocolError, match="AttachStdin"):
             await attachment.send_stdin(b"x")
         with pytest.raises(LocalProtocolError, match="AttachStdin"):
@@ -622,7 +624,7 @@ async def an_exec_without_stdin_takes_none(colour: Colour, engine: Engine) -> No
 
 
 @scenario(half_closes=1)
-async def a_half_close_on_an_execs_terminal(colour: Colour, engine: Engine) -> None:
+async def a_half_close_on_an_execs_terminal(framework: Framework, engine: Engine) -> None:
     def act(peer: Peer) -> None:
         peer.accept(Framing.RAW)
         assert peer.stdin_to_end() == b"exit\n"
@@ -631,18 +633,18 @@ async def a_half_close_on_an_execs_terminal(colour: Colour, engine: Engine) -> N
 
     engine.on("inspect", answers(docker_exec(tty=True)))
     engine.on("start", act)
-    async with await colour.exec_start("e1", host=engine.host) as attachment:
+    async with await framework.exec_start("e1", host=engine.host) as attachment:
         with pytest.raises(HalfCloseEndsAttach):
             await attachment.communicate(b"exit\n")
         await attachment.send_stdin(b"exit\n")
         with pytest.warns(AttachWarning, match="end of the attach") as warned:
             await attachment.close_stdin()
-        assert [each.filename for each in warned] == [colour.caller(__file__)]
+        assert [each.filename for each in warned] == [framework.caller(__file__)]
         assert await attachment.receive() == OutputClosed()
 
 
 @scenario(podman=[False, True])
-async def an_exec_is_asked_until_it_has_ended(colour: Colour, engine: Engine, podman: bool) -> None:
+async def an_exec_is_asked_until_it_has_ended(framework: Framework, engine: Engine, podman: bool) -> None:
     shape = podman_exec if podman else docker_exec
     running = answers(shape(running=True), podman=podman)
     # Podman has an exec that neither runs nor can be removed between the two.
@@ -650,7 +652,7 @@ async def an_exec_is_asked_until_it_has_ended(colour: Colour, engine: Engine, po
     ended = answers(shape(exit_code=7), podman=podman)
     engine.on("inspect", answers(shape(), podman=podman), running, between, ended)
     engine.on("start", accepts())
-    async with await colour.exec_start("e1", host=engine.host) as attachment:
+    async with await framework.exec_start("e1", host=engine.host) as attachment:
         assert await attachment.receive() == OutputClosed()
         assert await attachment.wait() == 7
     assert engine.calls == ["inspect", "start", "inspect", "inspect", "inspect"]
@@ -658,10 +660,10 @@ async def an_exec_is_asked_until_it_has_ended(colour: Colour, engine: Engine, po
 
 
 @scenario()
-async def an_exec_that_is_forgotten(colour: Colour, engine: Engine) -> None:
+async def an_exec_that_is_forgotten(framework: Framework, engine: Engine) -> None:
     engine.on("inspect", answers(docker_exec()), refuses(404, "No such exec instance: e1"))
     engine.on("start", accepts())
-    async with await colour.exec_start("e1", host=engine.host) as attachment:
+    async with await framework.exec_start("e1", host=engine.host) as attachment:
         with pytest.raises(RequestRejected, match="No such exec instance"):
             await attachment.wait()
     with pytest.raises(AttachmentClosed):
@@ -669,7 +671,7 @@ async def an_exec_that_is_forgotten(colour: Colour, engine: Engine) -> None:
 
 
 @scenario()
-async def close_ends_the_asking_for_an_execs_end(colour: Colour, engine: Engine) -> None:
+async def close_ends_the_asking_for_an_execs_end(framework: Framework, engine: Engine) -> None:
     asked = threading.Event()
 
     def running(peer: Peer) -> None:
@@ -678,17 +680,17 @@ async def close_ends_the_asking_for_an_execs_end(colour: Colour, engine: Engine)
 
     engine.on("inspect", answers(docker_exec()), running)
     engine.on("start", stays())
-    attachment = await colour.exec_start("e1", host=engine.host)
+    attachment = await framework.exec_start("e1", host=engine.host)
 
     async def wait() -> None:
         with pytest.raises(AttachmentClosed):
             await attachment.wait()
 
     async def leave() -> None:
-        await colour.until(asked)
+        await framework.until(asked)
         await attachment.aclose()
 
-    await colour.together(wait(), leave())
+    await framework.together(wait(), leave())
 
 
 @scenario(
@@ -700,14 +702,14 @@ async def close_ends_the_asking_for_an_execs_end(colour: Colour, engine: Engine)
     ]
 )
 async def nothing_is_left_of_an_exec_that_cannot_be_started(
-    colour: Colour, engine: Engine, script: dict[str, Act]
+    framework: Framework, engine: Engine, script: dict[str, Act]
 ) -> None:
     engine.on("inspect", answers(docker_exec()))
     for call, act in script.items():
         engine.on(call, act)
     with pytest.raises((RequestRejected, RemoteProtocolError)) as caught:
-        await colour.exec_start("e1", host=engine.host)
-    await colour.aside(engine.close)
+        await framework.exec_start("e1", host=engine.host)
+    await framework.aside(engine.close)
     assert caught.tb is not None
 
 
@@ -715,11 +717,13 @@ async def nothing_is_left_of_an_exec_that_cannot_be_started(
 
 
 @scenario(half_closes=None, input=[None, b"", b"SELECT 1;\n", pattern(MUCH)])
-async def run_exec_creates_starts_feeds_reads_and_asks(colour: Colour, engine: Engine, input: bytes | None) -> None:
+async def run_exec_creates_starts_feeds_reads_and_asks(
+    framework: Framework, engine: Engine, input: bytes | None
+) -> None:
     engine.on("exec", answers({"Id": "e7"}, 201))
     engine.on("start", accepts(Stderr(b"no stdin")) if input is None else echo)
     engine.on("inspect", answers(docker_exec(running=True)), answers(docker_exec(exit_code=3)))
-    result = await colour.run_exec("web", ["sh", "-c", "exit 3"], input=input, host=engine.host)
+    result = await framework.run_exec("web", ["sh", "-c", "exit 3"], input=input, host=engine.host)
     assert result == ExecResult(3, input or b"", b"no stdin" if input is None else b"")
     assert targets(engine) == [
         "POST /containers/web/exec",
@@ -745,10 +749,10 @@ def created(engine: Engine) -> Any:
 
 
 @scenario()
-async def run_exec_with_all_that_can_be_said(colour: Colour, engine: Engine) -> None:
+async def run_exec_with_all_that_can_be_said(framework: Framework, engine: Engine) -> None:
     engine.on("start", accepts(RawOutput(b"$ "), framing=Framing.RAW))
     engine.on("inspect", answers(podman_exec(tty=True, exit_code=0), podman=True))
-    result = await colour.run_exec(
+    result = await framework.run_exec(
         "web",
         ("id", "ü"),
         tty=True,
@@ -787,10 +791,12 @@ MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
 
 
 @scenario(mistake=MISTAKES)
-async def run_exec_refuses_before_anything_is_asked(colour: Colour, engine: Engine, mistake: tuple[Any, ...]) -> None:
+async def run_exec_refuses_before_anything_is_asked(
+    framework: Framework, engine: Engine, mistake: tuple[Any, ...]
+) -> None:
     command, kwargs, error, match = mistake
     with pytest.raises(error, match=match):
-        await colour.run_exec("web", command, host=engine.host, **kwargs)
+        await framework.run_exec("web", command, host=engine.host, **kwargs)
     assert engine.calls == []
 
 
@@ -817,14 +823,14 @@ async def run_exec_refuses_before_anything_is_asked(colour: Colour, engine: Engi
     ]
 )
 async def run_exec_closes_everything_when_it_fails(
-    colour: Colour, engine: Engine, case: tuple[dict[str, Act], type[Exception], str]
+    framework: Framework, engine: Engine, case: tuple[dict[str, Act], type[Exception], str]
 ) -> None:
     script, error, match = case
     for call, act in {"start": accepts(), "inspect": answers(docker_exec(exit_code=0)), **script}.items():
         engine.on(call, act)
     with pytest.raises(error, match=match) as caught:
-        await colour.run_exec("web", ["true"], host=engine.host)
-    await colour.aside(engine.close)
+        await framework.run_exec("web", ["true"], host=engine.host)
+    await framework.aside(engine.close)
     assert caught.tb is not None
 
 
@@ -832,18 +838,18 @@ async def run_exec_closes_everything_when_it_fails(
 
 
 @scenario()
-async def logs_are_read_to_their_end(colour: Colour, engine: Engine) -> None:
+async def logs_are_read_to_their_end(framework: Framework, engine: Engine) -> None:
     engine.on("logs", accepts(Stdout(b"out\n"), Stderr(b"err\n"), status_code=200))
-    async with await colour.logs("web", host=engine.host) as attachment:
+    async with await framework.logs("web", host=engine.host) as attachment:
         assert await everything(attachment) == [Stdout(b"out\n"), Stderr(b"err\n")]
     assert engine.calls == ["inspect", "logs"]
     assert engine.requests[1] == Logs("web")
 
 
 @scenario()
-async def logs_are_asked_for_as_was_said(colour: Colour, engine: Engine) -> None:
+async def logs_are_asked_for_as_was_said(framework: Framework, engine: Engine) -> None:
     engine.on("logs", accepts(status_code=200))
-    attachment = await colour.logs(
+    attachment = await framework.logs(
         "web",
         follow=True,
         stdout=False,
@@ -864,21 +870,21 @@ async def logs_are_asked_for_as_was_said(colour: Colour, engine: Engine) -> None
 
 
 @scenario(given=[None, True])
-async def logs_of_a_terminal(colour: Colour, engine: Engine, given: bool | None) -> None:
+async def logs_of_a_terminal(framework: Framework, engine: Engine, given: bool | None) -> None:
     engine.on("inspect", answers(container(tty=True)))
     engine.on("logs", accepts(RawOutput(b"$ \r\n"), framing=Framing.RAW, status_code=200))
-    async with await colour.logs("web", tty=given, host=engine.host) as attachment:
+    async with await framework.logs("web", tty=given, host=engine.host) as attachment:
         assert await attachment.communicate() == (b"$ \r\n", b"")
 
 
 @scenario()
-async def logs_take_no_stdin(colour: Colour, engine: Engine) -> None:
+async def logs_take_no_stdin(framework: Framework, engine: Engine) -> None:
     def act(peer: Peer) -> None:
         peer.accept(status_code=200)
         assert peer.until_closed() == b""
 
     engine.on("logs", act)
-    async with await colour.logs("web", follow=True, host=engine.host) as attachment:
+    async with await framework.logs("web", follow=True, host=engine.host) as attachment:
         with pytest.raises(LocalProtocolError):
             await attachment.send_stdin(b"x")
         with pytest.raises(LocalProtocolError):
@@ -895,7 +901,7 @@ def chunks(*pieces: bytes) -> bytes:
 
 
 @scenario()
-async def logs_in_chunks(colour: Colour, engine: Engine) -> None:
+async def logs_in_chunks(framework: Framework, engine: Engine) -> None:
     """Chunks that know nothing of frames; the connection stays open behind the last one."""
     data = frame(1, b"out\n") + frame(2, b"err\n")
 
@@ -904,15 +910,15 @@ async def logs_in_chunks(colour: Colour, engine: Engine) -> None:
         assert peer.until_closed() == b""
 
     engine.on("logs", act)
-    async with await colour.logs("web", host=engine.host) as attachment:
+    async with await framework.logs("web", host=engine.host) as attachment:
         assert await attachment.communicate() == (b"out\n", b"err\n")
 
 
 @scenario(body=[chunks(frame(1, b"out\n")), chunks(frame(1, b"out\n"))[:-4], chunks(frame(1, b"out\n") + b"\x01\0")])
-async def logs_that_are_cut(colour: Colour, engine: Engine, body: bytes) -> None:
+async def logs_that_are_cut(framework: Framework, engine: Engine, body: bytes) -> None:
     """Also between two frames: without the last chunk it is no end."""
     engine.on("logs", write(CHUNKED + body))
-    async with await colour.logs("web", host=engine.host) as attachment:
+    async with await framework.logs("web", host=engine.host) as attachment:
         got = [await attachment.receive()]
         if got != [Stdout(b"out\n")]:
             assert got == [Stdout(b"ou")]
@@ -921,22 +927,24 @@ async def logs_that_are_cut(colour: Colour, engine: Engine, body: bytes) -> None
 
 
 @scenario(case=[("running", "wait not-running", 4), ("exited", None, 6)])
-async def wait_for_the_container_that_logs(colour: Colour, engine: Engine, case: tuple[str, str | None, int]) -> None:
+async def wait_for_the_container_that_logs(
+    framework: Framework, engine: Engine, case: tuple[str, str | None, int]
+) -> None:
     status, asked, code = case
     engine.on("inspect", answers(container(status=status, exit_code=6)))
     engine.on("logs", accepts(status_code=200))
     engine.on("wait", waits(4))
-    async with await colour.logs("web", host=engine.host) as attachment:
+    async with await framework.logs("web", host=engine.host) as attachment:
         assert await attachment.wait() == code
     assert engine.calls == ["inspect", "logs", *([] if asked is None else [asked])]
 
 
 @scenario()
-async def logs_that_are_refused(colour: Colour, engine: Engine) -> None:
+async def logs_that_are_refused(framework: Framework, engine: Engine) -> None:
     words = "configured logging driver does not support reading"
     engine.on("logs", rejects(501, words))
     with pytest.raises(RequestRejected, match=rf"{words} \(501 to GET /containers/web/logs"):
-        await colour.logs("web", host=engine.host)
+        await framework.logs("web", host=engine.host)
 
 
 # ---- what single engines do otherwise ----
@@ -948,22 +956,22 @@ NEWLINES_OUTSIDE = (
 
 
 @scenario(podman=["4.3.1", "4.0.0-dev"])
-async def podmans_newlines_outside_of_frames(colour: Colour, engine: Engine, podman: str) -> None:
+async def podmans_newlines_outside_of_frames(framework: Framework, engine: Engine, podman: str) -> None:
     engine.on("inspect", answers(container(status="exited", exit_code=3), podman=podman))
     engine.on("attach", then(write(H101M + NEWLINES_OUTSIDE), close))
-    async with await colour.attach("web", WITH_LOGS, host=engine.host) as attachment:
+    async with await framework.attach("web", WITH_LOGS, host=engine.host) as attachment:
         assert await attachment.communicate() == (b"out1\nout2\n", b"err1\nerr2\n")
         assert await attachment.wait() == 3
 
 
 @scenario(case=[("4.4.0", {}), ("5.4.2", {}), (False, {}), ("4.3.1", {"quirks": []})])
 async def where_no_such_newlines_are_known_they_are_an_error(
-    colour: Colour, engine: Engine, case: tuple[bool | str, dict[str, Any]]
+    framework: Framework, engine: Engine, case: tuple[bool | str, dict[str, Any]]
 ) -> None:
     podman, named = case
     engine.on("inspect", answers(container(status="exited"), podman=podman))
     engine.on("attach", then(write(H101M + NEWLINES_OUTSIDE), close))
-    async with await colour.attach("web", WITH_LOGS, host=engine.host, **named) as attachment:
+    async with await framework.attach("web", WITH_LOGS, host=engine.host, **named) as attachment:
         assert await attachment.receive() == Stdout(b"out1")
         with pytest.raises(RemoteProtocolError, match="unknown stream type 10"):
             await attachment.receive()
@@ -971,12 +979,12 @@ async def where_no_such_newlines_are_known_they_are_an_error(
 
 @scenario(case=[("5.4.2", [Quirk.NEWLINE_OUTSIDE_FRAME]), (False, {Quirk.NEWLINE_OUTSIDE_FRAME})])
 async def quirks_that_are_named_stand_for_what_is_known(
-    colour: Colour, engine: Engine, case: tuple[bool | str, Collection[Quirk]]
+    framework: Framework, engine: Engine, case: tuple[bool | str, Collection[Quirk]]
 ) -> None:
     podman, quirks = case
     engine.on("inspect", answers(container(status="exited"), podman=podman))
     engine.on("attach", then(write(H101M + NEWLINES_OUTSIDE), close))
-    async with await colour.attach("web", WITH_LOGS, host=engine.host, quirks=quirks) as attachment:
+    async with await framework.attach("web", WITH_LOGS, host=engine.host, quirks=quirks) as attachment:
         assert await attachment.communicate() == (b"out1\nout2\n", b"err1\nerr2\n")
 
 
@@ -984,33 +992,33 @@ async def quirks_that_are_named_stand_for_what_is_known(
 
 
 @scenario()
-async def a_command_whose_container_was_removed_gives_its_output(colour: Colour, engine: Engine) -> None:
+async def a_command_whose_container_was_removed_gives_its_output(framework: Framework, engine: Engine) -> None:
     engine.on("start", accepts(Stdout(b"out"), Stderr(b"err")))
     engine.on("inspect", refuses(404, "no exec session"))
     with pytest.raises(ExitCodeUnknown, match="no exec session") as caught:
-        await colour.run_exec("web", ["true"], host=engine.host)
+        await framework.run_exec("web", ["true"], host=engine.host)
     assert (caught.value.stdout, caught.value.stderr) == (b"out", b"err")
 
 
 @scenario()
-async def a_command_that_prints_too_much(colour: Colour, engine: Engine) -> None:
+async def a_command_that_prints_too_much(framework: Framework, engine: Engine) -> None:
     engine.on("start", accepts(Stdout(b"12345")))
     with pytest.raises(OutputTooLarge) as caught:
-        await colour.run_exec("web", ["true"], host=engine.host, max_output=4)
+        await framework.run_exec("web", ["true"], host=engine.host, max_output=4)
     assert caught.value.stdout == b"12345"
 
 
 @scenario()
-async def input_that_is_no_bytes_is_refused_before_anything_is_asked(colour: Colour, engine: Engine) -> None:
+async def input_that_is_no_bytes_is_refused_before_anything_is_asked(framework: Framework, engine: Engine) -> None:
     with pytest.raises(TypeError):
-        await colour.run_exec("web", ["true"], input="text", host=engine.host)
+        await framework.run_exec("web", ["true"], input="text", host=engine.host)
     assert engine.calls == []
 
 
 @scenario()
-async def lines_go_on_where_a_loop_was_left(colour: Colour, engine: Engine) -> None:
+async def lines_go_on_where_a_loop_was_left(framework: Framework, engine: Engine) -> None:
     engine.on("attach", accepts(Stdout(b"ready\none\ntw"), Stdout(b"o\n")))
-    async with await colour.attach("web", host=engine.host) as attachment:
+    async with await framework.attach("web", host=engine.host) as attachment:
         async for line in attachment.lines():
             assert line.text == "ready"
             break
@@ -1020,9 +1028,9 @@ async def lines_go_on_where_a_loop_was_left(colour: Colour, engine: Engine) -> N
 
 
 @scenario()
-async def the_exit_of_what_somebody_else_starts_is_waited_for(colour: Colour, engine: Engine) -> None:
+async def the_exit_of_what_somebody_else_starts_is_waited_for(framework: Framework, engine: Engine) -> None:
     engine.on("inspect", answers(container(status="created")))
     engine.on("wait", waits(9))
-    async with await colour.attach("web", host=engine.host) as attachment:
+    async with await framework.attach("web", host=engine.host) as attachment:
         assert await attachment.wait() == 9
     assert engine.calls[:2] == ["inspect", "wait next-exit"]

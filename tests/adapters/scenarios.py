@@ -1,6 +1,6 @@
 """The table: what an attachment does, whatever the adapter and whatever carries its bytes. test_scenarios.py runs it.
 
-Strategy: a scenario is written once, for the face in colours.py. Its act is the engine's side, and says what it must
+Strategy: a scenario is written once, for the face in frameworks.py. Its act is the engine's side, and says what it must
 see there. How often the client half-closes is part of every expectation: never, unless a row says otherwise.
 """
 
@@ -40,7 +40,7 @@ from attachproto_adapters import (
     OutputTooLarge,
     RequestRejected,
 )
-from tests.adapters.colours import WITH_STDIN, Attachment, Opener, Way, connected
+from tests.adapters.frameworks import WITH_STDIN, Attachment, Opener, Way, connected
 from tests.adapters.scripted import (
     BOUND,
     Act,
@@ -242,7 +242,7 @@ async def a_reset_is_the_frameworks_error_and_comes_after_what_came(opened: Open
     await attachment.send_stdin(b"never read")
     assert await attachment.receive() == Stdout(b"before")
     read.set()
-    with pytest.raises(opened.colour.broken):
+    with pytest.raises(opened.framework.broken):
         await attachment.receive()
 
 
@@ -252,9 +252,9 @@ async def a_reset_never_becomes_a_clean_end(opened: Opener) -> None:
     attachment = await opened(then(accept, peek, reset), WITH_STDIN)
     await attachment.send_stdin(b"never read")
     for _ in range(3):
-        with pytest.raises(opened.colour.broken):
+        with pytest.raises(opened.framework.broken):
             await attachment.receive()
-    with pytest.raises(opened.colour.broken):
+    with pytest.raises(opened.framework.broken):
         await attachment.communicate()
 
 
@@ -381,11 +381,11 @@ async def sending_after_the_end_of_stdin(opened: Opener) -> None:
 async def sending_after_the_end_of_output(opened: Opener) -> None:
     attachment = await opened(accepts(Stdout(b"x")), WITH_STDIN)
     assert await everything(attachment) == [Stdout(b"x")]
-    with pytest.raises(opened.colour.broken):
+    with pytest.raises(opened.framework.broken):
         await attachment.send_stdin(b"x")
-    with pytest.raises(opened.colour.broken):
+    with pytest.raises(opened.framework.broken):
         await attachment.close_stdin()
-    with pytest.raises(opened.colour.broken):
+    with pytest.raises(opened.framework.broken):
         await attachment.communicate(b"too late")
 
 
@@ -404,8 +404,8 @@ async def a_broken_pipe_while_sending_leaves_the_output(opened: Opener) -> None:
 
     attachment = await opened(act, WITH_STDIN)
     await attachment.send_stdin(b"x")
-    await opened.colour.until(gone)
-    with pytest.raises(opened.colour.broken):
+    await opened.framework.until(gone)
+    with pytest.raises(opened.framework.broken):
         await attachment.send_stdin(bytes(TOO_MUCH))  # TCP hears of it by what it has sent
     with pytest.raises(LocalProtocolError):
         await attachment.send_stdin(b"x")
@@ -437,7 +437,7 @@ async def one_sends_while_another_receives(opened: Opener) -> None:
     async def receive() -> None:
         received.extend([event.data async for event in attachment])
 
-    await opened.colour.together(send(), receive())
+    await opened.framework.together(send(), receive())
     assert b"".join(received) == data
     assert arrived == [data]
 
@@ -499,7 +499,7 @@ async def communicate_with_a_container_that_never_reads(opened: Opener) -> None:
     ended.set()
     # Ended is ended, though the input never went out.
     assert await attachment.communicate(bytes(TOO_MUCH)) == (data, b"")
-    with pytest.raises(opened.colour.broken):
+    with pytest.raises(opened.framework.broken):
         await attachment.send_stdin(b"x")
 
 
@@ -526,7 +526,7 @@ async def a_reset_between_frames_once_our_write_failed_is_an_end(opened: Opener)
         attachment = await opened(act, WITH_STDIN)
         if not opened.way.keeps_output:
             # It is an end that may have cost output.
-            with pytest.raises(opened.colour.broken):
+            with pytest.raises(opened.framework.broken):
                 await attachment.communicate(bytes(TOO_MUCH))
             continue
         output = await attachment.communicate(bytes(TOO_MUCH))
@@ -539,7 +539,7 @@ async def a_reset_inside_a_frame_is_no_end(opened: Opener) -> None:
     act = then(accept, read_some, write(HALVED), reset)
     for _ in range(RACES):
         attachment = await opened(act, WITH_STDIN)
-        with pytest.raises((RemoteProtocolError, *opened.colour.broken)):
+        with pytest.raises((RemoteProtocolError, *opened.framework.broken)):
             await attachment.communicate(bytes(TOO_MUCH))
 
 
@@ -554,7 +554,7 @@ async def a_reset_before_stdin_could_be_sent(opened: Opener, input: bytes) -> No
         gone.set()
 
     attachment = await opened(act, WITH_STDIN)
-    await opened.colour.until(gone)
+    await opened.framework.until(gone)
     assert await attachment.communicate(input) == (b"out", b"")
 
 
@@ -572,7 +572,7 @@ async def a_reset_without_a_write_that_failed_is_an_error(opened: Opener) -> Non
     await attachment.close_stdin()
     assert await attachment.receive() == Stdout(b"out")
     ended.set()
-    with pytest.raises(opened.colour.broken):
+    with pytest.raises(opened.framework.broken):
         await attachment.communicate()
 
 
@@ -587,7 +587,7 @@ async def a_reset_once_all_input_has_left_is_an_error(opened: Opener) -> None:
 
     attachment = await opened(act, WITH_STDIN)
     for _ in range(2):
-        with pytest.raises(opened.colour.broken):
+        with pytest.raises(opened.framework.broken):
             await attachment.communicate(b"never read")
 
 
@@ -684,7 +684,7 @@ async def close_wakes_who_receives(opened: Opener) -> None:
             with pytest.raises(AttachmentClosed):
                 await attachment.receive()
 
-        await opened.colour.together(receive(), attachment.aclose())
+        await opened.framework.together(receive(), attachment.aclose())
 
 
 @scenario(needs=("breaks",), half_closes=0, call=["send_stdin", "communicate"])
@@ -705,10 +705,10 @@ async def close_wakes_who_sends(opened: Opener, call: str) -> None:
                 await getattr(attachment, call)(bytes(TOO_MUCH))
 
         async def leave(attachment: Attachment = attachment, begun: threading.Event = begun) -> None:
-            await opened.colour.until(begun)
+            await opened.framework.until(begun)
             await attachment.aclose()
 
-        await opened.colour.together(send(), leave())
+        await opened.framework.together(send(), leave())
         woken.set()
 
 
@@ -785,7 +785,7 @@ async def a_refusal_that_comes_before_the_request(opened: Opener) -> None:
     assert opened.way.own is not None
     stream = await opened.way.own(client)
     with pytest.raises(RequestRejected, match=r"busy \(503"):
-        await opened.colour.open_attachment(stream, Attach("web", tty=False))
+        await opened.framework.open_attachment(stream, Attach("web", tty=False))
 
 
 NO_STREAM: list[tuple[Act, type[Exception], str]] = [
@@ -822,7 +822,7 @@ async def an_answer_that_tells_the_framing_by_itself(opened: Opener) -> None:
 @scenario(needs=("own",))
 async def who_was_given_a_connection_knows_no_engine(opened: Opener) -> None:
     attachment = await opened(accepts(Stdout(b"x")), WITH_STDIN)
-    assert attachment.facts is None
+    assert attachment.inspected is None
     assert attachment.can_half_close
     assert not attachment.half_close_ends_attach
     with pytest.raises(AttachError, match=r"wait.*open_attachment"):

@@ -19,7 +19,7 @@ import trio.testing
 
 from attachproto import Accepted, Framing, OutputClosed, RemoteProtocolError, Stdin, StdinClosed, Stdout, encode_frame
 from attachproto_adapters import AttachmentClosed
-from tests.adapters.colours import ASYNCIO, TRIO, WAYS, WITH_STDIN, Colour, Opener, Way
+from tests.adapters.frameworks import ASYNCIO, TRIO, WAYS, WITH_STDIN, Framework, Opener, Way
 from tests.adapters.scenarios import HALVED, MEGABYTE, pattern
 from tests.adapters.scripted import (
     BOUND,
@@ -43,15 +43,15 @@ SHORT = 0.1
 # More than the kernel takes of a Unix socket for a peer that does not read.
 MUCH = 2 * MEGABYTE
 
-COLOURS = (ASYNCIO, TRIO)
-BUSY: dict[Colour, type[Exception]] = {ASYNCIO: RuntimeError, TRIO: trio.BusyResourceError}
+FRAMEWORKS = (ASYNCIO, TRIO)
+BUSY: dict[Framework, type[Exception]] = {ASYNCIO: RuntimeError, TRIO: trio.BusyResourceError}
 
-EACH_COLOUR = pytest.mark.parametrize("colour", COLOURS, ids=str)
+EACH_COLOUR = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 
 
 def ways(*names: str, networks: tuple[str, ...] = ("unix",)) -> pytest.MarkDecorator:
     """Run a test in these ways of both adapters."""
-    found = [way for way in WAYS if way.colour in COLOURS and way.name in names and way.network in networks]
+    found = [way for way in WAYS if way.framework in FRAMEWORKS and way.name in names and way.network in networks]
     return pytest.mark.parametrize("way", found, ids=str)
 
 
@@ -67,18 +67,18 @@ def opened(way: Way, socket_path: Path) -> Iterator[Opener]:
     opener.close()
 
 
-async def settle(colour: Colour) -> None:
+async def settle(framework: Framework) -> None:
     """Let the other tasks run on to where they wait for what comes from outside."""
-    if colour is TRIO:
+    if framework is TRIO:
         await trio.testing.wait_all_tasks_blocked()
-    for _ in range(10 if colour is ASYNCIO else 0):
+    for _ in range(10 if framework is ASYNCIO else 0):
         await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager
-async def cut_short(colour: Colour) -> AsyncIterator[None]:
+async def cut_short(framework: Framework) -> AsyncIterator[None]:
     """What is inside ends with the framework's own timeout."""
-    if colour is ASYNCIO:
+    if framework is ASYNCIO:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(SHORT):
                 yield
@@ -106,12 +106,12 @@ def test_receive_goes_on_after_a_timeout(opened: Opener) -> None:
     async def scenario() -> None:
         async with await opened(act) as attachment:
             assert await attachment.receive() == Stdout(b"first")
-            async with cut_short(opened.colour):
+            async with cut_short(opened.framework):
                 await attachment.receive()
             go.set()
             assert [event async for event in attachment] == [Stdout(b" last")]
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
 
 
 @ways("dialled", "socket")
@@ -129,28 +129,28 @@ def test_communicate_goes_on_after_a_timeout(opened: Opener) -> None:
 
     async def scenario() -> None:
         async with await opened(act, WITH_STDIN) as attachment:
-            async with cut_short(opened.colour):
+            async with cut_short(opened.framework):
                 await attachment.communicate(data)
             go.set()
             assert await attachment.communicate(data) == (b"first last", b"")
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
 
 
 @EACH_COLOUR
-def test_wait_goes_on_after_a_timeout(colour: Colour, engine: Engine) -> None:
+def test_wait_goes_on_after_a_timeout(framework: Framework, engine: Engine) -> None:
     exited = threading.Event()
     engine.on("wait", waits(7, exited))
 
     async def scenario() -> None:
-        async with await colour.attach("web", host=engine.host, wait=True) as attachment:
+        async with await framework.attach("web", host=engine.host, wait=True) as attachment:
             await attachment.communicate()
-            async with cut_short(colour):
+            async with cut_short(framework):
                 await attachment.wait()
             exited.set()
             assert await attachment.wait() == 7
 
-    colour.run(scenario)
+    framework.run(scenario)
     assert engine.calls.count("wait not-running") == 1
 
 
@@ -167,11 +167,11 @@ async def one_of_two(
     async def call(number: int) -> None:
         try:
             done.append((number, await calls[number]()))
-        except BUSY[opened.colour]:
+        except BUSY[opened.framework]:
             others.append(number)
             refused()
 
-    await opened.colour.together(call(0), call(1))
+    await opened.framework.together(call(0), call(1))
     assert len(others) == 1
     return done[0]
 
@@ -194,7 +194,7 @@ def test_two_that_receive_at_once(opened: Opener, names: tuple[str, str]) -> Non
             assert result == (Stdout(b"x") if names[number] == "receive" else (b"x", b""))
             assert await attachment.receive() == OutputClosed()
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
 
 
 @EACH_BOUNDED_WAY
@@ -216,43 +216,43 @@ def test_two_that_send_at_once(opened: Opener, name: str) -> None:
         async with await opened(act, WITH_STDIN) as attachment:
 
             async def second() -> None:
-                await settle(opened.colour)
-                with pytest.raises(BUSY[opened.colour], match="another task is sending"):
+                await settle(opened.framework)
+                with pytest.raises(BUSY[opened.framework], match="another task is sending"):
                     await getattr(attachment, name)(*([] if name == "close_stdin" else [b"in between"]))
                 go.set()
 
-            await opened.colour.together(attachment.send_stdin(data), second())
+            await opened.framework.together(attachment.send_stdin(data), second())
             await attachment.close_stdin()
             assert await attachment.communicate() == (b"", b"")
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
     assert read == [data]
 
 
 @EACH_COLOUR
 @pytest.mark.parametrize("held", [False, True])
-def test_two_that_wait_at_once(colour: Colour, engine: Engine, held: bool) -> None:
+def test_two_that_wait_at_once(framework: Framework, engine: Engine, held: bool) -> None:
     """The second is refused, and the first goes on: its question cannot be asked twice where the end removes all."""
     exited = threading.Event()
     engine.on("wait", waits(7, exited), refuses(404, "No such container: web"))
 
     async def scenario() -> None:
-        async with await colour.attach("web", host=engine.host, wait=held) as attachment:
+        async with await framework.attach("web", host=engine.host, wait=held) as attachment:
 
             async def first() -> None:
                 assert await attachment.wait() == 7
 
             async def second() -> None:
-                await settle(colour)
-                with pytest.raises(BUSY[colour], match="another task is waiting"):
+                await settle(framework)
+                with pytest.raises(BUSY[framework], match="another task is waiting"):
                     await attachment.wait()
                 exited.set()
 
-            await colour.together(first(), second())
+            await framework.together(first(), second())
             assert await attachment.wait() == 7
 
     try:
-        colour.run(scenario)
+        framework.run(scenario)
     finally:
         exited.set()
 
@@ -268,12 +268,12 @@ def test_close_wakes_who_is_blocked(opened: Opener, name: str) -> None:
                 await getattr(attachment, name)()
 
         async def leave() -> None:
-            await settle(opened.colour)
+            await settle(opened.framework)
             await attachment.aclose()
 
-        await opened.colour.together(wait(), leave())
+        await opened.framework.together(wait(), leave())
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
 
 
 # ---- errors ----
@@ -294,7 +294,7 @@ def test_no_error_comes_in_a_group(opened: Opener, act: Act, message: str) -> No
                 with pytest.raises(RemoteProtocolError, match=message):
                     await attachment.communicate(input)
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
 
 
 @EACH_BOUNDED_WAY
@@ -310,14 +310,18 @@ def test_ctrl_c_while_communicating_leaves_nothing(opened: Opener) -> None:
             await attachment.communicate(bytes(MUCH))
 
     with pytest.raises(KeyboardInterrupt):
-        opened.colour.run(scenario)
+        opened.framework.run(scenario)
 
 
 # ---- back-pressure ----
 
 EACH_WAY_TO_HOLD = pytest.mark.parametrize(
     "way",
-    [way for way in WAYS if way.colour in COLOURS and way.name != "memory" and (way.unix or way.name == "dialled")],
+    [
+        way
+        for way in WAYS
+        if way.framework in FRAMEWORKS and way.name != "memory" and (way.unix or way.name == "dialled")
+    ],
     ids=str,
 )
 
@@ -367,13 +371,13 @@ def test_a_reader_that_does_not_read_stops_the_container(opened: Opener) -> None
     async def scenario() -> None:
         async with await opened(act) as attachment:
             with little_memory():
-                await opened.colour.until(stopped)
+                await opened.framework.until(stopped)
                 received = 0
                 async for event in attachment:
                     received += len(event.data)
         assert received == written // len(piece) * 32 * 1024
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
     assert written >= held(opened.way) + 8 * MEGABYTE
 
 
@@ -404,13 +408,13 @@ def test_a_writer_that_outruns_the_container_waits(opened: Opener) -> None:
                 assert await attachment.communicate() == (b"", b"")
 
             async def let_read() -> None:
-                await settle(opened.colour)
+                await settle(opened.framework)
                 go.set()
 
             with little_memory():
-                await opened.colour.together(send(), let_read())
+                await opened.framework.together(send(), let_read())
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
     assert read == len(data)
 
 
@@ -430,9 +434,9 @@ def test_a_container_that_prints_without_end_leaves_others_their_turn(opened: Op
         async def other() -> None:
             while reading:
                 turns[-1:] = [turns[-1] + 1] if turns else []
-                await (asyncio.sleep(0) if opened.colour is ASYNCIO else trio.sleep(0))
+                await (asyncio.sleep(0) if opened.framework is ASYNCIO else trio.sleep(0))
 
-        await opened.colour.together(read(), other())
+        await opened.framework.together(read(), other())
         assert sum(turns) >= len(turns) // 2
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)

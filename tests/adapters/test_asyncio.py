@@ -14,7 +14,7 @@ import pytest
 from attachproto import Attach, LocalProtocolError, OutputClosed, RemoteProtocolError, Stdout
 from attachproto_adapters import AttachmentClosed, HalfCloseUnsupported, RequestRejected
 from attachproto_adapters.asyncio import Attachment, attach, open_attachment
-from tests.adapters.colours import ASYNCIO, WITH_STDIN
+from tests.adapters.frameworks import ASYNCIO, WITH_STDIN
 from tests.adapters.scenarios import MEGABYTE, pattern
 from tests.adapters.scripted import (
     BOUND,

@@ -31,7 +31,7 @@ from attachproto import (
 )
 from attachproto_adapters import AttachmentClosed, AttachWarning, HalfCloseUnsupported, Line
 from attachproto_adapters.blocking import Attachment, attach, exec_start, logs, open_attachment, run_exec
-from tests.adapters.colours import OUTPUT_ONLY, WITH_STDIN, connected
+from tests.adapters.frameworks import OUTPUT_ONLY, WITH_STDIN, connected
 from tests.adapters.scenarios import MEGABYTE, pattern
 from tests.adapters.scripted import (
     BOUND,

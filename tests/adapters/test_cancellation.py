@@ -33,10 +33,11 @@ from attachproto import (
     StdinClosed,
     Stdout,
 )
-from attachproto_adapters import ExecResult, Line, _asyncio_io, _trio_io
-from attachproto_adapters._link import READ_SIZE
+from attachproto_adapters import ExecResult, Line
+from attachproto_adapters._transport import _asyncio, _trio
+from attachproto_adapters._transport._sockets import READ_SIZE
 from tests.adapters.cancelling import CANCELLERS, Canceller, Done, nothing
-from tests.adapters.colours import WAYS, WITH_STDIN, Attachment, Opener, Way
+from tests.adapters.frameworks import WAYS, WITH_STDIN, Attachment, Opener, Way
 from tests.adapters.scenarios import pattern
 from tests.adapters.scripted import (
     BOUND,
@@ -89,7 +90,7 @@ class Attempt:
         """Make the call, and cancel it; its end, if it came to it."""
         outcome = await self._canceller(call, self._at, waits)
         self.reached, self.cancelled = outcome.reached, outcome.done is None
-        if self._canceller.colour.name == "asyncio":
+        if self._canceller.framework.name == "asyncio":
             assert asyncio.all_tasks() == {asyncio.current_task()}
         return outcome.done
 
@@ -104,7 +105,7 @@ def at_every_wait(canceller: Canceller, start: Callable[[], contextlib.AbstractC
         attempt = Attempt(canceller, at)
         before = open_descriptors()
         with start() as exchange:
-            canceller.colour.run(lambda: exchange(attempt))  # noqa: B023  # it has run when the loop goes on
+            canceller.framework.run(lambda: exchange(attempt))  # noqa: B023  # it has run when the loop goes on
         assert open_descriptors() == before
         cancelled += attempt.cancelled
         if not attempt.reached:
@@ -268,7 +269,7 @@ def read(canceller: Canceller, engines: Engines, how: Read, results: list[Any]) 
         with engines(inspect=[answers(container(tty=True))], attach=[handed.act]) as engine:
 
             async def exchange(attempt: Attempt) -> None:
-                async with await canceller.colour.attach("web", host=engine.host) as attachment:
+                async with await canceller.framework.attach("web", host=engine.host) as attachment:
                     handed.take()
                     call = how(attachment)
                     done = await attempt.once(call, handed.speak)
@@ -295,16 +296,16 @@ def test_reading_loses_nothing(canceller: Canceller, engines: Engines, how: Read
 def test_this_finds_what_loses(canceller: Canceller, engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     """With receiving as it is usually done in asyncio, and with one more checkpoint in trio."""
 
-    async def asyncios(self: _asyncio_io.SocketLink) -> bytes:
+    async def asyncios(self: _asyncio.SocketSession) -> bytes:
         return await asyncio.get_running_loop().sock_recv(self.sock, READ_SIZE)
 
-    async def trios(self: _trio_io.Link) -> bytes:
+    async def trios(self: _trio.StreamSession) -> bytes:
         data = bytes(await self.stream.receive_some(READ_SIZE))
         await trio.lowlevel.checkpoint()
         return data
 
-    monkeypatch.setattr(_asyncio_io.SocketLink, "receive_some", asyncios)
-    monkeypatch.setattr(_trio_io.Link, "receive_some", trios)
+    monkeypatch.setattr(_asyncio.SocketSession, "receive_some", asyncios)
+    monkeypatch.setattr(_trio.StreamSession, "receive_some", trios)
     results: list[Any] = []
     read(canceller, engines, communicated, results)
     assert any(stdout != OUTPUT for stdout, _ in results)
@@ -338,7 +339,7 @@ def test_communicate_goes_on_where_it_was_in_both_directions(canceller: Cancelle
         with engines(attach=[echo_at_once(arrived)]) as engine:
 
             async def exchange(attempt: Attempt) -> None:
-                async with await canceller.colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+                async with await canceller.framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
                     assert await attempt(lambda: attachment.communicate(input)) == (input, b"end")
 
             yield exchange
@@ -356,7 +357,7 @@ def test_communicate_cancelled_again_and_again(canceller: Canceller, engines: En
     with engines(attach=[echo_at_once(arrived)]) as engine:
 
         async def exchange() -> None:
-            async with await canceller.colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+            async with await canceller.framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
                 for cancelled, at in enumerate(itertools.cycle(range(1, 10))):
                     outcome = await canceller(lambda: attachment.communicate(input), at)
                     if outcome.done is not None:
@@ -364,7 +365,7 @@ def test_communicate_cancelled_again_and_again(canceller: Canceller, engines: En
                         assert outcome.done.value == (input, b"end")
                         return
 
-        canceller.colour.run(exchange)
+        canceller.framework.run(exchange)
     assert b"".join(arrived) == input
 
 
@@ -386,7 +387,7 @@ INEXACT = [
     (canceller, way)
     for canceller in CANCELLERS
     for way in WAYS
-    if way.colour is canceller.colour and way.unix and way.name in ("streams", "other", "memory")
+    if way.framework is canceller.framework and way.unix and way.name in ("streams", "other", "memory")
 ]
 
 
@@ -431,7 +432,7 @@ OWN = [
     (canceller, way)
     for canceller in CANCELLERS
     for way in WAYS
-    if way.colour is canceller.colour and way.unix and way.name != "memory"  # there no send has to wait
+    if way.framework is canceller.framework and way.unix and way.name != "memory"  # there no send has to wait
 ]
 
 
@@ -481,7 +482,7 @@ def test_a_held_wait_stays_held(canceller: Canceller, engines: Engines, start_it
 
             async def exchange(attempt: Attempt) -> None:
                 options = {"start": True} if start_it else {"wait": True}
-                async with await canceller.colour.attach("web", host=engine.host, **options) as attachment:
+                async with await canceller.framework.attach("web", host=engine.host, **options) as attachment:
                     exited.set()
                     assert await attempt(attachment.wait) == 7
                     assert await attachment.wait() == 7
@@ -501,7 +502,7 @@ def test_a_wait_that_was_cancelled_is_asked_once_if_it_was_asked(canceller: Canc
         with engines(wait=[waits(7), refuses(404, "No such container: web")]) as engine:
 
             async def exchange(attempt: Attempt) -> None:
-                async with await canceller.colour.attach("web", host=engine.host) as attachment:
+                async with await canceller.framework.attach("web", host=engine.host) as attachment:
                     assert await attempt(attachment.wait) == 7
 
             yield exchange
@@ -512,15 +513,15 @@ def test_a_wait_that_was_cancelled_is_asked_once_if_it_was_asked(canceller: Canc
 @EACH_CANCELLER
 @UNIX
 def test_a_wait_for_an_exec_goes_on(canceller: Canceller, engines: Engines) -> None:
-    facts = (docker_exec(), docker_exec(running=True), docker_exec(running=True), docker_exec(exit_code=3))
+    inspected = (docker_exec(), docker_exec(running=True), docker_exec(running=True), docker_exec(exit_code=3))
 
     @contextlib.contextmanager
     def start() -> Iterator[Exchange]:
-        with engines(inspect=[answers(each) for each in facts]) as engine:
+        with engines(inspect=[answers(each) for each in inspected]) as engine:
             engine.on("start", accepts())
 
             async def exchange(attempt: Attempt) -> None:
-                async with await canceller.colour.exec_start("e1", host=engine.host) as attachment:
+                async with await canceller.framework.exec_start("e1", host=engine.host) as attachment:
                     assert await attempt(attachment.wait) == 3
 
             yield exchange
@@ -532,32 +533,32 @@ def test_a_wait_for_an_exec_goes_on(canceller: Canceller, engines: Engines) -> N
 
 
 async def attaching(canceller: Canceller, host: str) -> Any:
-    return await canceller.colour.attach("web", host=host)
+    return await canceller.framework.attach("web", host=host)
 
 
 async def attaching_with_wait(canceller: Canceller, host: str) -> Any:
-    return await canceller.colour.attach("web", host=host, wait=True)
+    return await canceller.framework.attach("web", host=host, wait=True)
 
 
 async def starting(canceller: Canceller, host: str) -> Any:
-    return await canceller.colour.attach("web", host=host, start=True)
+    return await canceller.framework.attach("web", host=host, start=True)
 
 
 async def reading_logs(canceller: Canceller, host: str) -> Any:
-    return await canceller.colour.logs("web", host=host)
+    return await canceller.framework.logs("web", host=host)
 
 
 async def starting_exec(canceller: Canceller, host: str) -> Any:
-    return await canceller.colour.exec_start("e1", host=host)
+    return await canceller.framework.exec_start("e1", host=host)
 
 
 async def running_exec(canceller: Canceller, host: str) -> Any:
-    result = await canceller.colour.run_exec("web", ["cat"], input=b"in", host=host)
+    result = await canceller.framework.run_exec("web", ["cat"], input=b"in", host=host)
     assert result == ExecResult(3, b"in", b"end")
 
 
 async def attached_and_left(canceller: Canceller, host: str) -> Any:
-    async with await canceller.colour.attach("web", host=host, start=True) as attachment:
+    async with await canceller.framework.attach("web", host=host, start=True) as attachment:
         assert await attachment.communicate() == (b"out", b"")
         assert await attachment.wait() == 0
 

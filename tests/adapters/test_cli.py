@@ -189,14 +189,14 @@ def test_an_error_of_the_engines_goes_to_stderr(engine: Engine, run: Run) -> Non
     assert run("attach", "web") == (0, b"out\n", b"disk is full\n")
 
 
-@pytest.mark.parametrize("facts", [{"stdin_once": False}, {"tty": True}])
-def test_stdin_whose_end_would_end_the_attach(engine: Engine, run: Run, facts: dict[str, Any]) -> None:
+@pytest.mark.parametrize("inspected", [{"stdin_once": False}, {"tty": True}])
+def test_stdin_whose_end_would_end_the_attach(engine: Engine, run: Run, inspected: dict[str, Any]) -> None:
     """It is not passed on, so that the output that comes after it is not lost.
 
     The thread that says so may be writing while the interpreter ends, which must not abort it.
     """
-    framing = Framing.RAW if "tty" in facts else Framing.MULTIPLEXED
-    output = (RawOutput if "tty" in facts else Stdout)(b"late\n")
+    framing = Framing.RAW if "tty" in inspected else Framing.MULTIPLEXED
+    output = (RawOutput if "tty" in inspected else Stdout)(b"late\n")
 
     def act(peer: Peer) -> None:
         peer.accept(framing)
@@ -204,24 +204,24 @@ def test_stdin_whose_end_would_end_the_attach(engine: Engine, run: Run, facts: d
         peer.send(output, OutputClosed())
         peer.until_closed()
 
-    engine.on("inspect", answers(container(**facts)))
+    engine.on("inspect", answers(container(**inspected)))
     engine.on("attach", act)
     for _ in range(RACES):
         status, stdout, _ = run("attach", "--stdin", "web", input=b"input")
         assert (status, stdout) == (0, b"late\n")
 
 
-@pytest.mark.parametrize("facts", [{"stdin_once": False}, {"tty": True}])
-def test_the_warning_is_one_line(engine: Engine, start: Start, facts: dict[str, Any]) -> None:
+@pytest.mark.parametrize("inspected", [{"stdin_once": False}, {"tty": True}])
+def test_the_warning_is_one_line(engine: Engine, start: Start, inspected: dict[str, Any]) -> None:
     warned = threading.Event()
 
     def act(peer: Peer) -> None:
-        peer.accept(Framing.RAW if "tty" in facts else Framing.MULTIPLEXED)
+        peer.accept(Framing.RAW if "tty" in inspected else Framing.MULTIPLEXED)
         assert warned.wait(BOUND)
         peer.send(OutputClosed())
         assert peer.until_closed() == b""
 
-    engine.on("inspect", answers(container(**facts)))
+    engine.on("inspect", answers(container(**inspected)))
     engine.on("attach", act)
     process = start("attach", "--stdin", "web")
     assert process.stderr is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attachproto_adapters import HostInvalid
-from attachproto_adapters._contexts import Context, config_dir, find_context
+from attachproto_adapters._transport._contexts import Context, config_dir, find_context
 
 # sha256 of "rt", as the docker CLI was seen to name the directory
 RT = "cdffd5dd8ca8126c0482ba994814b9014cc9e973435d399f1cf1f69479e6b907"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from attachproto_adapters import _hosts
 from attachproto_adapters._cli import main
-from attachproto_adapters.engine import Engine
+from attachproto_adapters._transport import _hosts
+from attachproto_engine import Engine
 
 BOUND = 60
 ROWS = [

@@ -18,9 +18,20 @@ import pytest
 import trio
 
 from attachproto import Attach, Framing, LocalProtocolError, OutputClosed, RawOutput, Request, Stdout
-from attachproto_adapters import AttachmentClosed, EngineUnreachable, _ssh, blocking
+from attachproto_adapters import AttachmentClosed, EngineUnreachable, blocking
+from attachproto_adapters._transport import _ssh
 from attachproto_adapters.asyncio import open_attachment
-from tests.adapters.colours import ASYNCIO, BLOCKING, COLOURS, TRIO, WAYS, WITH_STDIN, Attachment, Colour, Opener
+from tests.adapters.frameworks import (
+    ASYNCIO,
+    BLOCKING,
+    FRAMEWORKS,
+    TRIO,
+    WAYS,
+    WITH_STDIN,
+    Attachment,
+    Framework,
+    Opener,
+)
 from tests.adapters.scenarios import MEGABYTE, pattern
 from tests.adapters.scripted import (
     BOUND,
@@ -47,11 +58,11 @@ RACES = 5
 # What has left and will not come is noticed in about a second, and not in the half minute that asyncio takes.
 SOON = 5.0
 
-EACH_COLOUR = pytest.mark.parametrize("colour", COLOURS, ids=str)
-EACH_LOOP = pytest.mark.parametrize("colour", [ASYNCIO, TRIO], ids=str)
+EACH_COLOUR = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+EACH_LOOP = pytest.mark.parametrize("framework", [ASYNCIO, TRIO], ids=str)
 EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
 
-BUSY: dict[Colour, type[Exception]] = {ASYNCIO: RuntimeError, TRIO: trio.BusyResourceError}
+BUSY: dict[Framework, type[Exception]] = {ASYNCIO: RuntimeError, TRIO: trio.BusyResourceError}
 
 
 @pytest.fixture(scope="module")
@@ -215,82 +226,82 @@ def ends(engine: Engine, socket_path: Path, tmp_path: Path, monkeypatch: pytest.
     return ends_
 
 
-def lost(colour: Colour) -> type[Exception]:
-    return trio.BrokenResourceError if colour is TRIO else ConnectionAbortedError
+def lost(framework: Framework) -> type[Exception]:
+    return trio.BrokenResourceError if framework is TRIO else ConnectionAbortedError
 
 
 @EACH_COLOUR
-def test_an_ssh_that_dies_is_no_end(colour: Colour, ends: Ends) -> None:
+def test_an_ssh_that_dies_is_no_end(framework: Framework, ends: Ends) -> None:
     ends("dies")
 
     async def scenario() -> None:
-        async with await colour.attach("web", host=SSH) as attachment:
+        async with await framework.attach("web", host=SSH) as attachment:
             assert await attachment.receive() == Stdout(b"came")
             for _ in range(3):
-                with pytest.raises(lost(colour), match=SAID):
+                with pytest.raises(lost(framework), match=SAID):
                     await attachment.receive()
-            with pytest.raises(lost(colour), match=SAID):
+            with pytest.raises(lost(framework), match=SAID):
                 await attachment.communicate()
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 @EACH_COLOUR
-def test_an_ssh_that_dies_with_input_unread(colour: Colour, ends: Ends) -> None:
+def test_an_ssh_that_dies_with_input_unread(framework: Framework, ends: Ends) -> None:
     """The kernel tells of that by a reset."""
     ends("unread")
 
     async def scenario() -> None:
-        async with await colour.attach("web", WITH_STDIN, host=SSH) as attachment:
+        async with await framework.attach("web", WITH_STDIN, host=SSH) as attachment:
             assert await attachment.receive() == Stdout(b"came")
             await attachment.send_stdin(b"never read")
             for _ in range(3):
-                with pytest.raises(lost(colour), match=SAID):
+                with pytest.raises(lost(framework), match=SAID):
                     await attachment.receive()
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 @EACH_COLOUR
 @pytest.mark.parametrize("size", [1, MEGABYTE])
-def test_an_ssh_that_dies_is_no_end_of_communicate(colour: Colour, ends: Ends, size: int) -> None:
+def test_an_ssh_that_dies_is_no_end_of_communicate(framework: Framework, ends: Ends, size: int) -> None:
     """Not even where a reset would be one."""
     ends("unread")
 
     async def scenario() -> None:
-        async with await colour.attach("web", WITH_STDIN, host=SSH) as attachment:
+        async with await framework.attach("web", WITH_STDIN, host=SSH) as attachment:
             for _ in range(2):
-                with pytest.raises(lost(colour), match=SAID):
+                with pytest.raises(lost(framework), match=SAID):
                     await attachment.communicate(bytes(size))
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 @EACH_COLOUR
-def test_an_ssh_that_ends_well(colour: Colour, ends: Ends) -> None:
+def test_an_ssh_that_ends_well(framework: Framework, ends: Ends) -> None:
     ends("clean")
 
     async def scenario() -> None:
-        async with await colour.attach("web", host=SSH) as attachment:
+        async with await framework.attach("web", host=SSH) as attachment:
             assert await attachment.communicate() == (b"came", b"")
             assert await attachment.receive() == OutputClosed()
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 @EACH_COLOUR
-def test_an_ssh_that_does_not_end(colour: Colour, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ssh_that_does_not_end(framework: Framework, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ssh, "_END_SECONDS", 0.1)
     ends("stays")
 
     async def scenario() -> None:
-        async with await colour.attach("web", host=SSH) as attachment:
+        async with await framework.attach("web", host=SSH) as attachment:
             assert await attachment.receive() == Stdout(b"came")
             for _ in range(2):
-                with pytest.raises(lost(colour), match="does not end"):
+                with pytest.raises(lost(framework), match="does not end"):
                     await attachment.receive()
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 # ---- a wait of an old API ----
@@ -300,16 +311,16 @@ def test_an_ssh_that_does_not_end(colour: Colour, ends: Ends, monkeypatch: pytes
 @pytest.mark.parametrize(("version", "asked"), [("1.24", None), ("1.29", None), ("1.30", "1.30"), (None, None)])
 @pytest.mark.parametrize("how", [{"wait": True}, {"start": True}, {}], ids=str)
 def test_a_wait_that_the_api_did_not_know(
-    colour: Colour, engine: Engine, version: str | None, asked: str | None, how: dict[str, bool]
+    framework: Framework, engine: Engine, version: str | None, asked: str | None, how: dict[str, bool]
 ) -> None:
     """Before 1.30 it has no condition, and its head comes only at the end."""
 
     async def scenario() -> None:
-        async with await colour.attach("web", host=engine.host, api_version=version, **how) as attachment:
+        async with await framework.attach("web", host=engine.host, api_version=version, **how) as attachment:
             await attachment.communicate()
             assert await attachment.wait() == 0
 
-    colour.run(scenario)
+    framework.run(scenario)
     waited = [each for each in engine.requests if isinstance(each, Request) and each.path[-1] == "wait"]
     others = [each for each in engine.requests if each not in waited]
     assert [each.api_version for each in waited] == [asked]
@@ -333,7 +344,7 @@ OUTPUT = Stdout(b"perhaps read")
 
 async def send_until_broken(opened: Opener, attachment: Attachment) -> None:
     deadline = time.monotonic() + BOUND
-    with contextlib.suppress(*opened.colour.broken):
+    with contextlib.suppress(*opened.framework.broken):
         while True:
             await attachment.send_stdin(bytes(1000))
             assert time.monotonic() < deadline, "nothing breaks"
@@ -341,10 +352,10 @@ async def send_until_broken(opened: Opener, attachment: Attachment) -> None:
 
 async def receive_until_broken(opened: Opener, attachment: Attachment) -> None:
     """What had come may be lost, or not; but it has not ended."""
-    with contextlib.suppress(*opened.colour.broken):
+    with contextlib.suppress(*opened.framework.broken):
         assert await attachment.receive() == OUTPUT
     for _ in range(3):
-        with pytest.raises(opened.colour.broken):
+        with pytest.raises(opened.framework.broken):
             await attachment.receive()
 
 
@@ -363,11 +374,11 @@ def test_a_reset_never_becomes_an_end(
             await opened.served()
             for each in order:
                 await each(opened, attachment)
-            with pytest.raises(opened.colour.broken):
+            with pytest.raises(opened.framework.broken):
                 await attachment.communicate()
             await attachment.aclose()
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
 
 
 @EACH_TCP_WAY
@@ -375,12 +386,12 @@ def test_a_reset_while_one_sends_and_one_receives(opened: Opener) -> None:
     async def scenario() -> None:
         for _ in range(RACES):
             attachment = await opened(then(accept, say(OUTPUT), read_some, reset), WITH_STDIN)
-            await opened.colour.together(
+            await opened.framework.together(
                 send_until_broken(opened, attachment), receive_until_broken(opened, attachment)
             )
             await attachment.aclose()
 
-    opened.colour.run(scenario)
+    opened.framework.run(scenario)
 
 
 # ---- wait() and others ----
@@ -392,7 +403,7 @@ def notes(asked: threading.Event) -> Callable[[Peer], None]:
 
 @EACH_LOOP
 @pytest.mark.parametrize("kind", ["container", "exec"])
-def test_a_second_wait(colour: Colour, engine: Engine, kind: str) -> None:
+def test_a_second_wait(framework: Framework, engine: Engine, kind: str) -> None:
     asked, exited = threading.Event(), threading.Event()
     if kind == "exec":
         engine.on("start", stays())
@@ -403,49 +414,49 @@ def test_a_second_wait(colour: Colour, engine: Engine, kind: str) -> None:
         engine.on("wait", then(notes(asked), waits(7, exited)))
 
     async def scenario() -> None:
-        open_: Any = colour.attach if kind == "container" else colour.exec_start
+        open_: Any = framework.attach if kind == "container" else framework.exec_start
         async with await open_("x1", host=engine.host) as attachment:
 
             async def first() -> None:
                 assert await attachment.wait() == 7
 
             async def second() -> None:
-                await colour.until(asked)
-                with pytest.raises(BUSY[colour], match="another task is waiting"):
+                await framework.until(asked)
+                with pytest.raises(BUSY[framework], match="another task is waiting"):
                     await attachment.wait()
                 exited.set()
 
-            await colour.together(first(), second())
+            await framework.together(first(), second())
             assert await attachment.wait() == 7
 
     try:
-        colour.run(scenario)
+        framework.run(scenario)
     finally:
         exited.set()
 
 
 @EACH_COLOUR
-def test_close_wakes_who_waits_for_an_exec(colour: Colour, engine: Engine) -> None:
+def test_close_wakes_who_waits_for_an_exec(framework: Framework, engine: Engine) -> None:
     async def scenario() -> None:
         for _ in range(RACES):
             asked = threading.Event()
             engine.on("start", stays())
             engine.on("inspect", answers(docker_exec()), then(notes(asked), lambda peer: peer.until_hung_up()))
-            attachment = await colour.exec_start("e1", host=engine.host)
+            attachment = await framework.exec_start("e1", host=engine.host)
 
             async def first(attachment: Attachment = attachment) -> None:
                 with pytest.raises(AttachmentClosed):
                     await attachment.wait()
 
             async def second(attachment: Attachment = attachment, asked: threading.Event = asked) -> None:
-                await colour.until(asked)
+                await framework.until(asked)
                 await attachment.aclose()
 
             begun = time.monotonic()
-            await colour.together(first(), second())
+            await framework.together(first(), second())
             assert time.monotonic() - begun < BOUND / 2, "it was not woken"
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 # ---- dialling ----
@@ -472,31 +483,31 @@ def test_an_address_of_a_family_that_there_is_not(tcp_engine: Engine, monkeypatc
 
 @EACH_COLOUR
 def test_a_name_that_no_certificate_could_have(
-    colour: Colour, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+    framework: Framework, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(certificates.client))
 
     async def scenario() -> None:
         with pytest.raises(EngineUnreachable, match=r"no engine answers at tcp://a\.\.b:1"):
-            await colour.attach("web", host="tcp://a..b:1")
+            await framework.attach("web", host="tcp://a..b:1")
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 @EACH_COLOUR
 @EACH_VERSION
 def test_an_engine_that_we_refuse_is_told_why(
-    colour: Colour, tls_engine: TlsEngine, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+    framework: Framework, tls_engine: TlsEngine, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(certificates.distrustful))
 
     async def scenario() -> None:
         with pytest.raises(EngineUnreachable, match="its certificate is not accepted"):
-            await colour.attach("web", host=tls_engine.host)
+            await framework.attach("web", host=tls_engine.host)
 
-    colour.run(scenario)
+    framework.run(scenario)
     tls_engine.close()
     assert [refused.reason for refused in tls_engine.refused] == ["TLSV1_ALERT_UNKNOWN_CA"]
 
@@ -549,7 +560,7 @@ async def no_stdin_any_more(attachment: Attachment) -> None:
 
 
 @EACH_COLOUR
-def test_after_a_failed_send_only_output_is_left(colour: Colour, engine: Engine) -> None:
+def test_after_a_failed_send_only_output_is_left(framework: Framework, engine: Engine) -> None:
     gone = threading.Event()
 
     def act(peer: Peer) -> None:
@@ -561,26 +572,26 @@ def test_after_a_failed_send_only_output_is_left(colour: Colour, engine: Engine)
     engine.on("attach", act)
 
     async def scenario() -> None:
-        async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
-            await colour.until(gone)
-            with pytest.raises(colour.broken):
+        async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
+            await framework.until(gone)
+            with pytest.raises(framework.broken):
                 await attachment.send_stdin(b"x")
             await no_stdin_any_more(attachment)
             assert await attachment.receive() == Stdout(b"last words")
             assert await attachment.receive() == OutputClosed()
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
-async def interrupted(colour: Colour, attachment: Any) -> None:
+async def interrupted(framework: Framework, attachment: Any) -> None:
     """A send that nobody takes, cut short."""
     data = bytes(4 * MEGABYTE)
-    if colour is BLOCKING:
+    if framework is BLOCKING:
         await attachment.settimeout(0.05)
         with pytest.raises(TimeoutError):
             await attachment.send_stdin(data)
         await attachment.settimeout(BOUND)
-    elif colour is ASYNCIO:
+    elif framework is ASYNCIO:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await attachment.send_stdin(data)
@@ -590,19 +601,19 @@ async def interrupted(colour: Colour, attachment: Any) -> None:
 
 
 @EACH_COLOUR
-def test_after_an_interrupted_send_only_output_is_left(colour: Colour, engine: Engine) -> None:
+def test_after_an_interrupted_send_only_output_is_left(framework: Framework, engine: Engine) -> None:
     over = threading.Event()
     engine.on("attach", then(accept, waits_for(over), say(Stdout(b"and on"), OutputClosed()), until_closed))
 
     async def scenario() -> None:
-        async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
-            await interrupted(colour, attachment)
+        async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
+            await interrupted(framework, attachment)
             over.set()
             await no_stdin_any_more(attachment)
             assert await attachment.receive() == Stdout(b"and on")
             assert await attachment.receive() == OutputClosed()
 
     try:
-        colour.run(scenario)
+        framework.run(scenario)
     finally:
         over.set()

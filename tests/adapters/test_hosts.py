@@ -12,8 +12,16 @@ import attrs
 import pytest
 
 from attachproto_adapters import EngineUnreachable, HostInvalid
-from attachproto_adapters import _hosts as hosts
-from attachproto_adapters._hosts import Host, SshHost, TcpHost, TlsFiles, UnixHost, resolve_api_version, resolve_host
+from attachproto_adapters._transport import _hosts as hosts
+from attachproto_adapters._transport._hosts import (
+    Host,
+    SshHost,
+    TcpHost,
+    TlsFiles,
+    UnixHost,
+    resolve_api_version,
+    resolve_host,
+)
 
 FROM_ENVIRONMENT = "from DOCKER_HOST"
 GIVEN = "as given"
@@ -277,7 +285,7 @@ def test_no_engine_anywhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     [
         (PermissionError(13, "Permission denied"), "no permission"),
         (NotADirectoryError(20, "Not a directory"), "absent"),
-        (OSError(40, "Too many levels of symbolic links"), "Too many levels of symbolic links"),
+        (OSError(40, "Too many levels of symbolic sessions"), "Too many levels of symbolic sessions"),
     ],
 )
 def test_a_socket_that_cannot_be_looked_at(

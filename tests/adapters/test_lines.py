@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from attachproto import Attach, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters import Line
-from attachproto_adapters._lines import LINE_MAX, LineSplitter
-from attachproto_adapters._output import OutputEvent
+from attachproto_adapters._flows._lines import LINE_MAX, LineSplitter
+from attachproto_adapters._flows._output import OutputEvent
 from attachproto_adapters.blocking import open_attachment
 from tests.adapters.scripted import BOUND, Peer, Task
 from tests.helpers import cut_at, cuts

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attachproto_adapters.blocking import attach
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 from tests.engine.client import call
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.adapters import engine_scenarios, scenarios
-from tests.adapters.colours import WAYS, Opener, Way
+from tests.adapters.frameworks import WAYS, Opener, Way
 from tests.adapters.scenarios import Row, Table
 from tests.adapters.scripted import Engine
 
@@ -49,7 +49,7 @@ def test_stream(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) 
             await opened.aclose()
 
     try:
-        way.colour.run(scenario)
+        way.framework.run(scenario)
     finally:
         opened.close()
     assert row.half_closes in (None, half_closes.count)
@@ -59,7 +59,7 @@ def test_stream(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) 
 def test_engine(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) -> None:
     engine = Engine(str(socket_path) if way.unix else None)
     try:
-        way.colour.run(lambda: row.call(way.colour, engine, **row.values))
+        way.framework.run(lambda: row.call(way.framework, engine, **row.values))
     finally:
         engine.close()
     assert row.half_closes in (None, half_closes.count)

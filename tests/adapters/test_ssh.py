@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from attachproto_adapters import EngineUnreachable
-from attachproto_adapters._hosts import SshHost
-from attachproto_adapters._ssh import SshChild, ssh_command
+from attachproto_adapters._transport._hosts import SshHost
+from attachproto_adapters._transport._ssh import SshChild, ssh_command
 
 SECONDS = 10.0
 HOST = SshHost("engine", "as given")

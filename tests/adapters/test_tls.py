@@ -14,9 +14,9 @@ import pytest
 
 from attachproto import Framing, LocalProtocolError, OutputClosed, RawOutput, Stdout
 from attachproto_adapters import EngineUnreachable, HostInvalid
-from attachproto_adapters._hosts import TlsFiles
-from attachproto_adapters._tls import TlsLayer, client_context
-from tests.adapters.colours import COLOURS, WITH_STDIN, Colour
+from attachproto_adapters._transport._hosts import TlsFiles
+from attachproto_adapters._transport._tls import TlsLayer, client_context
+from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Framework
 from tests.adapters.scenarios import MEGABYTE, pattern
 from tests.adapters.scripted import BOUND, Peer, Task, accepts, echo
 from tests.adapters.tls_engine import VERSIONS, Certificates, ServerTls, TlsEngine
@@ -25,7 +25,7 @@ from tests.helpers import cut_at
 RECORD = 16 * 1024
 
 EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
-EACH_COLOUR = pytest.mark.parametrize("colour", COLOURS, ids=str)
+EACH_COLOUR = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 
 
 @pytest.fixture(scope="session")
@@ -394,42 +394,42 @@ def tls_engine(
 
 @EACH_COLOUR
 @EACH_VERSION
-def test_attach(colour: Colour, tls_engine: TlsEngine, version: ssl.TLSVersion) -> None:
+def test_attach(framework: Framework, tls_engine: TlsEngine, version: ssl.TLSVersion) -> None:
     tls_engine.on("attach", accepts(Stdout(b"hello")))
 
     async def scenario() -> None:
-        async with await colour.attach("web", host=tls_engine.host) as attachment:
+        async with await framework.attach("web", host=tls_engine.host) as attachment:
             assert await attachment.receive() == Stdout(b"hello")
             assert await attachment.receive() == OutputClosed()
             assert await attachment.wait() == 0
 
-    colour.run(scenario)
+    framework.run(scenario)
     assert {seen.version for seen in tls_engine.seen} == {named(version)}
     assert not any(seen.close_notify for seen in tls_engine.seen), "nothing half-closes unasked"
 
 
 @EACH_COLOUR
 @EACH_VERSION
-def test_half_close_is_close_notify_and_output_goes_on(colour: Colour, tls_engine: TlsEngine) -> None:
+def test_half_close_is_close_notify_and_output_goes_on(framework: Framework, tls_engine: TlsEngine) -> None:
     """The server sees close_notify with TCP open, and prints much only then."""
     large = pattern(10 * MEGABYTE)
     tls_engine.on("attach", echo)
 
     async def scenario() -> None:
-        async with await colour.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
+        async with await framework.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
             assert attachment.can_half_close
             stdout, stderr = await attachment.communicate(large)
             assert stdout == large
             assert not stderr
 
-    colour.run(scenario)
+    framework.run(scenario)
     (seen,) = [seen for seen in tls_engine.seen if seen.close_notify]
     assert seen.open_then
 
 
 @EACH_COLOUR
 @EACH_VERSION
-def test_much_in_both_directions_at_once(colour: Colour, tls_engine: TlsEngine) -> None:
+def test_much_in_both_directions_at_once(framework: Framework, tls_engine: TlsEngine) -> None:
     large = pattern(10 * MEGABYTE)
 
     def act(peer: Peer) -> None:
@@ -443,56 +443,56 @@ def test_much_in_both_directions_at_once(colour: Colour, tls_engine: TlsEngine) 
     tls_engine.on("attach", act)
 
     async def scenario() -> None:
-        async with await colour.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
+        async with await framework.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
             stdout, _ = await attachment.communicate(large)
             assert stdout == large
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 @EACH_COLOUR
 @EACH_VERSION
-def test_close_stdin_and_then_a_clean_end(colour: Colour, tls_engine: TlsEngine) -> None:
+def test_close_stdin_and_then_a_clean_end(framework: Framework, tls_engine: TlsEngine) -> None:
     tls_engine.on("attach", echo)
 
     async def scenario() -> None:
-        async with await colour.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
+        async with await framework.attach("web", WITH_STDIN, host=tls_engine.host) as attachment:
             await attachment.send_stdin(b"one ")
             await attachment.send_stdin(b"two")
             await attachment.close_stdin()
             assert [event async for event in attachment] == [Stdout(b"one two")]
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 @EACH_COLOUR
 @EACH_VERSION
-def test_a_name_that_is_not_the_engines(colour: Colour, tls_engine: TlsEngine) -> None:
+def test_a_name_that_is_not_the_engines(framework: Framework, tls_engine: TlsEngine) -> None:
     host = tls_engine.host.replace("127.0.0.1", "localhost")
 
     async def scenario() -> None:
         with pytest.raises(EngineUnreachable) as info:
-            await colour.attach("web", host=host)
+            await framework.attach("web", host=host)
         assert str(info.value).startswith(
             f"no engine answers at {host} (as given): its certificate is not accepted: Hostname mismatch"
         )
 
-    colour.run(scenario)
+    framework.run(scenario)
     assert tls_engine.calls == []
 
 
 @EACH_COLOUR
 @EACH_VERSION
 def test_an_engine_of_a_ca_that_is_not_trusted(
-    colour: Colour, tls_engine: TlsEngine, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+    framework: Framework, tls_engine: TlsEngine, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speak_tls(monkeypatch, certificates.distrustful)
 
     async def scenario() -> None:
         with pytest.raises(EngineUnreachable, match="its certificate is not accepted: self-signed certificate in"):
-            await colour.attach("web", host=tls_engine.host)
+            await framework.attach("web", host=tls_engine.host)
 
-    colour.run(scenario)
+    framework.run(scenario)
     assert tls_engine.calls == []
 
 
@@ -503,7 +503,7 @@ def test_an_engine_of_a_ca_that_is_not_trusted(
     [("nameless", "TLS failed:.*(handshake failure|certificate required)"), ("stranger", "unknown ca")],
 )
 def test_a_client_that_the_engine_does_not_take(
-    colour: Colour,
+    framework: Framework,
     tls_engine: TlsEngine,
     certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
@@ -515,9 +515,9 @@ def test_a_client_that_the_engine_does_not_take(
 
     async def scenario() -> None:
         with pytest.raises(EngineUnreachable, match=f"no engine answers at {tls_engine.host}.*{message}"):
-            await colour.attach("web", host=tls_engine.host)
+            await framework.attach("web", host=tls_engine.host)
 
-    colour.run(scenario)
+    framework.run(scenario)
     tls_engine.close()
     assert len(tls_engine.refused) == 1
     assert tls_engine.calls == []
@@ -525,31 +525,31 @@ def test_a_client_that_the_engine_does_not_take(
 
 @EACH_COLOUR
 def test_a_port_that_does_not_speak_tls(
-    colour: Colour, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+    framework: Framework, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speak_tls(monkeypatch, certificates.client)
     with bare_server(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request") as host:
 
         async def scenario() -> None:
             with pytest.raises(EngineUnreachable, match=f"no engine answers at {host}.*does not speak TLS"):
-                await colour.attach("web", host=host)
+                await framework.attach("web", host=host)
 
-        colour.run(scenario)
+        framework.run(scenario)
 
 
 @EACH_COLOUR
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_port_that_hangs_up(
-    colour: Colour, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, reset: bool
+    framework: Framework, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, reset: bool
 ) -> None:
     speak_tls(monkeypatch, certificates.client)
     with bare_server(b"", reset=reset) as host:
 
         async def scenario() -> None:
             with pytest.raises(EngineUnreachable, match=f"no engine answers at {host}"):
-                await colour.attach("web", host=host)
+                await framework.attach("web", host=host)
 
-        colour.run(scenario)
+        framework.run(scenario)
 
 
 @contextlib.contextmanager
@@ -580,9 +580,9 @@ def garbage(tls: ServerTls) -> None:
     tls.sock.sendall(b"HTTP/1.1 500 Oops\r\n\r\n")
 
 
-def colour_breaks(colour: Colour) -> tuple[type[Exception], ...]:
+def colour_breaks(framework: Framework) -> tuple[type[Exception], ...]:
     """What tells in this framework that the connection is broken."""
-    return colour.broken if colour.name == "trio" else (ssl.SSLError,)
+    return framework.broken if framework.name == "trio" else (ssl.SSLError,)
 
 
 @EACH_COLOUR
@@ -590,7 +590,7 @@ def colour_breaks(colour: Colour) -> tuple[type[Exception], ...]:
 @pytest.mark.parametrize("framing", list(Framing))
 @pytest.mark.parametrize("end", [fin, garbage])
 def test_a_stream_that_breaks_is_no_end(
-    colour: Colour,
+    framework: Framework,
     certificates: Certificates,
     version: ssl.TLSVersion,
     monkeypatch: pytest.MonkeyPatch,
@@ -604,14 +604,14 @@ def test_a_stream_that_breaks_is_no_end(
     broken.on("attach", accepts(printed, framing=framing))
 
     async def scenario() -> None:
-        async with await colour.attach("web", host=broken.host, tty=framing is Framing.RAW) as attachment:
+        async with await framework.attach("web", host=broken.host, tty=framing is Framing.RAW) as attachment:
             assert await attachment.receive() == printed
             for _ in range(2):
-                with pytest.raises(colour_breaks(colour)):
+                with pytest.raises(colour_breaks(framework)):
                     await attachment.receive()
 
     try:
-        colour.run(scenario)
+        framework.run(scenario)
     finally:
         broken.close()
 
@@ -619,7 +619,7 @@ def test_a_stream_that_breaks_is_no_end(
 @EACH_COLOUR
 @EACH_VERSION
 def test_sending_after_tls_has_broken(
-    colour: Colour, certificates: Certificates, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+    framework: Framework, certificates: Certificates, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is a broken pipe, as on a socket; the output's error is the same each time, and in no group."""
     speak_tls(monkeypatch, certificates.client)
@@ -627,24 +627,24 @@ def test_sending_after_tls_has_broken(
     engine.on("attach", accepts(Stdout(b"said")))
 
     async def scenario() -> None:
-        async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
+        async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
             for _ in range(3):
-                with pytest.raises(colour_breaks(colour), match=r"(?i)wrong.version"):
+                with pytest.raises(colour_breaks(framework), match=r"(?i)wrong.version"):
                     await attachment.communicate(b"never sent")
-        async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
-            with pytest.raises(colour_breaks(colour)):
+        async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
+            with pytest.raises(colour_breaks(framework)):
                 await attachment.communicate()
-            with pytest.raises(colour.broken, match="wrong version"):
+            with pytest.raises(framework.broken, match="wrong version"):
                 await attachment.send_stdin(b"never sent")
             with pytest.raises(LocalProtocolError):
                 await attachment.send_stdin(b"never sent")
-        async with await colour.attach("web", WITH_STDIN, host=engine.host) as attachment:
-            with pytest.raises(colour_breaks(colour)):
+        async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
+            with pytest.raises(colour_breaks(framework)):
                 await attachment.communicate()
-            with pytest.raises(colour.broken, match="wrong version"):
+            with pytest.raises(framework.broken, match="wrong version"):
                 await attachment.close_stdin()
 
     try:
-        colour.run(scenario)
+        framework.run(scenario)
     finally:
         engine.close()

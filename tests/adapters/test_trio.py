@@ -15,7 +15,7 @@ import trio.testing
 from attachproto import Attach, LocalProtocolError, OutputClosed, RemoteProtocolError, Stdout
 from attachproto_adapters import AttachmentClosed, HalfCloseUnsupported, RequestRejected
 from attachproto_adapters.trio import attach, open_attachment
-from tests.adapters.colours import TRIO, WITH_STDIN, socket_stream
+from tests.adapters.frameworks import TRIO, WITH_STDIN, socket_stream
 from tests.adapters.scripted import BOUND, Act, Engine, Peer, Task, accepts, close, rejects, stays, then, write
 from tests.adapters.tls_engine import VERSIONS, Certificates, TlsEngine
 

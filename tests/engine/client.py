@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 
 TIMEOUT = 20.0
 UPGRADE = "Connection: Upgrade\r\nUpgrade: tcp\r\n"

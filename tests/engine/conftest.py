@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 from tests.helpers import children, open_descriptors
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 from tests.engine.client import (
     UPGRADE,
     attach_request,

@@ -11,7 +11,7 @@ import pytest
 from attachproto import AttachOptions, OutputClosed, RawOutput, Stdout
 from attachproto_adapters import HalfCloseEndsAttach
 from attachproto_adapters.blocking import Attachment, attach
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 from tests.engine.client import (
     TIMEOUT,
     attach_request,

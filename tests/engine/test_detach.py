@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attachproto import parse_detach_keys
-from attachproto_adapters.engine._detach import DEFAULT_KEYS, DetachFilter
+from attachproto_engine._detach import DEFAULT_KEYS, DetachFilter
 
 
 def passed(keys: bytes, *reads: bytes) -> tuple[bytes, bool]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 from tests.engine.client import UPGRADE, call, dial, read_all, read_until, shell, start
 from tests.helpers import frame
 

@@ -11,7 +11,7 @@ import pytest
 
 from attachproto import AttachOptions, RemoteProtocolError, Stdout
 from attachproto_adapters.blocking import attach
-from attachproto_adapters.engine import (
+from attachproto_engine import (
     Chunked,
     Cut,
     Delay,
@@ -26,7 +26,7 @@ from attachproto_adapters.engine import (
     UnknownStream,
     WrongMediaType,
 )
-from attachproto_adapters.engine._faults import End, Pause, Script
+from attachproto_engine._faults import End, Pause, Script
 from tests.engine.client import attach_request, dial, read_all, shell, start
 from tests.helpers import H101M, frame
 

@@ -17,7 +17,7 @@ import trio
 
 from attachproto import AttachOptions
 from attachproto_adapters.blocking import attach
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 from benchmarks import engine as benchmark
 from tests.engine.client import TIMEOUT, attached, call, create, dial, read_until, shell, start
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from attachproto import demux
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 from tests.engine.client import TIMEOUT, attached, call, read_all, shell, start, wait
 from tests.helpers import open_descriptors
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 from tests.engine.client import (
     TIMEOUT,
     attach_request,
@@ -206,7 +206,7 @@ def test_an_attach_that_races_with_close_comes_to_an_end(engine: Engine) -> None
 def test_ctrl_c_while_it_starts_leaves_nothing() -> None:
     script = """
 import concurrent.futures, threading
-from attachproto_adapters.engine import Engine
+from attachproto_engine import Engine
 result = concurrent.futures.Future.result
 def interrupted(self, timeout=None):
     result(self, timeout)

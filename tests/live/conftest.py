@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.adapters.colours import COLOURS, Colour
+from tests.adapters.frameworks import FRAMEWORKS, Framework
 from tests.live import engines
 from tests.live import sshd as ssh_server
 from tests.live.engine_api import Engine, Route
@@ -216,10 +216,10 @@ def docker_cli(lacking: Lacking) -> str:
         lacking("docker CLI", why)
 
 
-@pytest.fixture(params=COLOURS, ids=str)
-def colour(request: pytest.FixtureRequest) -> Colour:
+@pytest.fixture(params=FRAMEWORKS, ids=str)
+def framework(request: pytest.FixtureRequest) -> Framework:
     """Each adapter in turn."""
-    found: Colour = request.param
+    found: Framework = request.param
     return found
 
 

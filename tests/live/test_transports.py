@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-import attachproto_adapters._link as link
+import attachproto_adapters._transport._session as link
 from attachproto import AttachOptions
 from attachproto_adapters import EngineUnreachable, HostInvalid, RequestRejected
-from attachproto_adapters._tls import TlsLayer, client_context
-from tests.adapters.colours import COLOURS, Colour
+from attachproto_adapters._transport._tls import TlsLayer, client_context
+from tests.adapters.frameworks import FRAMEWORKS, Framework
 from tests.helpers import children, open_descriptors
 from tests.live.engine_api import Engine, Route
 
@@ -57,13 +57,13 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
         monkeypatch.setenv(name, value)
 
 
-def there_and_back(colour: Colour, engine: Engine, host: str) -> None:
+def there_and_back(framework: Framework, engine: Engine, host: str) -> None:
     """10 MB in, half-close, the same 10 MB out, and what is printed after the end of stdin."""
     script = "cat; sleep 0.1; echo after the end; echo err >&2; exit 7"
     container = engine.shell(script, open_stdin=True, stdin_once=True)
 
     async def scenario() -> None:
-        async with await colour.attach(container, STDIN, host=host, start=True) as attachment:
+        async with await framework.attach(container, STDIN, host=host, start=True) as attachment:
             out, err = await attachment.communicate(INPUT)
             code = await attachment.wait()
         tail = b"after the end\n"
@@ -71,19 +71,19 @@ def there_and_back(colour: Colour, engine: Engine, host: str) -> None:
         assert hashlib.sha256(out[: -len(tail)]).digest() == hashlib.sha256(INPUT).digest()
         assert (err, code) == (b"err\n", 7)
 
-    colour.run(scenario)
+    framework.run(scenario)
     engine.remove(container)
 
 
-def test_there_and_back(colour: Colour, route: Route, monkeypatch: pytest.MonkeyPatch, count: Count) -> None:
+def test_there_and_back(framework: Framework, route: Route, monkeypatch: pytest.MonkeyPatch, count: Count) -> None:
     set_environment(monkeypatch, route)
-    there_and_back(colour, route.engine, route.host)
-    count(f"10 MB there and back, {colour} over {route.transport}", route.engine, 1, 1)
+    there_and_back(framework, route.engine, route.host)
+    count(f"10 MB there and back, {framework} over {route.transport}", route.engine, 1, 1)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
 def test_each_version_of_tls(
-    colour: Colour, docker_tls: Engine, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch, count: Count
+    framework: Framework, docker_tls: Engine, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch, count: Count
 ) -> None:
     """With client certificates, as the engine demands."""
     assert docker_tls.tls_host is not None
@@ -95,9 +95,9 @@ def test_each_version_of_tls(
     )
     set_environment(monkeypatch, route)
     seen = pin_version(monkeypatch, version)
-    there_and_back(colour, docker_tls, route.host)
+    there_and_back(framework, docker_tls, route.host)
     assert set(seen) == {version.name.replace("_", ".")}
-    count(f"10 MB there and back, {colour} over {version.name}", docker_tls, 1, 1)
+    count(f"10 MB there and back, {framework} over {version.name}", docker_tls, 1, 1)
 
 
 def pin_version(monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion) -> list[str | None]:
@@ -119,13 +119,13 @@ def pin_version(monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion) -> lis
     return seen
 
 
-def test_output_only_over_every_transport(colour: Colour, route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_only_over_every_transport(framework: Framework, route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, route)
     script = "i=0; while [ $i -lt 200 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; exit 3"
     container = route.engine.shell(script)
 
     async def scenario() -> None:
-        async with await colour.attach(container, host=route.host, start=True) as attachment:
+        async with await framework.attach(container, host=route.host, start=True) as attachment:
             lines: dict[str, list[str]] = {}
             async for line in attachment.lines():
                 assert line.ended
@@ -136,42 +136,42 @@ def test_output_only_over_every_transport(colour: Colour, route: Route, monkeypa
             }
             assert await attachment.wait() == 3
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
-def test_exec_over_every_transport(colour: Colour, route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exec_over_every_transport(framework: Framework, route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, route)
     container = route.engine.create("sleep", "600")
     route.engine.start(container)
     data = INPUT[:1_000_000]
 
     async def scenario() -> None:
-        result = await colour.run_exec(
+        result = await framework.run_exec(
             container, ["sh", "-c", "cat; echo err >&2; exit 5"], input=data, host=route.host
         )
         assert (result.exit_code, result.stdout == data, result.stderr) == (5, True, b"err\n")
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 # -- what does not come together --------------------------------------------------------------------------------------
 
 
-def unreachable(colour: Colour, host: str) -> str:
+def unreachable(framework: Framework, host: str) -> str:
     async def scenario() -> None:
         with pytest.raises(EngineUnreachable) as caught:
-            await colour.attach("web", host=host)
+            await framework.attach("web", host=host)
         texts.append(str(caught.value))
 
     texts: list[str] = []
-    colour.run(scenario)
+    framework.run(scenario)
     assert host in texts[0]
     return texts[0]
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
 def test_a_client_that_the_engine_does_not_know(
-    colour: Colour, docker_tls: Engine, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+    framework: Framework, docker_tls: Engine, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert docker_tls.tls_host is not None
     assert docker_tls.certificates is not None
@@ -179,19 +179,21 @@ def test_a_client_that_the_engine_does_not_know(
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     for folder in (docker_tls.certificates.foreign, docker_tls.certificates.nameless):
         monkeypatch.setenv("DOCKER_CERT_PATH", str(folder))
-        assert "certificate" in unreachable(colour, docker_tls.tls_host)
+        assert "certificate" in unreachable(framework, docker_tls.tls_host)
 
 
-def test_an_engine_that_we_do_not_know(colour: Colour, docker_tls: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_we_do_not_know(
+    framework: Framework, docker_tls: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert docker_tls.tls_host is not None
     assert docker_tls.certificates is not None
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(docker_tls.certificates.distrustful))
-    assert "its certificate is not accepted" in unreachable(colour, docker_tls.tls_host)
+    assert "its certificate is not accepted" in unreachable(framework, docker_tls.tls_host)
 
 
 def test_tls_where_there_is_none_and_none_where_there_is(
-    colour: Colour,
+    framework: Framework,
     docker: Engine,
     docker_tls: Engine,
     plain_tcp: Callable[[Engine], str],
@@ -203,36 +205,38 @@ def test_tls_where_there_is_none_and_none_where_there_is(
 
     async def scenario() -> None:
         with pytest.raises(RequestRejected, match="HTTP request to an HTTPS server"):
-            await colour.attach("web", host=docker_tls.tls_host)
+            await framework.attach("web", host=docker_tls.tls_host)
 
-    colour.run(scenario)
+    framework.run(scenario)
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(docker_tls.cert_path))
-    assert "does not speak TLS" in unreachable(colour, plain_tcp(docker))
+    assert "does not speak TLS" in unreachable(framework, plain_tcp(docker))
 
 
-def test_ssh_that_is_refused_says_what_ssh_says(colour: Colour, sshd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssh_that_is_refused_says_what_ssh_says(
+    framework: Framework, sshd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in sshd.environment.items():
         monkeypatch.setenv(name, value)
-    assert "Permission denied" in unreachable(colour, f"ssh://nobody@127.0.0.1:{sshd.port}")
+    assert "Permission denied" in unreachable(framework, f"ssh://nobody@127.0.0.1:{sshd.port}")
 
 
-def test_ssh_to_an_engine_that_is_not_there(colour: Colour, sshd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssh_to_an_engine_that_is_not_there(framework: Framework, sshd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in sshd.environment.items():
         monkeypatch.setenv(name, value)
-    text = unreachable(colour, sshd.url("/nowhere/engine.sock"))
+    text = unreachable(framework, sshd.url("/nowhere/engine.sock"))
     assert "/nowhere/engine.sock" in text.partition(": ")[2]
 
 
-def test_no_such_file_of_certificates(colour: Colour, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_such_file_of_certificates(framework: Framework, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
 
     async def scenario() -> None:
         with pytest.raises(HostInvalid, match=r"ca\.pem"):
-            await colour.attach("web", host="tcp://127.0.0.1:1")
+            await framework.attach("web", host="tcp://127.0.0.1:1")
 
-    colour.run(scenario)
+    framework.run(scenario)
 
 
 # -- often ------------------------------------------------------------------------------------------------------------
@@ -243,29 +247,29 @@ def test_short_lived_containers_by_all_three_together(engine: Engine, times: Tim
     total = times(200)
     wrong: list[object] = []
 
-    def run(colour: Colour) -> int:
+    def run(framework: Framework) -> int:
         good = 0
         for number in range(total):
             container = engine.shell(f"echo out {number}; echo err {number} >&2; exit 3")
             seen: list[object] = []
 
             async def scenario(container: str = container, seen: list[object] = seen) -> None:
-                async with await colour.attach(container, host=engine.host, start=True) as attachment:
+                async with await framework.attach(container, host=engine.host, start=True) as attachment:
                     seen.append((*(await attachment.communicate()), await attachment.wait()))
 
-            colour.run(scenario)
+            framework.run(scenario)
             if seen == [(b"out %d\n" % number, b"err %d\n" % number, 3)]:
                 good += 1
             else:
-                wrong.append((str(colour), seen))
+                wrong.append((str(framework), seen))
             engine.remove(container)
         return good
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with ThreadPoolExecutor(len(COLOURS)) as pool:
-            good = list(pool.map(run, COLOURS))
-    for each, colour in zip(good, COLOURS, strict=True):
-        count(f"start=True, prints and ends, {colour}", engine, each, total)
+        with ThreadPoolExecutor(len(FRAMEWORKS)) as pool:
+            good = list(pool.map(run, FRAMEWORKS))
+    for each, framework in zip(good, FRAMEWORKS, strict=True):
+        count(f"start=True, prints and ends, {framework}", engine, each, total)
     assert wrong == []
-    assert good == [total] * len(COLOURS)
+    assert good == [total] * len(FRAMEWORKS)

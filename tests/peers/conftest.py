@@ -124,7 +124,7 @@ def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
         present["engine"] = f"{found.version}, API {found.api_version}, at {host}"
         yield found
         return
-    from attachproto_adapters.engine import Engine as Embedded
+    from attachproto_engine import Engine as Embedded
 
     mark = secrets.token_hex(16)
     os.environ["ATTACHPROTO_PEERS_MARK"] = mark  # every container and every client inherits it

@@ -30,7 +30,7 @@ from attachproto import (
     Systemerr,
     demux,
 )
-from attachproto_adapters import ContainerFacts, ExecFacts, ExecResult, Line, blocking
+from attachproto_adapters import ExecResult, InspectedContainer, InspectedExec, Line, blocking
 
 
 def embed(
@@ -85,7 +85,7 @@ def adapters(sock: socket.socket) -> None:
             assert_type(line, Line)
         assert_type(attachment.receive(), Stdout | Stderr | RawOutput | Systemerr | OutputClosed)
         assert_type(attachment.communicate(b""), tuple[bytes, bytes])
-        assert_type(attachment.facts, ContainerFacts | ExecFacts | None)
+        assert_type(attachment.inspected, InspectedContainer | InspectedExec | None)
     assert_type(blocking.open_attachment(sock, Attach("web", tty=False)), blocking.Attachment)
     assert_type(blocking.run_exec("web", ["true"]), ExecResult)
 

@@ -1,0 +1,349 @@
+"""The attachment of the blocking adapter.
+
+One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Literal, Self
+
+from attachproto import (
+    NEED_DATA,
+    SEND_EOF,
+    Accepted,
+    OutputClosed,
+    Signal,
+    Stdin,
+    StdinClosed,
+)
+from attachproto_adapters._attachment import AttachmentBase, LinesBase
+from attachproto_adapters._blocking_runner import drive
+from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
+from attachproto_adapters._flows._flows import (
+    exec_exit_code,
+)
+from attachproto_adapters._flows._lines import LINE_MAX, Line
+from attachproto_adapters._flows._output import DataEvent, OutputEvent
+from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed
+from attachproto_adapters._flows._steps import Opened
+from attachproto_adapters._transport._blocking import (
+    BlockingSession,
+    Dialer,
+    check_timeout,
+    whole_response,
+)
+from attachproto_adapters._transport._sockets import half_close
+
+
+class Attachment(AttachmentBase[BlockingSession]):
+    """An open stream: a container's stdin, stdout and stderr, an exec's, or logs.
+
+    It is a context manager that closes on leaving, and an iterator over the output's events. One thread may send
+    while another receives.
+
+    Attributes:
+        accepted: the engine's answer: how the output is framed, and the header fields.
+    """
+
+    def __init__(
+        self,
+        session: BlockingSession,
+        accepted: Accepted,
+        opened: Opened | None = None,
+        dialer: Dialer | None = None,
+        held: BlockingSession | None = None,
+    ) -> None:
+        super().__init__(session, accepted, opened)
+        self._dialer = dialer
+        self._held = held
+        self._sending = threading.Lock()
+
+    def _broken_pipe(self, message: str) -> BrokenPipeError:
+        return BrokenPipeError(errno.EPIPE, message)
+
+    # ---- sending ----
+
+    def send_stdin(self, data: bytes) -> None:
+        """Send bytes to the container's stdin; returns when the kernel has them all.
+
+        The container may not read: then this blocks, so somebody else must read the output meanwhile. That is
+        what ``communicate`` does.
+
+        Raises:
+            BrokenPipeError, ConnectionResetError: nobody reads stdin any more. Reading goes on.
+            TimeoutError: some of it was sent, or none; stdin cannot be used any more. Reading goes on.
+            LocalProtocolError: stdin was not attached, was closed, or has failed before.
+            AttachmentClosed: the attachment is closed.
+            RuntimeError: another thread is sending.
+        """
+        self._check_send()
+        view = memoryview(data).cast("B")
+        with self._one_sender():
+            for at in range(0, len(view), WRITE_SIZE):
+                self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
+
+    def close_stdin(self) -> None:
+        """End the container's stdin: a half-close. Output goes on.
+
+        Warns with ``AttachWarning`` where the engine takes it for the end of the attach.
+
+        Raises:
+            HalfCloseUnsupported: the socket cannot do it. Nothing was sent.
+            BrokenPipeError: the engine has closed the connection already.
+            LocalProtocolError: stdin was not attached, was closed, or has failed before.
+            AttachmentClosed: the attachment is closed.
+        """
+        self._check_close_stdin()
+        with self._one_sender():
+            self._send(StdinClosed())
+
+    @contextlib.contextmanager
+    def _one_sender(self) -> Iterator[None]:
+        """Two threads that send at once would tear each other's data apart."""
+        if not self._sending.acquire(blocking=False):
+            raise RuntimeError("another thread is sending")
+        try:
+            yield
+        finally:
+            self._sending.release()
+
+    def _send(self, event: Stdin | StdinClosed) -> None:
+        self._check_open()
+        try:
+            self._session.send(event)
+        except AttachmentClosed:
+            # Another thread may have closed it, because it read the end of the output.
+            self._check_open()
+            raise
+
+    # ---- receiving ----
+
+    def receive(self) -> OutputEvent:
+        """The next event of the output; at its end ``OutputClosed``, each time.
+
+        Raises:
+            RemoteProtocolError: the stream was cut or is malformed; everything before it was delivered.
+            TimeoutError: nothing came in time. Nothing is lost: call it again.
+            OSError: the connection was reset; everything that had arrived was delivered.
+            AttachmentClosed: the attachment is closed, by this thread or another.
+        """
+        if self._over:
+            return OutputClosed()
+        return self._ended(self._output(self._session.next_event()))
+
+    def _ended(self, event: OutputEvent) -> OutputEvent:
+        if self._over:
+            # dockerd only half-closes, and waits for us to close.
+            self._session.close()
+        return event
+
+    def __iter__(self) -> Self:
+        """The output's events up to its end, which is not among them. Raises as ``receive`` does."""
+        return self
+
+    def __next__(self) -> DataEvent:
+        """The next event; raises as ``receive`` does."""
+        event = self.receive()
+        if isinstance(event, OutputClosed):
+            raise StopIteration
+        return event
+
+    def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> Lines:
+        """The output as lines of text, each stream by itself.
+
+        Called again, with the same arguments, it goes on where the last loop has stopped, or a timeout has stopped it.
+
+        Args:
+            encoding: of the text.
+            errors: what to do with bytes that are no text, as for ``bytes.decode``.
+            max_length: most characters of a line; a longer one comes in pieces.
+
+        Raises:
+            LookupError: there is no such encoding.
+        """
+        return self._one_lines(Lines, (encoding, errors, max_length))
+
+    def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
+        """Send input and end stdin, and read all output meanwhile.
+
+        It cannot deadlock, however large both are, also if the container never reads. If it times out, call
+        it again: it goes on where it was, and nothing is lost.
+
+        Args:
+            input: what to send; ``b""`` only ends stdin, ``None`` sends nothing and does not end it.
+            max_output: most bytes of stdout and stderr together.
+
+        A reset between two frames while input is still unsent is an end too, as Podman makes one: the input was not
+        all taken, which the exit code may tell.
+
+        Returns:
+            stdout (with a TTY: all that the terminal printed) and stderr.
+
+        Raises:
+            HalfCloseEndsAttach: on this container ending stdin would end the attach, and lose output. Nothing was sent.
+            HalfCloseUnsupported: the socket cannot half-close. Nothing was sent.
+            LocalProtocolError: stdin was not attached.
+            ValueError: a call that was interrupted had other input.
+            OutputTooLarge: there was more than ``max_output``; what was read is in the error.
+            EngineReportedError: the engine put an error of its own into the stream; both outputs are in the error.
+            RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
+        """
+        self._begin(input)
+        try:
+            self._feed_all(max_output)
+            self._drain(max_output)
+        except ConnectionResetError:
+            if not self._reset_is_an_end():
+                raise
+            self._drain(max_output)
+        return self._gathered.result()
+
+    def _drain(self, max_output: int | None) -> None:
+        while not self._over:
+            self._gathered.add(self.receive(), max_output)
+
+    def _feed_all(self, max_output: int | None) -> None:
+        """Send the input and end stdin; read whatever comes meanwhile. It sends only what does not block."""
+        feed = self._feed
+        if feed is None or not feed.active or self._over:
+            return
+        with self._session.poll() as ready:
+            while not self._over and (data := feed.next()) is not None:
+                if data is SEND_EOF:
+                    self._feed_some(feed, data)
+                else:
+                    readable, writable = ready()
+                    if readable:
+                        self._session.read()
+                    if writable:
+                        self._feed_some(feed, data)
+                while not self._over and (event := self._session.connection.next_event()) is not NEED_DATA:
+                    self._gathered.add(self._ended(self._output(event)), max_output)
+
+    def _feed_some(self, feed: Feed, data: memoryview | Literal[Signal.SEND_EOF]) -> None:
+        try:
+            if data is SEND_EOF:
+                half_close(self._session.sock)
+            else:
+                feed.sent(self._session.send_now(data))
+        except (BrokenPipeError, ConnectionResetError) as exc:
+            self._session.send_failed(exc)
+            feed.fail()
+        except BaseException:
+            # Nobody knows what has left: to go on here might send something twice.
+            self._session.connection.send_failed()
+            feed.lose()
+            raise
+
+    # ---- the end ----
+
+    def wait(self) -> int:
+        """Wait until the container, or the exec, has exited, and return its exit code.
+
+        Read the output first, or in another thread: a container that nobody reads may not come to its end. One
+        thread at a time may wait. An exec is asked for its end again and again, because nothing else tells of it.
+
+        Raises:
+            RequestRejected: the engine refused the call.
+            AttachError: this attachment was opened over a connection of your own.
+            TimeoutError: it has not exited in time; call it again.
+        """
+        if self._exit_code is None:
+            opened, dialer = self._engine("wait()"), self._dialer
+            assert dialer is not None
+            if opened.kind == "exec":
+                steps = exec_exit_code(opened.name, opened.api_version, self._check_not_closed)
+                self._exit_code = drive(steps, dialer).value
+            else:
+                self._exit_code = self._wait_for_container(opened, dialer)
+        return self._exit_code
+
+    def _wait_for_container(self, opened: Opened, dialer: Dialer) -> int:
+        self._check_not_closed()
+        request = wait_request(opened.name, "not-running", opened.api_version)
+        held = self._held
+        if held is None:
+            held = self._held = dialer.ask(request)
+        # Looked at after it can be found: a close() meanwhile has found nothing to close.
+        if self._closed:
+            held.close()
+        try:
+            response = whole_response(held)
+        except TimeoutError:
+            raise
+        except BaseException:
+            self._discard_wait(held)
+            raise
+        self._discard_wait(held)
+        return exit_code(succeeded(request, response))
+
+    def _discard_wait(self, held: BlockingSession) -> None:
+        """A wait that has been answered, or broke; the next call asks anew."""
+        held.close()
+        self._held = None
+
+    def resize(self, height: int, width: int) -> None:
+        """Tell the TTY of the container, or the exec, its size in characters.
+
+        Raises:
+            RequestRejected: the engine refused; the container does not run, for instance.
+            AttachError: this attachment was opened over a connection of your own.
+        """
+        request = self._resize_request(height, width)
+        assert self._dialer is not None
+        succeeded(request, self._dialer.call(request))
+
+    def settimeout(self, timeout: float | None) -> None:
+        """Set how many seconds a read, a write or a wait may take; ``None`` for ever.
+
+        Raises:
+            ValueError: it is not above 0.
+        """
+        check_timeout(timeout)
+        self._session.settimeout(timeout)
+        if (held := self._held) is not None:
+            held.settimeout(timeout)
+        if self._dialer is not None:
+            self._dialer.timeout = timeout
+
+    def detach(self) -> None:
+        """Leave the container to itself: the same as ``close``. No keys are sent; they are for who has a terminal."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. The container goes on. May be called from any thread, and more than once."""
+        self._closed = True
+        self._session.close()
+        if (held := self._held) is not None:  # another thread may be spending it
+            held.close()
+        if self._dialer is not None:
+            self._dialer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Lines(LinesBase[Attachment]):
+    """An iterator over the lines of an attachment's output; ``Attachment.lines`` makes it."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Line:
+        """The next line; raises as ``Attachment.receive`` does."""
+        while not self._ready:
+            if self._over:
+                raise StopIteration
+            self._take(self._attachment.receive())
+        return self._ready.popleft()

@@ -1,0 +1,58 @@
+"""Runs a flow on blocking sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, TypeVar
+
+from attachproto import (
+    Accepted,
+    ResponseHead,
+)
+from attachproto_adapters._flows._steps import Call, CallDeferred, FlowResult, Pause, Steps, Stream
+from attachproto_adapters._transport._blocking import (
+    BlockingSession,
+    Dialer,
+    open_stream,
+    whole_response,
+)
+
+T = TypeVar("T")
+
+
+def drive(steps: Steps[T], dialer: Dialer) -> FlowResult[T, BlockingSession]:
+    """Run a flow; whatever it opened is closed if it raises, or is interrupted."""
+    with contextlib.ExitStack() as undo:
+        stream: BlockingSession | None = None
+        held: BlockingSession | None = None
+        accepted: Accepted | None = None
+        paused = 0.0
+        result: Any = None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration as stop:
+                undo.pop_all()
+                return FlowResult(stop.value, stream, accepted, held)
+            match step:
+                case Call(request):
+                    result = dialer.call(request)
+                case CallDeferred(request):
+                    held = dialer.ask(request)
+                    undo.callback(held.close)
+                    result = held.next_event()
+                    if isinstance(result, ResponseHead) and result.status_code >= 300:
+                        result = whole_response(held)
+                case Stream(stream_request, quirks):
+                    if stream is not None:
+                        stream.close()
+                    stream = dialer.dial(quirks)
+                    undo.callback(stream.close)
+                    result = open_stream(stream, stream_request)
+                    accepted = result if isinstance(result, Accepted) else None
+                case Pause(seconds):
+                    paused += seconds
+                    if dialer.timeout is not None and paused > dialer.timeout:
+                        raise TimeoutError("timed out")
+                    time.sleep(seconds)

@@ -1,0 +1,166 @@
+"""The plain calls around a stream: what they ask, and what their answers say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from attachproto import RemoteProtocolError, Request, Response
+from attachproto_adapters._errors import ApiVersionRejected, AttachError, RequestRejected
+from attachproto_adapters._flows._inspect import of_type, read_json
+
+_JSON = (("content-type", "application/json"),)
+
+
+def inspect_request(kind: str, name: str, api_version: str | None) -> Request:
+    """The call that tells of a container or an exec (``kind`` is the path's first segment)."""
+    return Request("GET", (kind, name, "json"), api_version=api_version)
+
+
+def start_request(container: str, api_version: str | None) -> Request:
+    """The call that starts a container."""
+    return Request("POST", ("containers", container, "start"), api_version=api_version)
+
+
+def wait_request(container: str, condition: str, api_version: str | None) -> Request:
+    """The call that answers when the container has exited.
+
+    Before API 1.30 the engine knows no condition, and sends no head before the end: then no version is asked for, which
+    every engine takes for its own.
+    """
+    if api_version is not None and numbers(api_version) < (1, 30):
+        api_version = None
+    return Request("POST", ("containers", container, "wait"), (("condition", condition),), api_version=api_version)
+
+
+def resize_request(kind: str, name: str, height: int, width: int, api_version: str | None) -> Request:
+    """The call that tells the TTY of a container or an exec its size (height first, as the API has it)."""
+    query = (("h", str(height)), ("w", str(width)))
+    return Request("POST", (kind, name, "resize"), query, api_version=api_version)
+
+
+def create_exec_request(
+    container: str,
+    command: Sequence[str],
+    *,
+    stdin: bool,
+    api_version: str | None,
+    tty: bool = False,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    workdir: str | None = None,
+) -> Request:
+    """The call that creates an exec (moby ``postContainerExecCreate``). What is not given is left out.
+
+    Raises:
+        TypeError: the command is a string, or holds what is none.
+        ValueError: the command is empty; a field needs a later API than was asked for.
+    """
+    if isinstance(command, str | bytes):
+        raise TypeError(f"a command is a sequence of arguments, such as ['sh', '-c', {command!r}], and not a string")
+    arguments = list(command)
+    if not all(isinstance(argument, str) for argument in arguments):
+        raise TypeError(f"the arguments of a command are strings: {arguments!r}")
+    if not arguments:
+        raise ValueError("the command is empty")
+    body: dict[str, object] = {
+        "AttachStdin": stdin,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": tty,
+        "Cmd": arguments,
+    }
+    if env is not None:
+        _needs("env", (1, 25), api_version)
+        if bad := [name for name in env if not name or "=" in name]:
+            raise ValueError(f"a name in the environment is not empty and holds no '=': {bad[0]!r}")
+        body["Env"] = [f"{name}={value}" for name, value in env.items()]
+    if user is not None:
+        body["User"] = user
+    if workdir is not None:
+        _needs("workdir", (1, 35), api_version)
+        body["WorkingDir"] = workdir
+    return Request(
+        "POST",
+        ("containers", container, "exec"),
+        body=json.dumps(body).encode(),
+        headers=_JSON,
+        api_version=api_version,
+    )
+
+
+def _needs(field: str, since: tuple[int, int], api_version: str | None) -> None:
+    if api_version is not None and numbers(api_version) < since:
+        raise ValueError(f"{field} needs API {since[0]}.{since[1]} or later, not {api_version}")
+
+
+def exec_id(response: Response) -> str:
+    """The ID in the answer to a creation.
+
+    Raises:
+        RemoteProtocolError: it is no such answer.
+    """
+    try:
+        return of_type(str, read_json(response)["Id"])
+    except (LookupError, TypeError) as exc:
+        raise RemoteProtocolError(f"the exec's creation was answered without an ID: {exc!r}") from None
+
+
+def exit_code(response: Response) -> int:
+    """The exit code in the answer to a wait.
+
+    Raises:
+        AttachError: the engine could not tell.
+        RemoteProtocolError: it is no such answer.
+    """
+    value = read_json(response)
+    try:
+        error, code = value.get("Error"), value["StatusCode"]
+        if error and error.get("Message"):
+            raise AttachError(f"the engine could not wait for the container: {error['Message']}")
+        return of_type(int, code)
+    except (LookupError, TypeError, AttributeError) as exc:
+        raise RemoteProtocolError(f"wait's answer has not the fields of an engine's: {exc!r}") from None
+
+
+def succeeded(request: Request, response: Response) -> Response:
+    """The answer, if it is no refusal.
+
+    Raises:
+        RequestRejected: it is one.
+    """
+    if response.status_code >= 300:
+        raise RequestRejected(response.status_code, response.message, named(request))
+    return response
+
+
+def version_range(response: Response) -> tuple[str, str] | None:
+    """The API versions, from the oldest to the newest, in the answer to ``GET /version``; ``None`` if it has none."""
+    try:
+        value = read_json(response)
+        found = of_type(str, value["MinAPIVersion"]), of_type(str, value["ApiVersion"])
+        if not all(map(numbers, found)):
+            return None
+    except (RemoteProtocolError, LookupError, TypeError, ValueError):
+        return None
+    return found
+
+
+def judge_version(request: Request, response: Response, known: tuple[str, str]) -> None:
+    """Raise ``ApiVersionRejected`` if the refused request's version is outside the engine's range."""
+    assert request.api_version is not None
+    oldest, newest = known
+    if not numbers(oldest) <= numbers(request.api_version) <= numbers(newest):
+        raise ApiVersionRejected(
+            response.status_code, response.message, named(request), request.api_version, oldest, newest
+        )
+
+
+def numbers(api_version: str) -> tuple[int, ...]:
+    """A version as it is compared: by its parts."""
+    return tuple(int(part) for part in api_version.split("."))
+
+
+def named(request: Request) -> str:
+    """A call, as an error names it."""
+    return f"{request.method} /{'/'.join(request.path)}"

@@ -1,0 +1,196 @@
+"""What an engine tells of a container or an exec that decides how an attach to it behaves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Self, TypeVar
+
+import attrs
+
+from attachproto import Attach, Quirk, RemoteProtocolError, Response
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class InspectedContainer:
+    """The fields of ``GET /containers/{name}/json`` that matter here.
+
+    Attributes:
+        tty: output is raw.
+        open_stdin: the container was created with ``OpenStdin``; without it nothing reads what is sent.
+        stdin_once: the first half-close ends the container's stdin.
+        status: ``created``, ``running``, ``paused``, ``exited``, …
+        exit_code: of its last run.
+        podman: the engine is Podman of this version, as it says in a header of every answer; else ``None``.
+    """
+
+    tty: bool
+    open_stdin: bool
+    stdin_once: bool
+    status: str
+    exit_code: int
+    podman: str | None
+
+    @classmethod
+    def from_response(cls, response: Response) -> Self:
+        """Read an inspect's answer.
+
+        Raises:
+            RemoteProtocolError: it is none.
+        """
+        value = read_json(response)
+        try:
+            config, state = value["Config"], value["State"]
+            return cls(
+                tty=of_type(bool, config["Tty"]),
+                open_stdin=of_type(bool, _known(config.get("OpenStdin"), False)),
+                stdin_once=of_type(bool, _known(config.get("StdinOnce"), False)),
+                status=of_type(str, state["Status"]),
+                exit_code=of_type(int, state.get("ExitCode", 0)),
+                podman=podman_version(response),
+            )
+        except (LookupError, TypeError, AttributeError) as exc:
+            raise _not_an_engines("inspect", exc) from None
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs. A paused container does not."""
+        return self.status == "running"
+
+    @property
+    def created(self) -> bool:
+        """Whether it was never started (or, on Podman, was reset)."""
+        return self.status == "created"
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is paused: engines attach to it only once it is unpaused."""
+        return self.status == "paused"
+
+    @property
+    def exited(self) -> bool:
+        """Whether its run is over. Podman says ``stopped`` for a moment before it says ``exited``."""
+        return self.status in ("exited", "stopped", "dead")
+
+    @property
+    def half_close_ends_attach(self) -> bool:
+        """Whether the engine would take the end of stdin for the end of the attach.
+
+        A TTY has no end of stdin but a key; dockerd then closes the attach, Podman does nothing. Without ``StdinOnce``
+        dockerd closes the attach too (moby ``daemon/internal/stream/attach.go``), and Podman ends stdin as asked.
+        """
+        if not self.open_stdin:
+            return False
+        return self.tty or not (self.stdin_once or self.podman)
+
+
+@attrs.frozen(kw_only=True)
+class InspectedExec:
+    """The fields of ``GET /exec/{id}/json`` that matter here.
+
+    Attributes:
+        tty: output is raw.
+        open_stdin: the exec was created with ``AttachStdin``; without it nothing reads what is sent.
+        running: it was started, and has not ended.
+        exit_code: if it has ended; else ``None``.
+        podman: as for ``InspectedContainer``.
+    """
+
+    tty: bool
+    open_stdin: bool
+    running: bool = False
+    exit_code: int | None = None
+    podman: str | None
+
+    @classmethod
+    def from_response(cls, response: Response) -> Self:
+        """Read an inspect's answer.
+
+        Raises:
+            RemoteProtocolError: it is none.
+        """
+        value = read_json(response)
+        try:
+            running, code = of_type(bool, value["Running"]), value["ExitCode"]
+            # Before its start dockerd has no exit code, and Podman 0: there an exec that has ended may be removed.
+            podman = podman_version(response)
+            if running or (podman and not of_type(bool, value["CanRemove"])):
+                code = None
+            return cls(
+                tty=of_type(bool, value["ProcessConfig"]["tty"]),
+                open_stdin=of_type(bool, _known(value.get("OpenStdin"), False)),
+                running=running,
+                exit_code=None if code is None else of_type(int, code),
+                podman=podman,
+            )
+        except (LookupError, TypeError, AttributeError) as exc:
+            raise _not_an_engines("exec inspect", exc) from None
+
+    @property
+    def half_close_ends_attach(self) -> bool:
+        """Whether the engine would take the end of stdin for the end of the stream: dockerd with a TTY."""
+        return self.open_stdin and self.tty
+
+
+Facts = InspectedContainer | InspectedExec
+
+
+def half_close_ends_attach(inspected: Facts) -> str:
+    """Why a half-close does not do what it is meant to do here."""
+    if inspected.tty:
+        return (
+            "there is a TTY: a half-close does not end its stdin, and dockerd takes it for the end of the attach; "
+            "send b'\\x04' (ctrl-d) on a line of its own instead"
+        )
+    return (
+        "the container was created without StdinOnce: dockerd takes a half-close for the end of the attach, and "
+        "output after it is lost; create it with StdinOnce, or send without closing"
+    )
+
+
+def podman_version(response: Response) -> str | None:
+    """Podman's version, if this is an answer of Podman's."""
+    return next((value for name, value in response.headers if name == "libpod-api-version"), None)
+
+
+def known_quirks(podman: str | None, request: Attach) -> frozenset[Quirk]:
+    """The quirks that an engine is known to have in its answer to this request. What is unknown has none.
+
+    ``DETACHED_TEXT`` is not among them: it holds bytes back, and only who forwards the keys that detach gains by it.
+    """
+    if podman is None or not request.options.logs:
+        return frozenset()
+    version = tuple(int(part) for part in podman.split("-")[0].split(".") if part.isdecimal())
+    return frozenset({Quirk.NEWLINE_OUTSIDE_FRAME}) if version < (4, 4) else frozenset()
+
+
+def _known(value: object, default: object) -> object:
+    return default if value is None else value
+
+
+def of_type(kind: type[T], value: object) -> T:
+    """The value, if it is of exactly this type: what a text or a list means as a flag would be a guess.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is of type {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
+def read_json(response: Response) -> Any:
+    """The JSON of an answer.
+
+    Raises:
+        RemoteProtocolError: it holds none.
+    """
+    try:
+        return json.loads(response.body)
+    except (ValueError, RecursionError):
+        raise RemoteProtocolError(f"the engine's answer is no JSON: {response.body[:120]!r}") from None
+
+
+def _not_an_engines(what: str, exc: Exception) -> RemoteProtocolError:
+    return RemoteProtocolError(f"{what}'s answer has not the fields of an engine's: {exc!r}")

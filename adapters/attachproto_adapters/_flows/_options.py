@@ -1,0 +1,48 @@
+"""The options of a command and of logs, each as one value, so that a new option is one line here and its use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+
+class CommandOptions(TypedDict, total=False):
+    """How a command is created in a container.
+
+    Attributes:
+        tty: give it a terminal; there is no input then, because a half-close does not end a terminal's stdin.
+        env: more variables of its environment.
+        user: the user it runs as: ``NAME``, ``UID`` or ``USER:GROUP``; by default the container's user.
+        workdir: the directory it runs in; by default the container's.
+    """
+
+    tty: bool
+    env: Mapping[str, str] | None
+    user: str | None
+    workdir: str | None
+
+
+class LogsOptions(TypedDict, total=False):
+    """Which part of a container's log is read.
+
+    Attributes:
+        follow: go on with what comes, until the container has exited.
+        stdout: what it wrote to stdout (the default is true).
+        stderr: what it wrote to stderr (the default is true).
+        since: from this time on, in seconds since the epoch.
+        until: up to this time; API 1.35 and later.
+        timestamps: put the time before each line.
+        tail: at most this many of the last lines; ``None`` for all.
+        details: put the attributes of the log driver before each line.
+        tty: whether the container has a TTY; by default the engine is asked.
+    """
+
+    follow: bool
+    stdout: bool
+    stderr: bool
+    since: str | float | None
+    until: str | float | None
+    timestamps: bool
+    tail: int | None
+    details: bool
+    tty: bool | None

@@ -1,0 +1,121 @@
+"""What ``communicate`` sends, and what is refused before anything is sent: the same in every adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from attachproto import SEND_EOF, LocalProtocolError, Signal, State, Stdin, StdinClosed
+from attachproto_adapters._errors import HalfCloseEndsAttach, HalfCloseUnsupported
+from attachproto_adapters._flows._inspect import Facts, InspectedExec, half_close_ends_attach
+
+Sendable = bytes | Literal[Signal.SEND_EOF]
+"""What goes to the transport: bytes, or a half-close of its own."""
+
+WRITE_SIZE: Final = 64 * 1024
+"""How much of the input is given to the transport at once, so that a cancelled write has a known, small extent."""
+
+
+class Feed:
+    """The input of one ``communicate``, and how much of it has left: an interrupted one goes on where it was.
+
+    Attributes:
+        input: the whole of it.
+        active: some of it is still to be sent, or the end of stdin is.
+        failed: nobody takes it any more.
+        lost: sending was interrupted, and nobody knows how much of it has left.
+    """
+
+    def __init__(self, input: bytes, outgoing: Callable[[Stdin | StdinClosed], Sendable]) -> None:
+        self.input = input
+        self.active = True
+        self.failed = False
+        self.lost = False
+        self._outgoing = outgoing
+        self._unsent = memoryview(input)
+        self._slice = memoryview(b"")
+        self._ended = False
+
+    def next(self) -> memoryview | Literal[Signal.SEND_EOF] | None:
+        """What is to go to the transport now; ``None`` if all has left."""
+        if not self._slice and self.active:
+            try:
+                said = self._say()
+            except BrokenPipeError:
+                self.fail()
+                return None
+            if said is None or said is SEND_EOF:
+                return said
+            self._slice = memoryview(said)
+        return self._slice or None
+
+    def _say(self) -> Sendable | None:
+        if self._unsent:
+            said = self._outgoing(Stdin(bytes(self._unsent[:WRITE_SIZE])))
+            self._unsent = self._unsent[WRITE_SIZE:]
+            return said
+        if self._ended:
+            self.active = False
+            return None
+        self._ended = True
+        return self._outgoing(StdinClosed())
+
+    def sent(self, size: int) -> None:
+        """So much of it has left."""
+        self._slice = self._slice[size:]
+
+    def fail(self) -> None:
+        """It cannot be sent any further."""
+        self.active = False
+        self.failed = True
+        self._slice = memoryview(b"")
+
+    def lose(self) -> None:
+        """It was interrupted at a place that nobody knows."""
+        self.lost = True
+        self._slice = memoryview(b"")
+
+
+def as_bytes(input: bytes | None) -> bytes | None:
+    """The input as bytes that nobody can change; ``TypeError`` if it is none."""
+    return input if input is None or type(input) is bytes else bytes(memoryview(input))
+
+
+def check_input(our_state: State, inspected: Facts | None, *, can_half_close: bool) -> None:
+    """Refuse input that would have to be ended by a half-close which does not work here.
+
+    Raises:
+        HalfCloseUnsupported: by the transport.
+        HalfCloseEndsAttach: by the engine, for this container.
+        LocalProtocolError: stdin is not attached, or has ended.
+    """
+    check_not_lost(our_state)
+    if our_state is not State.STREAMING:
+        raise LocalProtocolError("there is no stdin to send to: attach with stdin=True, and end it once only")
+    check_stdin(inspected)
+    check_half_close(can_half_close=can_half_close)
+    if inspected is not None and inspected.half_close_ends_attach:
+        raise HalfCloseEndsAttach(half_close_ends_attach(inspected))
+
+
+def check_not_lost(our_state: State) -> None:
+    """Raise ``LocalProtocolError`` if a send has failed."""
+    if our_state is State.ERROR:
+        raise LocalProtocolError(
+            "there is no stdin any more: an earlier send failed, or was interrupted, and nobody knows how much of it "
+            "had left; output can still be read"
+        )
+
+
+def check_stdin(inspected: Facts | None) -> None:
+    """Raise ``LocalProtocolError`` for an exec without stdin, of which the state machine cannot know."""
+    if isinstance(inspected, InspectedExec) and not inspected.open_stdin:
+        raise LocalProtocolError("there is no stdin to send to: the exec was created without AttachStdin")
+
+
+def check_half_close(*, can_half_close: bool) -> None:
+    """Raise ``HalfCloseUnsupported`` if the transport cannot do it."""
+    if not can_half_close:
+        raise HalfCloseUnsupported(
+            "this transport cannot end stdin and go on reading (TLS in Python's own sockets and streams cannot)"
+        )

@@ -1,0 +1,108 @@
+"""The steps of a flow: what it may ask of the adapter that drives it.
+
+Strategy: a flow is a plain generator. It yields a step and receives its result:
+
+- ``Call(request)``: the whole answer, a ``Response``. The connection is then closed.
+- ``CallDeferred(request)``: the head of the answer as soon as it arrives, a ``ResponseHead``. The connection stays open
+  for the rest. A refusal gives the whole ``Response``.
+- ``Stream(request)``: ``Accepted`` or ``Rejected``. The connection becomes the attachment; an earlier one is closed.
+- ``Pause(seconds)``: ``None``, after this time.
+
+Each adapter performs the steps with one loop, which closes what is open when the generator raises. So a flow can be
+tested without a socket, and an adapter decides nothing about Docker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from attachproto import (
+    Accepted,
+    Quirk,
+    Request,
+    StreamRequest,
+)
+from attachproto_adapters._flows._inspect import (
+    Facts,
+)
+
+T = TypeVar("T")
+AnySession = TypeVar("AnySession")
+
+
+@attrs.frozen
+class Call:
+    """Make a plain call and wait for the whole answer."""
+
+    request: Request
+
+
+@attrs.frozen
+class CallDeferred:
+    """Make a plain call, wait for the head of its answer, and keep the rest for later."""
+
+    request: Request
+
+
+@attrs.frozen
+class Stream:
+    """Open the stream, on an engine that has these quirks."""
+
+    request: StreamRequest
+    quirks: frozenset[Quirk] = frozenset()
+
+
+@attrs.frozen
+class Pause:
+    """Let this time pass."""
+
+    seconds: float
+
+
+Step = Call | CallDeferred | Stream | Pause
+Steps = Generator[Step, Any, T]
+
+
+@attrs.frozen
+class Opened:
+    """What is known of an attachment that was opened.
+
+    Attributes:
+        kind: ``containers`` or ``exec``, as paths have it.
+        name: of the container as given, or the exec's ID.
+        api_version: for later calls.
+        inspected: what inspect said before the attach.
+        exit_code: if the container had exited by then; later Podman has forgotten it.
+    """
+
+    kind: str
+    name: str
+    api_version: str | None
+    inspected: Facts
+    exit_code: int | None = None
+
+
+@attrs.frozen
+class FlowResult(Generic[T, AnySession]):
+    """What a flow gave, and what it has left open.
+
+    Attributes:
+        value: what it returned.
+        stream: the connection of its stream.
+        accepted: the answer to that.
+        held: the connection of the call that is held.
+    """
+
+    value: T
+    stream: AnySession | None
+    accepted: Accepted | None
+    held: AnySession | None
+
+    def streamed(self) -> tuple[AnySession, Accepted]:
+        """The stream and its answer, of a flow that does not end without them."""
+        assert self.stream is not None
+        assert self.accepted is not None
+        return self.stream, self.accepted

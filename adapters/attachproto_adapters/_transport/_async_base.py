@@ -1,0 +1,232 @@
+"""A connection in the asynchronous adapters: all of it but the transport, which is a framework's own.
+
+Strategy: ``AsyncSession`` and ``AsyncDialer`` hold what asyncio and trio have in common, and name what they have not. A
+framework's module says how bytes are received and sent there, and what its errors are.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import ssl
+from collections.abc import Iterable
+from typing import ClassVar, Generic, NoReturn, TypeVar
+
+from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
+from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._transport._address import Address
+from attachproto_adapters._transport._hosts import Host
+from attachproto_adapters._transport._session import Session
+from attachproto_adapters._transport._tls import TlsLayer
+
+
+class AsyncSession(Session):
+    """A transport and the state machine that speaks on it. It moves bytes and signals, and knows nothing more.
+
+    Attributes:
+        errors: what the framework raises for a connection that is broken.
+        cancel_safe_send: a cancelled ``send_some`` has sent nothing.
+        drops_unread: the framework drops what is unread when the connection breaks; no clean end may hide that.
+    """
+
+    errors: ClassVar[tuple[type[Exception], ...]]
+    drops_unread: ClassVar[bool] = False
+    cancel_safe_send: bool
+
+    @abc.abstractmethod
+    async def receive_some(self) -> bytes:
+        """What came, at least one byte; ``b""`` at the end. Cancelled, it has taken nothing."""
+
+    @abc.abstractmethod
+    async def send_some(self, data: memoryview) -> int:
+        """Send at least one byte; how many."""
+
+    @abc.abstractmethod
+    async def send_eof(self) -> None:
+        """Half-close."""
+
+    @abc.abstractmethod
+    async def close_transport(self) -> None:
+        """Close it, and wake whoever waits."""
+
+    @staticmethod
+    @abc.abstractmethod
+    async def sleep(seconds: float) -> None:
+        """Let time pass."""
+
+    @abc.abstractmethod
+    def raise_broken(self, why: BaseException) -> NoReturn:
+        """Raise again what has broken the connection."""
+        raise NotImplementedError
+
+    async def ask(self, request: Request | StreamRequest) -> None:
+        """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""
+        with contextlib.suppress(*self.errors):
+            await self.send(request)
+
+    async def send(self, event: Event) -> None:
+        try:
+            data = self.outgoing(event)
+        except BrokenPipeError as exc:
+            self.raise_broken(exc)
+        try:
+            if data is SEND_EOF:
+                await self.send_eof()
+            else:
+                await self._send_all(data)
+        except BaseException as exc:
+            # Cancelled, too: nobody knows then how much has left.
+            self.send_failed(exc)
+            if isinstance(exc, self.errors):
+                self.check_not_closed("sending")
+            raise
+
+    def send_failed(self, exc: BaseException | None) -> None:
+        super().send_failed(exc and _cause(exc))
+
+    async def _send_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[await self.send_some(view) :]
+
+    async def next_event(self) -> Event:
+        while (event := self.connection.next_event()) is NEED_DATA:
+            await self.read()
+        return event
+
+    async def read(self) -> None:
+        """Read once, and give it to the state machine. Cancelled, it has taken nothing."""
+        if self.broken is not None:
+            self.raise_broken(self.broken)
+        self.check_not_closed("being read")
+        try:
+            data = await self.receive_some()
+        except self.errors as exc:
+            self.check_not_closed("being read")
+            if (why := self.failed(cause := _cause(exc))) is not cause:
+                self.raise_broken(why)
+            raise
+        # Our own close looks like the peer's end, and must not pass for it.
+        self.check_not_closed("being read")
+        if not data:  # it comes again, if this is cancelled
+            # A reset that the kernel has told while sending reaches the sender in trio's next turn, and there perhaps
+            # after us; after two turns it has.
+            for _ in range(2):
+                await self.sleep(0)
+            self.check_not_closed("being read")
+            for seconds in self.ending():
+                await self.sleep(seconds)
+            if self.broken is not None:
+                self.raise_broken(self.broken)
+        # From the transport to here nothing waits: what was read cannot be lost.
+        self.incoming(data)
+
+    def check_not_closed(self, what: str) -> None:
+        if self.closed:
+            raise AttachmentClosed(f"the attachment was closed while it was {what}") from None
+
+    async def handshake(self, tls: TlsLayer) -> None:
+        """Agree on keys."""
+        steps = tls.handshake()
+        try:
+            await self._send_all(next(steps))
+            while True:
+                await self._send_all(steps.send(await self.receive_some()))
+        except StopIteration as last:
+            await self._send_all(last.value)
+        except ssl.SSLError:
+            with contextlib.suppress(*self.errors):
+                await self._send_all(tls.alert)
+            raise
+
+    async def aclose(self) -> None:
+        self.closed = True
+        try:
+            await self.close_transport()
+        finally:
+            if self._child is not None:
+                with contextlib.closing(self._child.end()) as pauses:
+                    for seconds in pauses:
+                        await self.sleep(seconds)
+
+
+def _cause(exc: BaseException) -> BaseException:
+    """What the kernel said, where a framework has put its own error around it."""
+    return exc if isinstance(exc, OSError) else exc.__cause__ or exc
+
+
+L = TypeVar("L", bound=AsyncSession)
+
+
+class AsyncDialer(Address, abc.ABC, Generic[L]):
+    """Makes connections to one engine."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._calls: set[L] = set()
+        self._closings = 0
+
+    @staticmethod
+    @abc.abstractmethod
+    async def sleep(seconds: float) -> None:
+        """Let time pass."""
+
+    @abc.abstractmethod
+    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> L:
+        """A connection of the transport, before any handshake."""
+
+    async def dial(self, quirks: Iterable[Quirk] = ()) -> L:
+        """A new connection."""
+        with self.reached():
+            tls = self.tls()
+            session = await self.connect(quirks, tls)
+            if tls is not None:
+                try:
+                    await session.handshake(tls)
+                except BaseException:
+                    await session.aclose()
+                    raise
+            return session
+
+    async def ask(self, request: Request) -> L:
+        """Make a plain call on a connection of its own; its answer is still to be read."""
+        session = await self.dial()
+        try:
+            await session.ask(request)
+        except BaseException:
+            await session.aclose()
+            raise
+        return session
+
+    async def call(self, request: Request) -> Response:
+        """Make a plain call on a connection of its own, and wait for its whole answer."""
+        closings = self._closings
+        async with contextlib.aclosing(await self.ask(request)) as session:
+            self._calls.add(session)
+            if self._closings != closings:  # it was not found
+                await session.aclose()
+            try:
+                return await whole_response(session)
+            finally:
+                self._calls.discard(session)
+
+    async def aclose(self) -> None:
+        """Wake whoever waits for a call's answer."""
+        self._closings += 1
+        for session in list(self._calls):
+            await session.aclose()
+
+
+async def whole_response(session: AsyncSession) -> Response:
+    """The whole answer to the call that was made on this connection."""
+    while not isinstance(event := await session.next_event(), Response):
+        pass
+    return event
+
+
+async def open_stream(session: AsyncSession, request: StreamRequest) -> Accepted | Rejected:
+    """Ask for a stream; what it was answered."""
+    await session.ask(request)
+    event = await session.next_event()
+    assert isinstance(event, Accepted | Rejected)  # nothing else comes first
+    return event

@@ -1,0 +1,223 @@
+"""asyncio and the state machine: what the asyncio adapter moves bytes with.
+
+Strategy: on sockets of our own nothing but waiting is asyncio's: a task waits until the socket is ready, and then reads
+or sends by itself. So a cancelled wait has taken and sent nothing. ``loop.sock_recv`` loses what it has read if the
+task is cancelled before it runs on, and asyncio's transports drop unread output when a write fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from attachproto import Quirk
+from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
+from attachproto_adapters._transport._hosts import Host, SshHost, TcpHost
+from attachproto_adapters._transport._sockets import READ_SIZE, connect_unix, half_close, prepare_tcp
+from attachproto_adapters._transport._ssh import SshChild
+from attachproto_adapters._transport._tls import TlsLayer
+
+# The other end of a TLS connection takes what is on its way, and says its own end, within a round trip or two.
+_TLS_CLOSE_SECONDS = 1.0
+
+
+class AsyncioSession(AsyncSession):
+    """What the two kinds of connection have in common."""
+
+    errors = (OSError,)
+
+    @staticmethod
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def raise_broken(self, why: BaseException) -> NoReturn:
+        raise type(why)(*why.args)
+
+
+class SocketSession(AsyncioSession):
+    """A connected socket of our own."""
+
+    cancel_safe_send = True
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        host: Host,
+        *,
+        quirks: Iterable[Quirk] = (),
+        tls: TlsLayer | None = None,
+        child: SshChild | None = None,
+    ) -> None:
+        super().__init__(host, quirks=quirks, tls=tls, child=child)
+        sock.setblocking(False)
+        self.sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._receiving: asyncio.Future[None] | None = None
+        self._sending: asyncio.Future[None] | None = None
+
+    @property
+    def family(self) -> int:
+        return self.sock.family
+
+    @property
+    def can_half_close(self) -> bool:
+        return True
+
+    async def receive_some(self) -> bytes:
+        if self._reading:
+            raise RuntimeError("another task is receiving")
+        self._reading = True
+        try:
+            # A container that prints as fast as we read must not keep the loop from everybody else.
+            await asyncio.sleep(0)
+            while True:
+                with contextlib.suppress(BlockingIOError, InterruptedError):
+                    return self.sock.recv(READ_SIZE)
+                self._receiving = self._loop.create_future()
+                # By its number: asyncio looks a socket up by its repr, which asks the kernel for both names.
+                self._loop.add_reader(self.sock.fileno(), _wake, self._receiving)
+                try:
+                    await self._receiving
+                finally:
+                    self._receiving = None
+                    self._forget(self._loop.remove_reader)
+        finally:
+            self._reading = False
+
+    async def send_some(self, data: memoryview) -> int:
+        # As in receive_some().
+        await asyncio.sleep(0)
+        while True:
+            with contextlib.suppress(BlockingIOError, InterruptedError):
+                return self.sock.send(data)
+            self._sending = self._loop.create_future()
+            self._loop.add_writer(self.sock.fileno(), _wake, self._sending)
+            try:
+                await self._sending
+            finally:
+                self._sending = None
+                self._forget(self._loop.remove_writer)
+
+    def _forget(self, remove: Callable[[int], object]) -> None:
+        # Once it is closed, its number may be another's.
+        if (number := self.sock.fileno()) != -1:
+            remove(number)
+
+    async def send_eof(self) -> None:
+        half_close(self.sock)
+
+    async def close_transport(self) -> None:
+        for waiting, remove in ((self._receiving, self._loop.remove_reader), (self._sending, self._loop.remove_writer)):
+            if waiting is not None:
+                self._forget(remove)
+                _wake(waiting)
+        # Whoever else has this socket (a child of ours that forked) would keep the connection open.
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class StreamsSession(AsyncioSession):
+    """A pair of the caller's. What asyncio's transport has taken may leave later, or never."""
+
+    cancel_safe_send = False
+    drops_unread = True
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, quirks: Iterable[Quirk] = ()
+    ) -> None:
+        super().__init__(quirks=quirks)
+        self._reader = reader
+        self._writer = writer
+        # Else drain() would come back while 64 KiB still wait, and who closes then would lose them. TLS never wakes who
+        # waits for a limit of 0; and of what waits below it no limit is known, so it is closed with patience.
+        self._is_tls = writer.get_extra_info("ssl_object") is not None
+        writer.transport.set_write_buffer_limits(high=1 if self._is_tls else 0, low=0)
+        self._unsent = False
+
+    @property
+    def family(self) -> int | None:
+        return getattr(self._writer.get_extra_info("socket"), "family", None)
+
+    @property
+    def can_half_close(self) -> bool:
+        return self._writer.can_write_eof()
+
+    async def receive_some(self) -> bytes:
+        return await self._reader.read(READ_SIZE)
+
+    async def send_some(self, data: memoryview) -> int:
+        self._unsent = True
+        self._writer.write(bytes(data))
+        await self._writer.drain()
+        self._unsent = False
+        return len(data)
+
+    async def send_eof(self) -> None:
+        self._writer.write_eof()
+
+    async def close_transport(self) -> None:
+        try:
+            self._writer.close()
+            if self._is_tls and not self._unsent:
+                with contextlib.suppress(OSError):
+                    async with asyncio.timeout(_TLS_CLOSE_SECONDS):
+                        await self._writer.wait_closed()
+        finally:
+            # What a cancelled send has left would keep it open for as long as nobody reads; and TLS, which has said
+            # its close_notify by now, would wait half a minute for the other end's.
+            self._writer.transport.abort()
+
+
+class Dialer(AsyncDialer[AsyncioSession]):
+    """Makes connections to one engine."""
+
+    sleep = staticmethod(AsyncioSession.sleep)
+
+    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> AsyncioSession:
+        host, child = self.host, None
+        if isinstance(host, TcpHost):
+            sock = await _connect_tcp(host)
+            prepare_tcp(sock)
+        elif isinstance(host, SshHost):
+            child = SshChild.start(host)
+            sock = child.sock
+        else:
+            sock = await _connect_unix(host.path)
+        return SocketSession(sock, host, quirks=quirks, tls=tls, child=child)
+
+
+async def _connect_unix(path: str) -> socket.socket:
+    with contextlib.ExitStack() as undo:
+        sock = undo.enter_context(socket.socket(socket.AF_UNIX))
+        for pause in connect_unix(sock, path):
+            await asyncio.sleep(pause)
+        undo.pop_all()
+        return sock
+
+
+async def _connect_tcp(host: TcpHost) -> socket.socket:
+    """The first address of the name that takes us, as ``socket.create_connection`` does."""
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{host.name} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM):
+        with contextlib.ExitStack() as undo:
+            try:
+                sock = undo.enter_context(socket.socket(family, kind, protocol))
+                sock.setblocking(False)
+                await loop.sock_connect(sock, address)
+            except OSError as exc:
+                failure = exc
+                continue
+            undo.pop_all()
+            return sock
+    raise failure

@@ -1,0 +1,134 @@
+"""What a connection to the engine is in every framework: the state machine, and below it TLS or a program or neither.
+
+Strategy: an adapter's session adds the transport, and does nothing but move bytes between it and these methods.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import socket
+import ssl
+from collections.abc import Generator, Iterable
+
+from attachproto import CLIENT, SEND_EOF, Connection, Event, Quirk
+from attachproto_adapters._errors import unreachable
+from attachproto_adapters._flows._stdin import Sendable
+from attachproto_adapters._transport._address import failure_reason
+from attachproto_adapters._transport._hosts import Host
+from attachproto_adapters._transport._ssh import SshChild
+from attachproto_adapters._transport._tls import TlsLayer
+
+
+class Session(abc.ABC):
+    """The state machine of one connection, and the layer under it.
+
+    Attributes:
+        connection: the state machine.
+        closed: by us.
+        broken: what the transport has told us of its end. The kernel tells it once; the next read would give an end
+            that is none.
+    """
+
+    def __init__(
+        self,
+        host: Host | None = None,
+        *,
+        quirks: Iterable[Quirk] = (),
+        tls: TlsLayer | None = None,
+        child: SshChild | None = None,
+    ) -> None:
+        header = "localhost" if host is None else host.header
+        self.connection = Connection(CLIENT, host=header, quirks=quirks)
+        self.closed = False
+        self.broken: BaseException | None = None
+        self._host = host
+        self._tls = tls
+        self._child = child
+        self._silent = True
+        self._reset: BaseException | None = None
+
+    @property
+    @abc.abstractmethod
+    def family(self) -> int | None:
+        """The family of its socket, if it is known."""
+
+    @property
+    @abc.abstractmethod
+    def can_half_close(self) -> bool:
+        """Whether the transport can end our direction and go on with the other."""
+
+    def outgoing(self, event: Event) -> Sendable:
+        """What goes to the transport for this event: bytes, or the wish for a half-close of the transport's own.
+
+        Raises:
+            BrokenPipeError: what was read has ended TLS, in both directions.
+        """
+        data = self.connection.send(event)
+        if self._tls is None:
+            return data
+        try:
+            return self._tls.end() if data is SEND_EOF else self._tls.encrypt(data)
+        except ssl.SSLError as exc:
+            self.send_failed(None)
+            raise BrokenPipeError(errno.EPIPE, f"TLS is broken: {failure_reason(self._tls.failure or exc)}") from exc
+
+    def incoming(self, data: bytes) -> None:
+        """Take what came from the transport; ``b""`` is its end."""
+        if self._tls is None:
+            if not data:
+                self._check_child()
+            self._silent = False
+            self.connection.receive_data(data)
+            return
+        if plain := self._tls.decrypt(data):
+            self._silent = False
+            self.connection.receive_data(plain)
+        if self._tls.ended:
+            self.connection.receive_data(b"")
+        elif (failure := self._tls.failure) is not None:
+            # With TLS 1.3 a refused certificate of ours is told of here, and not in the handshake.
+            if self._silent:
+                raise unreachable(self._host, failure_reason(failure)) from failure
+            self.broken = failure
+
+    def failed(self, exc: BaseException) -> BaseException:
+        """Take an error of the transport's while reading; the error that says it best, which may be another."""
+        self.broken = exc
+        if isinstance(exc, Exception) and self._child is not None:  # and not Ctrl-C
+            self._check_child()
+            return self._child_failed("has died")
+        return exc
+
+    def send_failed(self, exc: BaseException | None) -> None:
+        """Take an error of the transport's while sending.
+
+        The kernel tells of a reset once. Over TCP it has taken what was unread, so that the end which reading would
+        find is none; a Unix socket still has all that the peer had sent.
+        """
+        self.connection.send_failed()
+        if isinstance(exc, ConnectionResetError) and self.family != socket.AF_UNIX:
+            self._reset = exc
+
+    def ending(self) -> Generator[float, None, None]:
+        """Whether the end that the transport has come to is one; each value is how long to sleep before going on.
+
+        It sets ``broken`` if it is none.
+        """
+        if self._reset is not None:
+            self.broken = self._reset
+        if self._child is not None and not self._silent:
+            status = yield from self._child.ended()
+            if status != 0:
+                self._child_failed("does not end" if status is None else f"has ended with status {status}")
+
+    def _child_failed(self, how: str) -> ConnectionAbortedError:
+        # No reset, which may be an end: how much of the output is missing, nobody knows.
+        said = self._child.complaint() if self._child is not None else ""
+        why = ConnectionAbortedError(errno.ECONNABORTED, f"ssh {how}: {said or 'it has said nothing'}")
+        self.broken = why
+        return why
+
+    def _check_child(self) -> None:
+        if self._silent and self._child is not None:
+            raise unreachable(self._host, self._child.complaint() or "ssh ended without a word") from self.broken

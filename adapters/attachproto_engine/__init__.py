@@ -1,0 +1,22 @@
+"""An embedded engine: the other end of the attach protocol, to test clients of Docker against without Docker.
+
+It speaks the Docker Engine API (1.41 to 1.51) and runs local processes as containers. **It is not a sandbox**: they
+are ordinary processes of this machine, with the rights of who runs the engine.
+
+What goes wrong with an attach can be scripted byte by byte: see the faults.
+"""
+
+from attachproto_engine._engine import Engine as Engine
+from attachproto_engine._engine import serve as serve
+from attachproto_engine._faults import Chunked as Chunked
+from attachproto_engine._faults import Cut as Cut
+from attachproto_engine._faults import Delay as Delay
+from attachproto_engine._faults import Fault as Fault
+from attachproto_engine._faults import Garbage as Garbage
+from attachproto_engine._faults import LongFrame as LongFrame
+from attachproto_engine._faults import NoAnswer as NoAnswer
+from attachproto_engine._faults import NoUpgrade as NoUpgrade
+from attachproto_engine._faults import Reset as Reset
+from attachproto_engine._faults import Split as Split
+from attachproto_engine._faults import UnknownStream as UnknownStream
+from attachproto_engine._faults import WrongMediaType as WrongMediaType

@@ -1,0 +1,104 @@
+"""How dockerd words its answers: header fields, JSON, refusals."""
+
+from __future__ import annotations
+
+import json
+from email.utils import formatdate
+from typing import Any, Final
+
+from attachproto import RAW_STREAM, SERVER, Connection, Headers, Rejected, Response, __version__
+from attachproto_engine._containers import ApiError
+
+_SERVER: Final = f"attachproto-engine/{__version__} (not a sandbox)"
+_JSON: Final = (("content-type", "application/json"),)
+_TEXT: Final = (("content-type", "text/plain; charset=utf-8"),)
+
+
+def date() -> Headers:
+    """The time, as a header field."""
+    return (("date", formatdate(usegmt=True)),)
+
+
+def engine_headers(api_version: str) -> Headers:
+    """What dockerd's middleware puts on every answer that comes from a route."""
+    return (("api-version", api_version), ("docker-experimental", "false"), *_named())
+
+
+def _named() -> Headers:
+    return (("ostype", "linux"), ("server", _SERVER))
+
+
+def _encoded(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+
+
+class Answers:
+    """Makes the answers of an engine with this maximum API version."""
+
+    def __init__(self, api_version: str) -> None:
+        self.api_version = api_version
+
+    def headers(self, *, json: bool = True) -> Headers:
+        """The header fields of an ordinary answer."""
+        common = engine_headers(self.api_version)
+        return (common[0], *(_JSON if json else ()), *common[1:], *date())
+
+    def document(self, value: Any, status_code: int = 200) -> Response:
+        """JSON."""
+        return Response(status_code, self.headers(), _encoded(value))
+
+    def nothing(self, status_code: int = 204) -> Response:
+        """A status alone."""
+        return Response(status_code, self.headers(json=False))
+
+    def text(self, value: bytes, headers: Headers = ()) -> Response:
+        """Plain text."""
+        return Response(200, (*self.headers(json=False), *headers, *_TEXT), value)
+
+    def refusal(self, refused: ApiError) -> Response:
+        """An error, as JSON."""
+        return self.document({"message": refused.text}, refused.status_code)
+
+    def version_refusal(self, text: str, *, plain: bool) -> Response:
+        """What the version check answers: it stands before the rest of the middleware. Very old clients get no JSON."""
+        version = (("api-version", self.api_version),)
+        if plain:
+            headers = (*version, *_TEXT, *_named(), ("x-content-type-options", "nosniff"), *date())
+            return Response(400, headers, f"{text}\n".encode())
+        return Response(400, (*version, *_JSON, *_named(), *date()), _encoded({"message": text}))
+
+    def page_not_found(self) -> Response:
+        """What the router answers for a path or a method that it does not know."""
+        return Response(404, (*_JSON, *date()), _encoded({"message": "page not found"}))
+
+    def moved(self, location: str) -> Response:
+        """What the router answers for a path that is not clean."""
+        return Response(301, (("location", location), *date()))
+
+    def unreadable(self, status_code: int, text: str) -> Response:
+        """What Go's server answers for what is no request."""
+        return Response(status_code, _TEXT, f"{status_code} {text}".encode())
+
+
+def as_rejected(response: Response) -> Rejected:
+    """A refusal of a plain call, as one of a stream."""
+    length = (("content-length", str(len(response.body))), ("connection", "close"))
+    return Rejected(response.status_code, response.headers + length, response.body)
+
+
+def attach_refused(refused: ApiError) -> Rejected:
+    """A refusal of an attach, which is no JSON: a bare text that ends with the connection."""
+    body = f"{refused.text}\r\n".encode("utf-8", "surrogateescape")
+    return Rejected(refused.status_code, (("content-type", RAW_STREAM),), body)
+
+
+def encode_rejected(rejected: Rejected) -> bytes:
+    """The bytes of a refusal to a request that the core has not taken for an attach, since its name or keys are none.
+
+    The core answers such a request as a plain one, with a length; dockerd does not. So it is refused on a connection
+    that was asked for a valid one.
+    """
+    connection = Connection(SERVER)
+    connection.receive_data(b"POST /containers/any/attach HTTP/1.1\r\nHost: any\r\n\r\n")
+    connection.next_event()
+    return connection.send(rejected)

@@ -1,0 +1,219 @@
+"""The engine as its users hold it: started and stopped from blocking code, from asyncio and from trio.
+
+Strategy: it always runs in a thread and an event loop of its own. So it does the same under every framework, a test
+that blocks its own loop does not stop it, and what its user cancels never tears through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Final, Self
+
+from attachproto_adapters._flows._api_calls import numbers
+from attachproto_engine._faults import Fault, FaultBook
+from attachproto_engine._json import NOT_A_SANDBOX
+from attachproto_engine._routes import MAXIMUM, MINIMUM
+from attachproto_engine._server import Server, listening
+
+_MANNERS: Final = ("dockerd",)
+
+
+class Engine:
+    """An engine that runs local processes as containers, to test clients of Docker against.
+
+    **It is not a sandbox.** A container is an ordinary process of this machine with the rights of who runs the
+    engine; its image is a name and nothing more. It listens on a Unix socket that only its user can open, or on
+    loopback if it is told to.
+
+    It is a context manager, and an asynchronous one under asyncio and trio::
+
+        with Engine() as engine:
+            client = docker.DockerClient(base_url=engine.host)
+
+    Leaving it ends every container with all of its session; what has left that by ``setsid`` is on its own.
+
+    Args:
+        host: ``unix:///PATH`` or ``tcp://127.0.0.1:PORT`` (0 for any port); by default a socket in a new temporary
+            directory.
+        manners: whose habits it has; only dockerd's so far.
+        api_version: the highest that it takes, and that of requests without one.
+        faults: for each container's name what goes wrong with each attach to it; see ``fault``.
+
+    Raises:
+        ValueError: the host, the manners or the version is none that it knows.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        manners: str = "dockerd",
+        api_version: str = MAXIMUM,
+        faults: Mapping[str, Iterable[Fault]] | None = None,
+    ) -> None:
+        if manners not in _MANNERS:
+            raise ValueError(f"an engine has the manners of dockerd, not of {manners!r}")
+        if not numbers(MINIMUM) <= numbers(api_version) <= numbers(MAXIMUM):
+            raise ValueError(f"an engine speaks API {MINIMUM} to {MAXIMUM}, not {api_version}")
+        self._wanted = host
+        self._api_version = api_version
+        self._faults = FaultBook()
+        for container, listed in (faults or {}).items():
+            self.fault(container, *listed)
+        self._host: str | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+
+    @property
+    def host(self) -> str:
+        """Where it listens, as ``DOCKER_HOST`` has it.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        if self._host is None:
+            raise RuntimeError("the engine does not run: enter it, or call start()")
+        return self._host
+
+    def fault(self, container: str, *faults: Fault, attach: int | None = None) -> None:
+        """Say what goes wrong when somebody attaches to a container.
+
+        Args:
+            container: its name; it need not be there yet.
+            *faults: all of them together; none for none. They replace what was said before.
+            attach: only with this attach to it, counted from 1; by default with all that have no faults of their own.
+        """
+        self._faults.add(container, faults, attach)
+
+    # ---- blocking ----
+
+    def start(self) -> None:
+        """Start it; returns when it listens.
+
+        Raises:
+            OSError: it cannot listen there.
+            RuntimeError: it runs already.
+        """
+        if self._thread is not None:
+            raise RuntimeError("the engine runs already")
+        ready: Future[str] = Future()
+        self._thread = threading.Thread(target=self._work, args=(ready,), name="attachproto engine", daemon=True)
+        self._thread.start()
+        try:
+            self._host = ready.result()
+        except Exception:  # it could not be started, and has ended
+            self._thread.join()
+            self._thread = None
+            raise
+        except BaseException:  # we were interrupted, and it may be about to run
+            ready.add_done_callback(lambda _: self._end())
+            self._thread.join()
+            self._thread = None
+            raise
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End it, and everything that it started. May be called more than once, from any thread."""
+        thread = self._thread
+        if thread is not None:
+            self._end()
+            thread.join()
+            atexit.unregister(self.close)
+        self._thread = self._host = None
+
+    def _end(self) -> None:
+        with contextlib.suppress(RuntimeError, AttributeError):  # its loop has ended by itself, or never began
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    def _work(self, ready: Future[str]) -> None:
+        try:
+            asyncio.run(self._run(ready))
+        except BaseException as exc:
+            if ready.done():
+                raise
+            ready.set_exception(exc)
+
+    async def _run(self, ready: Future[str]) -> None:
+        with contextlib.ExitStack() as opened:
+            host = self._wanted
+            if host is None:
+                directory = tempfile.mkdtemp(prefix="attachproto-")
+                opened.callback(shutil.rmtree, directory, ignore_errors=True)
+                host = f"unix://{directory}/engine.sock"
+            listener, host = opened.enter_context(listening(host))
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            ready.set_result(host)
+            await Server(self._api_version, self._faults).run(listener, self._stop)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- asyncio and trio ----
+
+    async def __aenter__(self) -> Self:
+        try:
+            await _in_thread(self.start)
+        except asyncio.CancelledError:  # who is cancelled here will not leave us either
+            await _in_thread(self.close)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await _in_thread(self.close)
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Do something that blocks, in a thread of the framework that runs; to its end, even if it is cancelled."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(work)
+        return
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        raise cancelled
+    task.result()
+
+
+def serve(host: str) -> int:
+    """Run an engine until SIGINT or SIGTERM, as the command line does; returns the exit status.
+
+    It prints one line when it is ready: its address, as ``DOCKER_HOST`` has it.
+    """
+    return asyncio.run(_serve(host))
+
+
+async def _serve(host: str) -> int:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        loop.add_signal_handler(number_, stop.set)
+    with listening(host) as (listener, address):
+        print(f"attachproto: {NOT_A_SANDBOX}", file=sys.stderr, flush=True)
+        print(address, flush=True)
+        await Server(MAXIMUM, FaultBook()).run(listener, stop)
+    return 0

@@ -1,0 +1,313 @@
+"""A local process as what runs in a container: its start, its streams, its end.
+
+Strategy: ``posix_spawn`` does in the child what is needed, without code of ours between fork and exec, and from any
+thread. Each process leads a session of its own; a terminal becomes its controlling one because it is opened there,
+by name, by a leader that has none. When the leader ends, it is left as a zombie until everything else in its session
+has been killed, so that the session's number cannot be another's by then.
+
+Not a sandbox: the process is an ordinary one of this machine, with the rights of who runs the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import struct
+import termios
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from attachproto_engine._descriptor import Descriptor
+from attachproto_engine._output import PIECE, STDERR, STDOUT
+
+Sink = Callable[[int, bytes], Awaitable[None]]
+"""Takes output: the stream it belongs to, and the bytes. While it waits, nothing more is read."""
+
+# dockerd's own limit: a process that has left the session may hold the pipes open for ever.
+_DRAIN_SECONDS: Final = 2.0
+
+# Python ignores some, and who started it (nohup, a shell's background job) others; a child would inherit that.
+_DEFAULT_SIGNALS: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+_IN_DIRECTORY: Final = 'cd "$0" && exec "$@"'
+
+
+class StartFailed(Exception):
+    """The command cannot be executed.
+
+    Attributes:
+        exit_code: 127 if there is none, 126 if it is no program.
+    """
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+@attrs.frozen
+class Command:
+    """What to execute.
+
+    Attributes:
+        arguments: the program and its arguments.
+        environment: the whole of it.
+        directory: where; ``None`` for where the engine is.
+        tty: on a terminal of its own.
+        stdin: with an open stdin; ``/dev/null`` otherwise. A terminal is always both.
+        size: height and width of the terminal.
+    """
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    directory: str | None = None
+    tty: bool = False
+    stdin: bool = False
+    size: tuple[int, int] = (0, 0)
+
+
+class Process:
+    """A running process. Made inside the event loop."""
+
+    def __init__(self, command: Command) -> None:
+        """Start it.
+
+        Raises:
+            StartFailed: it cannot be.
+        """
+        program = _find(command)
+        with contextlib.ExitStack() as opened:
+            actions = self._open_terminal(command, opened) if command.tty else self._open_pipes(command, opened)
+            arguments = list(command.arguments)
+            if command.directory is not None:
+                # posix_spawn cannot change the directory, and chdir here would be every thread's.
+                arguments = ["/bin/sh", "-c", _IN_DIRECTORY, command.directory, program, *arguments[1:]]
+                program = arguments[0]
+            try:
+                self.pid = os.posix_spawn(
+                    program,
+                    arguments,
+                    dict(command.environment),
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=_DEFAULT_SIGNALS,
+                )
+            except OSError as exc:
+                raise _failure(command.arguments[0], exc) from None
+            except ValueError as exc:  # an environment that cannot be one
+                raise StartFailed(f'exec: "{command.arguments[0]}": {exc}', 126) from None
+            opened.pop_all()
+        for number in self._child_ends:
+            os.close(number)
+        self.exit_code: int | None = None
+        self._pumps: list[asyncio.Task[None]] = []
+
+    def _open_pipes(self, command: Command, opened: contextlib.ExitStack) -> list[tuple[int, ...]]:
+        def pipe() -> tuple[int, int]:
+            ends = os.pipe()
+            for end in ends:
+                opened.callback(os.close, end)
+            return ends
+
+        self._terminal: Descriptor | None = None
+        self._terminal_side: int | None = None
+        self._child_ends = []
+        actions: list[tuple[int, ...]] = []
+        self.stdin: Descriptor | None = None
+        if command.stdin:
+            inner, outer = pipe()
+            self._child_ends.append(inner)
+            self.stdin = Descriptor(outer)
+            actions.append((os.POSIX_SPAWN_DUP2, inner, 0))
+        else:
+            actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))  # type: ignore[arg-type]
+        self._outputs: dict[int, Descriptor] = {}
+        for stream in (STDOUT, STDERR):
+            outer, inner = pipe()
+            self._child_ends.append(inner)
+            self._outputs[stream] = Descriptor(outer)
+            actions.append((os.POSIX_SPAWN_DUP2, inner, stream))
+        return actions
+
+    def _open_terminal(self, command: Command, opened: contextlib.ExitStack) -> list[tuple[int, ...]]:
+        outer, inner = os.openpty()
+        opened.callback(os.close, outer)
+        opened.callback(os.close, inner)
+        self._child_ends = []
+        # Ours until the end: or the program could end its output by closing it for a moment.
+        self._terminal_side = inner
+        self._terminal = Descriptor(outer)
+        self.stdin = self._terminal
+        self._outputs = {STDOUT: self._terminal}
+        self.resize(*command.size)
+        return [
+            (os.POSIX_SPAWN_OPEN, 0, os.ttyname(inner), os.O_RDWR, 0),  # type: ignore[list-item]
+            (os.POSIX_SPAWN_DUP2, 0, 1),
+            (os.POSIX_SPAWN_DUP2, 0, 2),
+        ]
+
+    # ---- while it runs ----
+
+    def pump(self, sink: Sink) -> None:
+        """Begin to hand its output to ``sink``."""
+        self._pumps = [
+            asyncio.get_running_loop().create_task(_pump(stream, descriptor, sink))
+            for stream, descriptor in self._outputs.items()
+        ]
+
+    def close_stdin(self) -> None:
+        """End its stdin. A terminal has no such end."""
+        if self.stdin is not None and self.stdin is not self._terminal:
+            self.stdin.close()
+
+    def resize(self, height: int, width: int) -> None:
+        """Set the size of its terminal, if it has one; it gets a SIGWINCH."""
+        if self._terminal is not None:
+            # Wider than the field, it wraps around, as in dockerd.
+            size = struct.pack("HHHH", height & 0xFFFF, width & 0xFFFF, 0, 0)
+            fcntl.ioctl(self._terminal.number, termios.TIOCSWINSZ, size)
+
+    def send_signal(self, number: int) -> None:
+        """Signal the process itself."""
+        if self.exit_code is None:
+            os.kill(self.pid, number)
+
+    def signal_all(self, number: int) -> None:
+        """Signal everything in its session."""
+        if self.exit_code is None:
+            signal_session(self.pid, number)
+
+    # ---- its end ----
+
+    async def ended(self) -> int:
+        """Wait for its end, and end what it started; its exit code, or 128 and the number of the signal."""
+        await _zombie(self.pid)
+        signal_session(self.pid, signal.SIGKILL)
+        self.exit_code = _reap(self.pid)
+        if self._terminal_side is not None:
+            os.close(self._terminal_side)
+            self._terminal_side = None
+        return self.exit_code
+
+    async def drained(self) -> None:
+        """Wait until its output is in, or nobody is there to write it; then give everything back."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(_DRAIN_SECONDS, self._hurry)
+        try:
+            await asyncio.gather(*self._pumps, return_exceptions=True)
+        finally:
+            timer.cancel()
+            for task in self._pumps:
+                task.cancel()
+            for descriptor in {*self._outputs.values(), *([self.stdin] if self.stdin else [])}:
+                descriptor.close()
+
+    def _hurry(self) -> None:
+        for descriptor in self._outputs.values():
+            descriptor.hurry()
+
+
+async def _pump(stream: int, descriptor: Descriptor, sink: Sink) -> None:
+    while data := await descriptor.read(PIECE):
+        await sink(stream, data)
+        # A read that never waits would keep everybody else waiting.
+        await asyncio.sleep(0)
+
+
+def _find(command: Command) -> str:
+    name = command.arguments[0]
+    if "/" not in name:
+        found = shutil.which(name, path=command.environment.get("PATH", os.defpath))
+        if found is None:
+            raise StartFailed(f'exec: "{name}": executable file not found in $PATH', 127)
+        return os.path.abspath(found)
+    # Relative to where it will run.
+    path = os.path.join(command.directory or os.getcwd(), name)
+    if not os.path.exists(path):
+        raise _failure(name, FileNotFoundError())
+    if os.path.isdir(path):
+        raise StartFailed(f'exec: "{name}": is a directory', 126)
+    if not os.access(path, os.X_OK):
+        raise _failure(name, PermissionError())
+    return path
+
+
+def _failure(name: str, exc: OSError) -> StartFailed:
+    if isinstance(exc, FileNotFoundError):
+        return StartFailed(f'exec: "{name}": stat {name}: no such file or directory', 127)
+    if isinstance(exc, PermissionError):
+        return StartFailed(f'exec: "{name}": permission denied', 126)
+    return StartFailed(f'exec: "{name}": {(exc.strerror or str(exc)).lower()}', 126)
+
+
+def signal_session(leader: int, number: int) -> None:
+    """Signal every process in a session, whatever groups a shell has made in it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+    for process in _members(leader):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, number)
+
+
+def _members(leader: int) -> list[int]:
+    found = []
+    with contextlib.suppress(FileNotFoundError):  # no /proc: the group must do
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
+                process = int(entry.name)
+                if process != leader and os.getsid(process) == leader:
+                    found.append(process)
+    return found
+
+
+def _reap(pid: int) -> int:
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        # Somebody else in this process waits for every child, and has taken it.
+        return 255
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+async def _zombie(pid: int) -> None:
+    """Wait until the process has ended, and leave it to be reaped."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        await _zombie_by_thread(pid, ended)
+        return
+    loop.add_reader(handle, _resolve, ended)
+    try:
+        await ended
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+async def _zombie_by_thread(pid: int, ended: asyncio.Future[None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_resolve, ended)
+
+    threading.Thread(target=wait, daemon=True).start()
+    await ended
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,705 @@
+"""The order of the calls, and what their answers mean: driven by hand, without a socket."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import pytest
+
+from attachproto import (
+    Accepted,
+    Attach,
+    AttachOptions,
+    ExecStart,
+    Framing,
+    LocalProtocolError,
+    Logs,
+    Quirk,
+    Rejected,
+    RemoteProtocolError,
+    Request,
+    Response,
+    ResponseHead,
+)
+from attachproto_adapters import (
+    ApiVersionRejected,
+    AttachError,
+    AttachmentClosed,
+    AttachWarning,
+    ContainerNotRunning,
+    ExecAlreadyStarted,
+    HalfCloseEndsAttach,
+    InspectedContainer,
+    InspectedExec,
+    RequestRejected,
+)
+from attachproto_adapters._flows._api_calls import exec_id, exit_code, version_range
+from attachproto_adapters._flows._flows import create_and_open_exec, exec_exit_code, open_attach, open_exec, open_logs
+from attachproto_adapters._flows._steps import Call, CallDeferred, Opened, Pause, Step, Steps, Stream
+from tests.adapters.scripted import container, docker_exec, podman_exec
+
+T = TypeVar("T")
+
+ACCEPTED = Accepted(Framing.MULTIPLEXED)
+HEAD = ResponseHead(200)
+STARTED = Response(204)
+
+INSPECT = Call(Request("GET", ("containers", "web", "json")))
+START = Call(Request("POST", ("containers", "web", "start")))
+NEXT_EXIT = CallDeferred(Request("POST", ("containers", "web", "wait"), (("condition", "next-exit"),)))
+NOT_RUNNING = CallDeferred(Request("POST", ("containers", "web", "wait"), (("condition", "not-running"),)))
+
+FOLLOW = AttachOptions()
+WITH_LOGS = AttachOptions(logs=True)
+
+
+def stream(options: AttachOptions = FOLLOW, *, tty: bool = False, quirks: frozenset[Quirk] = frozenset()) -> Stream:
+    return Stream(Attach("web", options, tty=tty), quirks)
+
+
+REPLAY = stream(AttachOptions(logs=True, stream=False))
+
+
+def answer(value: object, status_code: int = 200, *, podman: str | None = None) -> Response:
+    headers = () if podman is None else (("libpod-api-version", podman),)
+    return Response(status_code, headers, json.dumps(value).encode())
+
+
+def inspected(*, podman: str | None = None, **inspected: Any) -> Response:
+    return answer(container(**inspected), podman=podman)
+
+
+def steps(
+    options: AttachOptions = FOLLOW,
+    *,
+    tty: bool | None = None,
+    start: bool = False,
+    wait: bool = False,
+    api_version: str | None = None,
+) -> Steps[Opened]:
+    return open_attach("web", options, tty=tty, start=start, wait=wait, api_version=api_version)
+
+
+def drive(flow: Steps[T], *answers: object) -> tuple[list[Step], T]:
+    """Answers each step in turn; the flow must end with the last answer."""
+    seen: list[Step] = []
+    pending = iter(answers)
+    try:
+        step = next(flow)
+        while True:
+            seen.append(step)
+            assert len(seen) <= len(answers), f"no answer for {step}"
+            step = flow.send(next(pending))
+    except StopIteration as stop:
+        assert next(pending, None) is None, f"it ended after {seen}"
+        value: T = stop.value
+        return seen, value
+
+
+def drive_into(
+    error: type[Exception], flow: Steps[Any], *answers: object, match: str | None = None
+) -> tuple[list[Step], Exception]:
+    """The same, for a flow that must raise on the last answer, and not before."""
+    seen: list[Step] = [next(flow)]
+    for answer in answers[:-1]:
+        seen.append(flow.send(answer))
+    with pytest.raises(error, match=match) as caught:
+        flow.send(answers[-1])
+    return seen, caught.value
+
+
+# ---- the order ----
+
+
+def test_start_attaches_holds_the_wait_and_then_starts() -> None:
+    seen, opened = drive(steps(start=True), inspected(status="created"), ACCEPTED, HEAD, STARTED)
+    assert seen == [INSPECT, stream(), NEXT_EXIT, START]
+    assert isinstance(opened.inspected, InspectedContainer)
+    assert opened.inspected.status == "created"
+    assert opened.exit_code is None
+
+
+def test_start_of_a_container_that_has_exited_runs_it_again() -> None:
+    seen, opened = drive(steps(start=True), inspected(status="exited", exit_code=3), ACCEPTED, HEAD, STARTED)
+    assert seen == [INSPECT, stream(), NEXT_EXIT, START]
+    assert opened.exit_code is None, "the code of the run before"
+
+
+def test_start_of_a_container_that_runs_already_is_no_error() -> None:
+    seen, _ = drive(steps(start=True), inspected(), ACCEPTED, HEAD, Response(304))
+    assert seen == [INSPECT, stream(), NEXT_EXIT, START]
+
+
+def test_running_is_looked_at_again_after_the_attach() -> None:
+    seen, opened = drive(steps(), inspected(), ACCEPTED, inspected())
+    assert seen == [INSPECT, stream(), INSPECT]
+    assert opened == Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
+
+
+def test_running_with_wait_holds_it_before_the_attach() -> None:
+    seen, _ = drive(steps(wait=True), inspected(), HEAD, ACCEPTED, inspected())
+    assert seen == [INSPECT, NOT_RUNNING, stream(), INSPECT]
+
+
+def test_created_may_be_attached_to() -> None:
+    """Its exit is waited for from then on: asked later, an engine may answer at once that it has not run."""
+    seen, opened = drive(steps(), inspected(status="created"), HEAD, ACCEPTED, inspected(status="created"))
+    assert seen == [INSPECT, NEXT_EXIT, stream(), INSPECT]
+    assert opened.exit_code is None
+
+
+def test_created_with_wait_asks_for_the_next_exit() -> None:
+    seen, _ = drive(steps(wait=True), inspected(status="created"), HEAD, ACCEPTED, inspected(status="created"))
+    assert seen == [INSPECT, NEXT_EXIT, stream(), INSPECT]
+
+
+@pytest.mark.parametrize("status", ["exited", "stopped", "dead"])
+@pytest.mark.parametrize("wait", [False, True])
+def test_exited_with_logs_is_replayed_and_not_followed(status: str, wait: bool) -> None:
+    seen, opened = drive(steps(WITH_LOGS, wait=wait), inspected(status=status, exit_code=7), ACCEPTED)
+    assert seen == [INSPECT, REPLAY]
+    assert opened.exit_code == 7
+
+
+@pytest.mark.parametrize("status", ["exited", "stopped", "dead"])
+def test_exited_without_logs_is_never_attached_to(status: str) -> None:
+    seen, error = drive_into(ContainerNotRunning, steps(wait=True), inspected(status=status, exit_code=7))
+    assert seen == [INSPECT]
+    assert "web" in str(error)
+    assert "exit code 7" in str(error)
+
+
+@pytest.mark.parametrize("status", ["restarting", "removing", "running"])
+def test_other_states_are_no_end(status: str) -> None:
+    seen, _ = drive(steps(), inspected(status=status), ACCEPTED, inspected(status=status))
+    assert seen == [INSPECT, stream(), INSPECT]
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"start": True}, {"wait": True}, {"options": WITH_LOGS}])
+def test_paused_is_never_attached_to(kwargs: dict[str, Any]) -> None:
+    seen, _ = drive_into(ContainerNotRunning, steps(**kwargs), inspected(status="paused"), match="web is paused")
+    assert seen == [INSPECT]
+
+
+def test_exited_between_the_two_looks_with_logs() -> None:
+    seen, opened = drive(steps(WITH_LOGS), inspected(), ACCEPTED, inspected(status="exited", exit_code=5), ACCEPTED)
+    assert seen == [INSPECT, stream(WITH_LOGS), INSPECT, REPLAY]
+    assert opened.exit_code == 5
+
+
+def test_reset_by_podman_between_the_two_looks() -> None:
+    """It has become a created one by our attach, and its code is forgotten."""
+    answers = inspected(podman="5.4.2"), ACCEPTED, inspected(status="created", podman="5.4.2")
+    seen, opened = drive(steps(WITH_LOGS), *answers, ACCEPTED)
+    assert seen == [INSPECT, stream(WITH_LOGS), INSPECT, REPLAY]
+    assert opened.exit_code is None
+    seen, _ = drive_into(ContainerNotRunning, steps(), *answers, match="created")
+    assert seen == [INSPECT, stream(), INSPECT]
+
+
+def test_exited_between_the_two_looks_without_logs() -> None:
+    answers = inspected(), ACCEPTED, inspected(status="exited", exit_code=5)
+    seen, error = drive_into(ContainerNotRunning, steps(), *answers)
+    assert seen == [INSPECT, stream(), INSPECT]
+    assert "exit code 5" in str(error)
+
+
+def test_logs_alone_need_no_second_look() -> None:
+    options = AttachOptions(logs=True, stream=False)
+    seen, _ = drive(steps(options), inspected(), ACCEPTED)
+    assert seen == [INSPECT, stream(options)]
+
+
+def test_all_options_reach_the_request() -> None:
+    options = AttachOptions(stdin=True, stdout=False, stderr=False, logs=True, detach_keys="ctrl-x")
+    seen, _ = drive(steps(options), inspected(), ACCEPTED, inspected())
+    assert seen[1] == stream(options)
+
+
+@pytest.mark.parametrize("has_tty", [False, True])
+def test_tty_is_asked_for(has_tty: bool) -> None:
+    seen, opened = drive(steps(), inspected(tty=has_tty), ACCEPTED, inspected(tty=has_tty))
+    assert seen[1] == stream(tty=has_tty)
+    assert opened.inspected.tty is has_tty
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_tty_that_is_given_overrides_what_inspect_says(given: bool) -> None:
+    seen, _ = drive(steps(tty=given), inspected(tty=not given), ACCEPTED, inspected())
+    assert seen[1] == stream(tty=given)
+
+
+def test_api_version_goes_into_every_call() -> None:
+    for flow, answers in (
+        (steps(start=True, api_version="1.41"), (inspected(), ACCEPTED, HEAD, STARTED)),
+        (steps(wait=True, api_version="1.41"), (inspected(), HEAD, ACCEPTED, inspected())),
+    ):
+        seen, opened = drive(flow, *answers)
+        assert [each.request.api_version for each in seen if not isinstance(each, Pause)] == ["1.41"] * 4
+        assert opened.api_version == "1.41"
+
+
+def test_stdin_that_nobody_reads_is_warned_of() -> None:
+    answers = inspected(open_stdin=False), ACCEPTED, inspected(open_stdin=False)
+    options = AttachOptions(stdin=True)
+    with pytest.warns(AttachWarning, match="OpenStdin") as warned:
+        seen, _ = drive(steps(options), *answers)
+    assert [each.filename for each in warned] == [__file__]
+    assert seen == [INSPECT, stream(options), INSPECT]
+    drive(steps(FOLLOW), *answers)  # of which nothing is said
+
+
+OUTSIDE = frozenset({Quirk.NEWLINE_OUTSIDE_FRAME})
+
+
+@pytest.mark.parametrize("podman", ["4.3.1", "4.3.1-rhel", "3.4", "4.0.0-dev"])
+@pytest.mark.parametrize("status", ["running", "exited"])
+def test_a_replay_of_podman_before_4_4_has_its_quirk(podman: str, status: str) -> None:
+    options = AttachOptions(logs=True, stream=status == "running")
+    answers = [inspected(status=status, podman=podman), ACCEPTED, inspected(status=status, podman=podman)]
+    seen, _ = drive(steps(WITH_LOGS), *answers[: 3 if status == "running" else 2])
+    assert seen[1] == stream(options, quirks=OUTSIDE)
+
+
+@pytest.mark.parametrize(
+    ("podman", "options"),
+    [("4.4.0", WITH_LOGS), ("5.4.2", WITH_LOGS), ("10.0", WITH_LOGS), (None, WITH_LOGS), ("4.3.1", FOLLOW)],
+)
+def test_nobody_else_has_it(podman: str | None, options: AttachOptions) -> None:
+    seen, _ = drive(steps(options), inspected(podman=podman), ACCEPTED, inspected(podman=podman))
+    assert seen[1] == stream(options)
+
+
+# ---- exec ----
+
+LOOK = Call(Request("GET", ("exec", "e1", "json")))
+
+
+def exec_steps(**given: Any) -> Steps[Opened]:
+    return open_exec("e1", **{"tty": None, "console_size": None, "api_version": None, **given})
+
+
+@pytest.mark.parametrize("given", [None, False, True])
+@pytest.mark.parametrize("inspected_tty", [False, True])
+def test_an_exec_is_looked_at_and_started(given: bool | None, inspected_tty: bool) -> None:
+    response = answer(docker_exec(tty=inspected_tty))
+    seen, opened = drive(exec_steps(tty=given), response, ACCEPTED)
+    assert seen == [LOOK, Stream(ExecStart("e1", tty=inspected_tty if given is None else given))]
+    assert opened == Opened("exec", "e1", None, InspectedExec.from_response(response))
+
+
+def test_a_console_size_reaches_the_start() -> None:
+    steps = exec_steps(console_size=(24, 80), api_version="1.42")
+    seen, _ = drive(steps, answer(docker_exec(tty=True)), ACCEPTED)
+    assert seen[1] == Stream(ExecStart("e1", tty=True, console_size=(24, 80), api_version="1.42"))
+
+
+@pytest.mark.parametrize("given", [{"tty": False}, {"tty": True, "api_version": "1.41"}])
+def test_a_console_size_that_cannot_be_is_refused_before_anything_is_asked(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="console_size"):
+        next(exec_steps(console_size=(24, 80), **given))
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(docker_exec(running=True)),
+        answer(docker_exec(exit_code=0)),
+        answer(podman_exec(running=True), podman="5.4.2"),
+        answer(podman_exec(exit_code=0), podman="5.4.2"),
+    ],
+)
+def test_an_exec_that_was_started_before_is_not_started(response: Response) -> None:
+    seen, _ = drive_into(ExecAlreadyStarted, exec_steps(), response, match="e1 was started before")
+    assert seen == [LOOK]
+
+
+def test_an_exec_of_podmans_that_was_not_started_has_no_exit_code() -> None:
+    seen, _ = drive(exec_steps(), answer(podman_exec(), podman="5.4.2"), ACCEPTED)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("tty", "open_stdin", "ends"), [(False, True, False), (True, True, True), (True, False, False)]
+)
+def test_half_close_on_an_exec(tty: bool, open_stdin: bool, ends: bool) -> None:
+    for shape in docker_exec, podman_exec:
+        inspected = InspectedExec.from_response(answer(shape(tty=tty, open_stdin=open_stdin)))
+        assert inspected.half_close_ends_attach is ends
+
+
+# ---- an exec of our own ----
+
+
+def create_steps(command: Sequence[str] = ("id",), *, name: str = "web", **given: Any) -> Steps[Opened]:
+    nothing = {"stdin": False, "tty": False, "env": None, "user": None, "workdir": None, "api_version": None}
+    return create_and_open_exec(name, command, **{**nothing, **given})
+
+
+CREATED = answer({"Id": "e1", "Warnings": []}, 201)
+
+
+def test_an_exec_is_created_and_started() -> None:
+    seen, opened = drive(create_steps(stdin=True), CREATED, ACCEPTED)
+    assert isinstance(seen[0], Call)
+    assert (seen[0].request.method, seen[0].request.target) == ("POST", "/containers/web/exec")
+    assert seen[1:] == [Stream(ExecStart("e1", tty=False))]
+    assert opened == Opened("exec", "e1", None, InspectedExec(tty=False, open_stdin=True, podman=None))
+
+
+def test_which_engine_it_was_is_known_from_the_creation() -> None:
+    _, opened = drive(create_steps(), answer({"Id": "e1"}, 201, podman="4.9.3"), ACCEPTED)
+    assert opened.inspected == InspectedExec(tty=False, open_stdin=False, podman="4.9.3")
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ({}, {}),
+        ({"stdin": True}, {"AttachStdin": True}),
+        ({"tty": True}, {"Tty": True}),
+        ({"env": {}}, {"Env": []}),
+        ({"env": {"A": "1", "B": "="}}, {"Env": ["A=1", "B=="]}),
+        ({"env": {"A": "1"}, "api_version": "1.25"}, {"Env": ["A=1"]}),
+        ({"user": "root"}, {"User": "root"}),
+        ({"workdir": "/srv", "api_version": "1.35"}, {"WorkingDir": "/srv"}),
+    ],
+)
+def test_what_an_exec_is_created_of(given: dict[str, Any], fields: dict[str, Any]) -> None:
+    step = next(create_steps(["sh", "-c", "exit"], **given))
+    assert isinstance(step, Call)
+    assert dict(step.request.headers) == {"content-type": "application/json"}
+    plain = {"AttachStdin": False, "AttachStdout": True, "AttachStderr": True, "Tty": False}
+    assert json.loads(step.request.body) == {**plain, "Cmd": ["sh", "-c", "exit"], **fields}
+
+
+@pytest.mark.parametrize(
+    ("flow", "error"),
+    [
+        (create_steps("id"), TypeError),
+        (create_steps([]), ValueError),
+        (create_steps(env={"": "1"}), ValueError),
+        (create_steps(env={"A": "1"}, api_version="1.24"), ValueError),
+        (create_steps(workdir="/", api_version="1.9"), ValueError),
+        (create_steps(stdin=True, tty=True), HalfCloseEndsAttach),
+        (create_steps(name="a/b"), ValueError),
+    ],
+)
+def test_an_exec_that_cannot_be_is_refused_before_anything_is_asked(
+    flow: Steps[Opened], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        next(flow)
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"Id": 7}', '{"Id": null}', '"e1"'])
+def test_a_creation_without_an_id(body: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        exec_id(Response(201, (), body.encode()))
+
+
+# ---- the end of an exec ----
+
+
+def test_an_exec_is_asked_ever_more_seldom() -> None:
+    running = answer(docker_exec(running=True))
+    seen, code = drive(exec_exit_code("e1", None, lambda: None), *[running, None] * 9, answer(docker_exec(exit_code=7)))
+    assert code == 7
+    assert [step for step in seen if not isinstance(step, Pause)] == [LOOK] * 10
+    pauses = [step.seconds for step in seen if isinstance(step, Pause)]
+    assert pauses[0] <= 0.01 < pauses[-1]
+    assert all(one <= two for one, two in itertools.pairwise(pauses))
+    assert pauses[-2] == pauses[-1] <= 1
+
+
+def test_podmans_exec_has_ended_when_it_may_be_removed() -> None:
+    answers = answer(podman_exec(running=True), podman="5.4.2"), None, answer(podman_exec(), podman="5.4.2"), None
+    _, code = drive(
+        exec_exit_code("e1", None, lambda: None), *answers, answer(podman_exec(exit_code=3), podman="5.4.2")
+    )
+    assert code == 3
+
+
+def test_a_close_ends_the_asking() -> None:
+    open_for = iter([True, True, False])
+
+    def check() -> None:
+        if not next(open_for):
+            raise AttachmentClosed
+
+    running = answer(docker_exec(running=True))
+    seen, _ = drive_into(AttachmentClosed, exec_exit_code("e1", None, check), running, None, running, None)
+    assert seen.count(LOOK) == 2
+
+
+def test_an_exec_that_the_engine_has_forgotten() -> None:
+    drive_into(RequestRejected, exec_exit_code("e1", "1.41", lambda: None), answer({"message": "No such exec"}, 404))
+
+
+# ---- logs ----
+
+
+@pytest.mark.parametrize("has_tty", [False, True])
+def test_logs_are_looked_at_and_read(has_tty: bool) -> None:
+    seen, opened = drive(open_logs(Logs("web", tail=3)), inspected(tty=has_tty), ACCEPTED)
+    assert seen == [INSPECT, Stream(Logs("web", tail=3, tty=has_tty))]
+    assert opened == Opened("containers", "web", None, InspectedContainer.from_response(inspected(tty=has_tty)))
+
+
+@pytest.mark.parametrize(("status", "code"), [("exited", 7), ("dead", 7), ("running", None)])
+def test_the_exit_code_of_what_logs(status: str, code: int | None) -> None:
+    _, opened = drive(open_logs(Logs("web")), inspected(status=status, exit_code=7), ACCEPTED)
+    assert opened.exit_code == code
+
+
+def test_logs_of_what_was_never_started_wait_for_its_first_exit() -> None:
+    seen, opened = drive(open_logs(Logs("web")), inspected(status="created"), HEAD, ACCEPTED)
+    assert seen == [INSPECT, NEXT_EXIT, Stream(Logs("web", tty=False))]
+    assert opened.exit_code is None
+
+
+def test_logs_of_old_podman_have_no_quirk() -> None:
+    seen, _ = drive(open_logs(Logs("web")), inspected(podman="4.3.1"), ACCEPTED)
+    assert seen[1] == Stream(Logs("web", tty=False))
+
+
+# ---- the API's version ----
+
+VERSION = Call(Request("GET", ("version",)))
+BAD = answer({"message": "client version 1.99 is too new"}, 400)
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        steps(api_version="1.99"),
+        exec_steps(api_version="1.99"),
+        create_steps(api_version="1.99"),
+        exec_exit_code("e1", "1.99", lambda: None),
+        open_logs(Logs("web", api_version="1.99")),
+    ],
+)
+def test_a_version_outside_of_the_engines_range(flow: Steps[Any]) -> None:
+    known = answer({"ApiVersion": "1.51", "MinAPIVersion": "1.24"})
+    seen, error = drive_into(ApiVersionRejected, flow, BAD, known, match=r"1\.99 .* 1\.24 to 1\.51")
+    assert seen[1] == VERSION
+    assert isinstance(error, ApiVersionRejected)
+    assert (error.oldest, error.newest, error.message) == ("1.24", "1.51", "client version 1.99 is too new")
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_told"), [("1.23", True), ("1.24", False), ("1.5", True), ("1.51", False), ("2.0", True)]
+)
+def test_versions_are_compared_by_their_parts(asked: str, is_told: bool) -> None:
+    known = answer({"ApiVersion": "1.51", "MinAPIVersion": "1.24"})
+    _, error = drive_into(RequestRejected, steps(api_version=asked), BAD, known)
+    assert isinstance(error, ApiVersionRejected) is is_told
+
+
+@pytest.mark.parametrize("status_code", [400, 404, 500])
+def test_a_refusal_without_a_version_is_no_reason_to_ask(status_code: int) -> None:
+    seen, _ = drive_into(RequestRejected, steps(), answer({"message": "no"}, status_code))
+    assert seen == [INSPECT]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"ApiVersion": "1.51"},
+        {"ApiVersion": 1.51, "MinAPIVersion": 1.24},
+        {"ApiVersion": "x", "MinAPIVersion": ""},
+    ],
+)
+def test_a_range_that_is_none(value: object) -> None:
+    assert version_range(answer(value)) is None
+    drive_into(RequestRejected, steps(api_version="1.99"), BAD, answer(value), match="too new")
+
+
+# ---- refusals ----
+
+NO_SUCH = Response(404, (("content-type", "application/json"),), b'{"message":"No such container: web"}')
+GONE = Rejected(404, (("content-type", "application/vnd.docker.raw-stream"),), b"No such container: web\r\n")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "answers", "asked"),
+    [
+        ({}, (NO_SUCH,), "GET /containers/web/json"),
+        ({}, (inspected(), GONE), "POST /containers/web/attach"),
+        ({"wait": True}, (inspected(), NO_SUCH), "POST /containers/web/wait"),
+        ({"start": True}, (inspected(), GONE), "POST /containers/web/attach"),
+        ({"start": True}, (inspected(), ACCEPTED, NO_SUCH), "POST /containers/web/wait"),
+        ({"start": True}, (inspected(), ACCEPTED, HEAD, NO_SUCH), "POST /containers/web/start"),
+        ({"options": WITH_LOGS}, (inspected(status="exited"), GONE), "POST /containers/web/attach"),
+    ],
+)
+def test_refusal_at_any_step(kwargs: dict[str, Any], answers: Sequence[object], asked: str) -> None:
+    _, error = drive_into(RequestRejected, steps(**kwargs), *answers)
+    assert isinstance(error, RequestRejected)
+    assert error.status_code == 404
+    assert error.message == "No such container: web"
+    assert str(error) == f"No such container: web (404 to {asked})"
+
+
+@pytest.mark.parametrize("status_code", [301, 304, 400, 500])
+def test_only_a_start_may_be_answered_with_304(status_code: int) -> None:
+    drive_into(RequestRejected, steps(), Response(status_code), match=str(status_code))
+
+
+@pytest.mark.parametrize("status_code", [400, 500])
+def test_failed_start(status_code: int) -> None:
+    refusal = Response(status_code, (), b'{"message":"OCI runtime create failed"}')
+    _, error = drive_into(RequestRejected, steps(start=True), inspected(), ACCEPTED, HEAD, refusal)
+    assert isinstance(error, RequestRejected)
+    assert (error.status_code, error.message) == (status_code, "OCI runtime create failed")
+
+
+def test_refusal_without_a_text_says_so() -> None:
+    _, error = drive_into(RequestRejected, steps(), Response(500))
+    assert str(error) == "no reason given (500 to GET /containers/web/json)"
+
+
+def test_unknown_framing_says_what_to_do() -> None:
+    drive_into(LocalProtocolError, steps(), inspected(), Accepted(None), match="tty=")
+
+
+# ---- what inspect says ----
+
+
+@pytest.mark.parametrize(
+    ("tty", "open_stdin", "stdin_once", "podman", "ends"),
+    [
+        # dockerd: only StdinOnce without a TTY takes a half-close for the end of stdin and for no more.
+        (False, True, True, False, False),
+        (False, True, False, False, True),
+        (True, True, True, False, True),
+        (True, True, False, False, True),
+        # Podman takes it for the end of stdin in any case; with a TTY there is no end of stdin.
+        (False, True, True, True, False),
+        (False, True, False, True, False),
+        (True, True, True, True, True),
+        (True, True, False, True, True),
+        # Nobody reads stdin, and nobody looks for its end.
+        (False, False, False, False, False),
+        (False, False, True, False, False),
+        (True, False, False, False, False),
+        (False, False, False, True, False),
+        (True, False, False, True, False),
+    ],
+)
+def test_half_close_ends_attach(tty: bool, open_stdin: bool, stdin_once: bool, podman: bool, ends: bool) -> None:
+    version = "5.4.2" if podman else None
+    response = inspected(tty=tty, open_stdin=open_stdin, stdin_once=stdin_once, podman=version)
+    assert InspectedContainer.from_response(response).half_close_ends_attach is ends
+
+
+def test_facts() -> None:
+    response = inspected(tty=True, open_stdin=True, stdin_once=False, status="exited", exit_code=137, podman="5.4.2")
+    assert InspectedContainer.from_response(response) == InspectedContainer(
+        tty=True, open_stdin=True, stdin_once=False, status="exited", exit_code=137, podman="5.4.2"
+    )
+
+
+def test_facts_that_an_engine_leaves_out() -> None:
+    inspected = InspectedContainer.from_response(
+        Response(200, (), b'{"Config": {"Tty": false, "OpenStdin": null}, "State": {"Status": "created"}}')
+    )
+    assert inspected == InspectedContainer(
+        tty=False, open_stdin=False, stdin_once=False, status="created", exit_code=0, podman=None
+    )
+
+
+# ---- what a wait says ----
+
+
+def waited(body: str) -> int:
+    return exit_code(Response(200, (), body.encode()))
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ('{"StatusCode":7}\n', 7),  # dockerd 26 and 28
+        ('{"Error":null,"StatusCode":3}\n', 3),  # dockerd 20
+        ('{"StatusCode":-1,"Error":null}\n', -1),  # Podman
+        ('{"StatusCode":137,"Error":{"Message":""}}', 137),
+        ('{"StatusCode":0,"Error":{}}', 0),
+    ],
+)
+def test_exit_code(body: str, code: int) -> None:
+    assert waited(body) == code
+
+
+def test_exit_code_that_the_engine_cannot_tell() -> None:
+    with pytest.raises(AttachError, match=r"could not wait.*container is gone"):
+        waited('{"StatusCode":0,"Error":{"Message":"container is gone"}}')
+
+
+# ---- answers that are none ----
+
+NO_JSON = ["", "<html>404</html>", "{", "\xff", "[" * 100_000]
+NOT_AN_OBJECT = ["null", "[]", "7", '"text"', "{}"]
+
+
+@pytest.mark.parametrize("body", NO_JSON, ids=lambda body: repr(body[:10]))
+@pytest.mark.parametrize("read", [InspectedContainer.from_response, exit_code])
+def test_no_json(read: Callable[[Response], object], body: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="no JSON"):
+        read(Response(200, (), body.encode("latin-1")))
+
+
+def without(section: str, field: str) -> str:
+    value = container()
+    del value[section][field]
+    return json.dumps(value)
+
+
+def with_(section: str, field: str, what: object) -> str:
+    value = container()
+    value[section][field] = what
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *NOT_AN_OBJECT,
+        '{"Config": {"Tty": false}}',
+        '{"Config": null, "State": {"Status": "running"}}',
+        '{"Config": {"Tty": false}, "State": "running"}',
+        without("Config", "Tty"),
+        without("State", "Status"),
+        with_("State", "ExitCode", None),
+        with_("State", "ExitCode", "seven"),
+        with_("State", "ExitCode", float("inf")),
+    ],
+)
+def test_inspect_without_the_fields(body: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="inspect's answer"):
+        InspectedContainer.from_response(Response(200, (), body.encode()))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *NOT_AN_OBJECT,
+        '{"StatusCode": null}',
+        '{"StatusCode": "seven"}',
+        '{"StatusCode": Infinity}',
+        '{"StatusCode": 0, "Error": "text"}',
+    ],
+)
+def test_wait_without_the_fields(body: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="wait's answer"):
+        waited(body)
+
+
+def test_a_bad_inspect_ends_the_sequence() -> None:
+    seen, _ = drive_into(RemoteProtocolError, steps(), Response(200, (), b"<html>a proxy's page</html>"))
+    assert seen == [INSPECT]

@@ -1,0 +1,43 @@
+"""The flows do no I/O: shown as for the core, by an import allow-list and by a clean interpreter."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import attachproto_adapters._flows
+
+FOLDER = pathlib.Path(attachproto_adapters._flows.__file__).parent
+
+# datetime and collections read no clock by themselves; warnings is how a caller is warned.
+ALLOWED = {"__future__", "attachproto", "attrs", "codecs", "collections", "datetime", "json", "re", "typing"}
+OWN = ("attachproto_adapters._flows", "attachproto_adapters._errors")
+FORBIDDEN = ("socket", "ssl", "subprocess", "select", "selectors", "asyncio", "trio")
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
+def test_a_flow_imports_only_what_is_pure(file: pathlib.Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            names = [node.module]
+        for name in names:
+            assert name.split(".")[0] in ALLOWED or name.startswith(OWN), f"{file.name} imports {name}"
+
+
+def test_a_clean_interpreter_has_loaded_no_io_module() -> None:
+    modules = [f"attachproto_adapters._flows.{file.stem}" for file in FOLDER.glob("_*.py") if file.stem != "__init__"]
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        f"sys.path[:0] = {[str(FOLDER.parents[1])]!r}; import {', '.join(modules)}\n"
+        f"print(*(name for name in {FORBIDDEN!r} if name in sys.modules and name not in before))"
+    )
+    run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
