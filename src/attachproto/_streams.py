@@ -16,7 +16,8 @@ from attrs.validators import optional
 
 from attachproto._headers import Headers, lower_names
 from attachproto._requests import Request
-from attachproto._validators import are_detach_keys, are_headers, at_least_zero, is_name, is_time, is_version, of_type
+from attachproto._times import Time, is_seconds, to_seconds
+from attachproto._validators import are_detach_keys, are_headers, at_least_zero, is_name, is_version, of_type
 
 # Moby's BoolValue (daemon/server/httputils/form.go): these are false, anything else is true.
 _FALSE: Final = frozenset({"", "0", "no", "false", "none"})
@@ -231,14 +232,19 @@ def _has_console_size(api_version: str | None) -> bool:
     return api_version is None or [int(part) for part in api_version.split(".")] >= [1, 42]
 
 
-def _time(value: str | float | None) -> str | None:
-    if isinstance(value, bool):
-        raise TypeError(f"a time is seconds since the epoch, not {value!r}")
-    if value in (None, 0, "0"):  # engines take 0 for no time at all
-        return None
-    if isinstance(value, str):
-        return value
-    return f"{value:.9f}".rstrip("0").rstrip(".")
+def _since(value: Time | None) -> str | None:
+    return to_seconds("since", value)
+
+
+def _until(value: Time | None) -> str | None:
+    return to_seconds("until", value)
+
+
+def _received_time(text: str | None) -> str | None:
+    """A time in a query; engines read seconds there, and none of the other forms that ``Logs`` takes."""
+    if text and not is_seconds(text):
+        raise ValueError(f"a time in a query is seconds since the epoch, not {text!r}")
+    return text or None
 
 
 @attrs.frozen
@@ -252,8 +258,9 @@ class Logs(StreamRequest):
         follow: go on with what comes, until the container has exited.
         stdout: what it wrote to stdout.
         stderr: what it wrote to stderr.
-        since: from this time on, in seconds since the epoch.
-        until: up to this time; API 1.35 and later.
+        since: from this time on. Seconds since the epoch as a number or a text with up to nine decimals, an aware
+            ``datetime``, or RFC 3339 as ``timestamps`` prints it; kept as seconds. ``0`` is no bound.
+        until: up to this time, in the same forms; API 1.35 and later.
         timestamps: put the time before each line.
         tail: at most this many of the last lines; ``None`` for all.
         details: put the attributes of the log driver before each line.
@@ -268,8 +275,8 @@ class Logs(StreamRequest):
     follow: bool = attrs.field(default=False, kw_only=True, validator=of_type(bool))
     stdout: bool = attrs.field(default=True, kw_only=True, validator=of_type(bool))
     stderr: bool = attrs.field(default=True, kw_only=True, validator=of_type(bool))
-    since: str | None = attrs.field(default=None, kw_only=True, converter=_time, validator=optional(is_time))
-    until: str | None = attrs.field(default=None, kw_only=True, converter=_time, validator=optional(is_time))
+    since: str | None = attrs.field(default=None, kw_only=True, converter=_since)
+    until: str | None = attrs.field(default=None, kw_only=True, converter=_until)
     timestamps: bool = attrs.field(default=False, kw_only=True, validator=of_type(bool))
     tail: int | None = attrs.field(default=None, kw_only=True, validator=optional([of_type(int), at_least_zero]))
     details: bool = attrs.field(default=False, kw_only=True, validator=of_type(bool))
@@ -313,8 +320,8 @@ class Logs(StreamRequest):
                     stderr=_flag(query, "stderr"),
                     timestamps=_flag(query, "timestamps"),
                     details=_flag(query, "details"),
-                    since=query.get("since") or None,
-                    until=query.get("until") or None,
+                    since=_received_time(query.get("since")),
+                    until=_received_time(query.get("until")),
                     tail=int(tail) if tail.isascii() and tail.isdigit() else None,
                     api_version=request.api_version,
                 )

@@ -27,9 +27,6 @@ VERSION: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 # Whatever answers CONNECT is a tunnel and no answer.
 _METHOD: Final = re.compile(r"(?!CONNECT$)[A-Z]+")
 
-# Seconds since the epoch, as the engine reads them: whole, or with up to nine decimals.
-_TIME: Final = re.compile(r"[0-9]+(\.[0-9]{1,9})?")
-
 
 def of_type(kind: type) -> Validator:
     """The value is of this type."""
@@ -55,7 +52,6 @@ def _matching(pattern: re.Pattern[str], what: str) -> Validator:
 is_name: Final = _matching(_NAME, "a name or ID of a letter or digit, then letters, digits, '_', '.' and '-'")
 is_version: Final = _matching(VERSION, "a version such as '1.41'")
 is_method: Final = _matching(_METHOD, "an HTTP method in capitals, and not CONNECT")
-is_time: Final = _matching(_TIME, "seconds since the epoch, with up to nine decimals")
 
 
 def are_headers(instance: object, attribute: attrs.Attribute[Headers], value: Headers) -> None:

@@ -16,6 +16,7 @@ ALLOWED = {
     "attachproto",
     "attrs",
     "collections",
+    "datetime",
     "enum",
     "h11",
     "json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TypedDict
 
 
@@ -29,8 +30,9 @@ class LogsOptions(TypedDict, total=False):
         follow: go on with what comes, until the container has exited.
         stdout: what it wrote to stdout (the default is true).
         stderr: what it wrote to stderr (the default is true).
-        since: from this time on, in seconds since the epoch.
-        until: up to this time; API 1.35 and later.
+        since: from this time on: seconds since the epoch, an aware ``datetime``, or RFC 3339 as ``timestamps`` prints
+            it.
+        until: up to this time, in the same forms; API 1.35 and later.
         timestamps: put the time before each line.
         tail: at most this many of the last lines; ``None`` for all.
         details: put the attributes of the log driver before each line.
@@ -40,8 +42,8 @@ class LogsOptions(TypedDict, total=False):
     follow: bool
     stdout: bool
     stderr: bool
-    since: str | float | None
-    until: str | float | None
+    since: str | float | datetime | None
+    until: str | float | datetime | None
     timestamps: bool
     tail: int | None
     details: bool
