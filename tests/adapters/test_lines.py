@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from attachproto import Attach, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters import Line
-from attachproto_adapters._flows._lines import LINE_MAX, LineSplitter, cut
+from attachproto_adapters._flows._lines import LINE_MAX, LineSplitter
 from attachproto_adapters._flows._output import OutputEvent
 from attachproto_adapters.blocking import open_attachment
 from tests.adapters.scripted import BOUND, Peer, Task
@@ -107,26 +107,6 @@ def test_lines_are_those_of_the_whole_text(text: str, encoding: str, max_length:
 def test_any_bytes_are_decoded_as_if_whole(data: bytes, places: list[int], errors: str) -> None:
     events: list[OutputEvent] = [Stdout(each) for each in cut_at(data, places)]
     assert split(LineSplitter(errors=errors), events) == list(model(data.decode(errors=errors), LINE_MAX))
-
-
-class Counted(str):
-    """A text that counts the characters which are copied out of it, and out of the copies."""
-
-    copied = 0
-
-    def __getitem__(self, key: Any) -> str:
-        found = super().__getitem__(key)
-        Counted.copied += len(found)
-        return Counted(found)
-
-
-@pytest.mark.parametrize("spare", [0, 1])
-@pytest.mark.parametrize("size", [1, 7, 1000, 5000])
-def test_a_long_line_is_copied_once_whatever_the_size_of_its_pieces(size: int, spare: int) -> None:
-    text = "x" * 2000
-    Counted.copied = 0
-    assert "".join(cut(Counted(text), size, spare=spare)) == text
-    assert Counted.copied == len(text)
 
 
 # ---- several streams ----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterator
 
 import attrs
 
@@ -85,24 +86,18 @@ class _Stream:
         if not final and "\n" not in piece and self._size <= self._max_length + 1:
             return []
         *whole, rest = "".join(self._pieces).split("\n")
-        lines: list[Line] = []
-        for text in whole:
-            *pieces, end = cut(text.removesuffix("\r"), self._max_length)
-            lines += [Line(each, kind, ended=False) for each in pieces]
-            lines.append(Line(end, kind))
-        *pieces, rest = cut(rest, self._max_length, spare=0 if final else 1)
+        lines = [line for text in whole for line in self._bounded(text.removesuffix("\r"), kind)]
+        while len(rest) > self._max_length + 1 or (final and len(rest) > self._max_length):
+            lines.append(Line(rest[: self._max_length], kind, ended=False))
+            rest = rest[self._max_length :]
         if final and rest:
-            pieces.append(rest)
+            lines.append(Line(rest, kind, ended=False))
             rest = ""
-        lines += [Line(each, kind, ended=False) for each in pieces]
         self._pieces, self._size = [rest], len(rest)
         return lines
 
-
-def cut(text: str, size: int, *, spare: int = 0) -> list[str]:
-    """Cut a text into pieces of this size; the last may be shorter, or by ``spare`` longer, and is always there.
-
-    Each character is copied once: a text that is cut off at the front again and again would be copied each time.
-    """
-    last = max(0, len(text) - spare - 1) // size * size
-    return [*(text[at : at + size] for at in range(0, last, size)), text[last:]]
+    def _bounded(self, text: str, kind: type[DataEvent]) -> Iterator[Line]:
+        while len(text) > self._max_length:
+            yield Line(text[: self._max_length], kind, ended=False)
+            text = text[self._max_length :]
+        yield Line(text, kind)
