@@ -60,7 +60,7 @@ from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import blocking
 from attachproto_adapters import trio as trio_adapter
 from attachproto_adapters._transport import _asyncio, _blocking, _trio
-from attachproto_adapters._transport._hosts import UnixHost
+from attachproto_adapters._transport._schemes import UnixHost
 
 ENGINE: Final = "import sys; from attachproto_engine import serve; sys.exit(serve(sys.argv[1]))"
 JSON: Final = (("content-type", "application/json"),)

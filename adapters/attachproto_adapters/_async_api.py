@@ -20,7 +20,8 @@ from attachproto_adapters._flows._output import ExecResult
 from attachproto_adapters._flows._stdin import as_bytes
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, open_stream
-from attachproto_adapters._transport._hosts import Host, resolve_api_version, resolve_host
+from attachproto_adapters._transport._hosts import resolve_api_version, resolve_host
+from attachproto_adapters._transport._schemes import Host
 
 S = TypeVar("S", bound=AsyncSession)
 A = TypeVar("A", bound=AsyncAttachment[Any])

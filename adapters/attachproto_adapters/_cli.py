@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from attachproto import AttachOptions, ProtocolError, RawOutput, Stdout, __version__
 from attachproto_adapters._errors import AttachError, printable
+from attachproto_adapters._transport._schemes import HELP
 from attachproto_adapters._transport._sockets import READ_SIZE
 from attachproto_adapters.blocking import Attachment, attach
 
@@ -74,9 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     attach_.add_argument("--logs", action="store_true", help="replay what was logged so far, first")
     attach_.add_argument("--start", action="store_true", help="start the container, once it is attached to")
     attach_.add_argument("--detach-keys", metavar="KEYS", help="keys that detach from a TTY, such as ctrl-p,ctrl-q")
-    attach_.add_argument(
-        "--host", help="the engine: unix://PATH, tcp://NAME:PORT or ssh://USER@NAME (default: as docker finds it)"
-    )
+    attach_.add_argument("--host", help=f"{HELP} (default: as docker finds it)")
     attach_.set_defaults(run=_attach)
 
     demo_ = commands.add_parser(
@@ -86,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "On the engine that is there, else on the embedded one, which runs local processes and is no sandbox.",
     )
     demo_.add_argument("--image", default="busybox", help="the container's image (default: busybox; it needs a shell)")
-    demo_.add_argument("--host", help="the engine: unix://PATH, tcp://NAME:PORT or ssh://USER@NAME")
+    demo_.add_argument("--host", help=HELP)
     demo_.set_defaults(run=_demo)
 
     engine_ = commands.add_parser(

@@ -106,6 +106,8 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (as_directory, "cannot be read: {file}: Is a directory"),
     (containing("{"), "is not JSON: {file}: "),
     (containing(b'{"a": "\xff"}'), "is not JSON: {file}: "),
+    (containing("[" * 200_000), "is not JSON: {file}: "),
+    (containing('{"a": ' + "9" * 5000 + "}"), "is not JSON: {file}: "),
     (containing("[]"), "is no JSON object: {file}; "),
 ]
 
@@ -160,6 +162,13 @@ def test_a_name_that_is_no_text(name: str, tmp_path: Path) -> None:
     with pytest.raises(HostInvalid, match="has no valid name") as caught:
         found(tmp_path)
     assert str(config) in str(caught.value)
+
+
+def test_a_name_of_any_length_is_quoted_in_part(tmp_path: Path) -> None:
+    write(tmp_path / "config.json", '{"currentContext": ["' + "x" * 1_000_000 + '"]}')
+    with pytest.raises(HostInvalid, match="has no valid name") as caught:
+        found(tmp_path)
+    assert len(str(caught.value)) < 2000
 
 
 def test_where_docker_keeps_its_files(monkeypatch: pytest.MonkeyPatch) -> None:

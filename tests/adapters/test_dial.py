@@ -79,3 +79,11 @@ def test_waiting_for_room_ends_with_the_timeout(socket_path: Path) -> None:
             Task(
                 lambda: attachproto_adapters.blocking.attach("web", host=f"unix://{socket_path}", timeout=0.05)
             ).result()
+
+
+@pytest.mark.parametrize("run", [blocking, in_asyncio, in_trio])
+def test_a_slash_too_few_is_hinted_at(run: Callable[[str], tuple[bytes, bytes]]) -> None:
+    with pytest.raises(EngineUnreachable, match=r"No such file or directory; .*did you mean unix:///nowhere/e\.sock"):
+        run("unix://nowhere/e.sock")
+    with pytest.raises(EngineUnreachable, match=r"No such file or directory$"):
+        run("unix:///nowhere/e.sock")

@@ -12,16 +12,10 @@ import attrs
 import pytest
 
 from attachproto_adapters import EngineUnreachable, HostInvalid
+from attachproto_adapters._cli import main
 from attachproto_adapters._transport import _hosts as hosts
-from attachproto_adapters._transport._hosts import (
-    Host,
-    SshHost,
-    TcpHost,
-    TlsFiles,
-    UnixHost,
-    resolve_api_version,
-    resolve_host,
-)
+from attachproto_adapters._transport._hosts import resolve_api_version, resolve_host
+from attachproto_adapters._transport._schemes import SCHEMES, Host, SshHost, TcpHost, TlsFiles, UnixHost
 
 FROM_ENVIRONMENT = "from DOCKER_HOST"
 GIVEN = "as given"
@@ -106,59 +100,59 @@ def test_addresses(host: str | None, environ: Mapping[str, str], expected: Host,
 @pytest.mark.parametrize(
     ("host", "match"),
     [
-        ("", "'' .as given. is no address.*unix:// or tcp:// or ssh://"),
-        ("/var/run/docker.sock", "begins with unix://"),
-        ("engine", "begins with unix:// or tcp://"),
-        ("engine:port", "begins with unix:// or tcp://"),
+        ("", "'' .as given. is not an engine's address.*unix://, tcp:// or ssh://"),
+        ("/var/run/docker.sock", "must begin with unix://"),
+        ("engine", "must begin with unix://, tcp://"),
+        ("engine:port", "must begin with unix://, tcp://"),
         ("unix://", "names no socket: write unix:///"),
         ("unix:///a\0b", "names no socket"),
         ("tcp://", r"names no host: write tcp://NAME\[:PORT\]"),
         ("tcp://:2375", "names no host"),
-        ("tcp://engine:port", "tcp://engine:port.* is no address"),
-        ("tcp://engine:99999", "is no address.*1 to 65535"),
-        ("tcp://engine:0", "is no address.*1 to 65535"),
-        ("tcp://engine:-1", "is no address"),
-        ("tcp://engine:" + "1" * 5000, "is no address"),
-        ("tcp://engine:١", "is no address"),
-        ("tcp://engine\n:1", "is no address"),
-        ("tcp://engine:1\n", "is no address"),
-        ("tcp://two words", "is no address"),
-        ("tcp://-engine", "is no address"),
-        ("tcp://bücher", "is no address"),
-        ("tcp://a%41", "is no address"),
-        ("tcp://[::1", "is no address"),
-        ("tcp://::1", "is no address"),
-        ("::1:2375", "is no address"),
-        ("tcp://[engine]", "is no address"),
-        ("tcp://[::1%]", "is no address"),
-        ("tcp://engine?query", "is no address"),
-        ("tcp://engine/base", "a name and a port, and nothing more"),
-        ("tcp://user@engine", "a name and a port, and nothing more"),
+        ("tcp://engine:port", "tcp://engine:port.* is not an engine's address"),
+        ("tcp://engine:99999", "is not an engine's address.*1 to 65535"),
+        ("tcp://engine:0", "is not an engine's address.*1 to 65535"),
+        ("tcp://engine:-1", "is not an engine's address"),
+        ("tcp://engine:" + "1" * 5000, "is not an engine's address"),
+        ("tcp://engine:١", "is not an engine's address"),
+        ("tcp://engine\n:1", "is not an engine's address"),
+        ("tcp://engine:1\n", "is not an engine's address"),
+        ("tcp://two words", "is not an engine's address"),
+        ("tcp://-engine", "is not an engine's address"),
+        ("tcp://bücher", "is not an engine's address"),
+        ("tcp://a%41", "is not an engine's address"),
+        ("tcp://[::1", "is not an engine's address"),
+        ("tcp://::1", "is not an engine's address"),
+        ("::1:2375", "is not an engine's address"),
+        ("tcp://[engine]", "is not an engine's address"),
+        ("tcp://[::1%]", "is not an engine's address"),
+        ("tcp://engine?query", "is not an engine's address"),
+        ("tcp://engine/base", "more than a name and a port"),
+        ("tcp://user@engine", "more than a name and a port"),
         ("ssh://", r"names no host: write ssh://\[USER@\]NAME"),
         ("ssh:///run/docker.sock", "names no host"),
         ("ssh://user@", "names no host"),
-        ("ssh://engine:port", "is no address"),
+        ("ssh://engine:port", "is not an engine's address"),
         ("ssh://engine:70000", "1 to 65535"),
-        ("ssh://-oProxyCommand=id", "is no address"),
-        ("ssh://-oProxyCommand@engine", "no user that ssh takes"),
-        ("ssh://%2Dl@engine", "no user that ssh takes"),
-        ("ssh://a%20b@engine", "no user that ssh takes"),
-        ("ssh://a b@engine", "is no address"),
-        ("ssh://a%0Ab@engine", "no user that ssh takes"),
-        ("ssh://a%FFb@engine", "no user that ssh takes"),
-        ("ssh://`id`@engine", "no user that ssh takes"),
-        ("ssh://a%3Bid@engine", "no user that ssh takes"),
-        ("ssh://$(id)", "is no address"),
-        ("ssh://engine?query", "is no address"),
-        ("ssh://engine/run?query", "no query"),
-        ("ssh://engine/run#fragment", "no fragment"),
-        ("ssh://u#v@engine", "no fragment"),
-        ("ssh://engine/a%00b", "nothing unprintable"),
-        ("npipe:////./pipe/docker_engine", "npipe:// is no transport.*unix://, tcp:// and ssh://.*open_attachment"),
+        ("ssh://-oProxyCommand=id", "is not an engine's address"),
+        ("ssh://-oProxyCommand@engine", "a user name that ssh does not take"),
+        ("ssh://%2Dl@engine", "a user name that ssh does not take"),
+        ("ssh://a%20b@engine", "a user name that ssh does not take"),
+        ("ssh://a b@engine", "is not an engine's address"),
+        ("ssh://a%0Ab@engine", "a user name that ssh does not take"),
+        ("ssh://a%FFb@engine", "a user name that ssh does not take"),
+        ("ssh://`id`@engine", "a user name that ssh does not take"),
+        ("ssh://a%3Bid@engine", "a user name that ssh does not take"),
+        ("ssh://$(id)", "is not an engine's address"),
+        ("ssh://engine?query", "is not an engine's address"),
+        ("ssh://engine/run?query", "has a query"),
+        ("ssh://engine/run#fragment", "a fragment"),
+        ("ssh://u#v@engine", "a fragment"),
+        ("ssh://engine/a%00b", "an unprintable character"),
+        ("npipe:////./pipe/docker_engine", "npipe:// is not supported.*unix://, tcp:// and ssh://.*open_attachment"),
         ("http://engine", "http://.*unix://, tcp:// and ssh://"),
         ("https://engine", "https://.*unix://, tcp:// and ssh://"),
         ("fd://3", "fd://.*unix://, tcp:// and ssh://"),
-        ("TCP://engine", "TCP:// is no transport"),
+        ("TCP://engine", "TCP:// is not supported"),
     ],
 )
 def test_no_addresses(host: str, match: str, home: Path) -> None:
@@ -166,8 +160,21 @@ def test_no_addresses(host: str, match: str, home: Path) -> None:
         resolved(host, {}, home)
 
 
+def test_errors_and_help_know_every_scheme_of_the_table(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(HostInvalid) as caught:
+        resolved("x://engine", {}, home)
+    with pytest.raises(SystemExit):
+        main(["attach", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for name, scheme in SCHEMES.items():
+        assert f"{name}://" in str(caught.value)
+        assert scheme.short in told
+        assert scheme.short.startswith(f"{name}://")
+        assert scheme.form.startswith(f"{name}://")
+
+
 def test_where_an_address_came_from_is_told(home: Path) -> None:
-    with pytest.raises(HostInvalid, match=r"'engine' \(from DOCKER_HOST\) is no address"):
+    with pytest.raises(HostInvalid, match=r"'engine' \(from DOCKER_HOST\) is not an engine's address"):
         resolved(None, {"DOCKER_HOST": "engine"}, home)
 
 
@@ -410,7 +417,10 @@ def test_contexts(
     ("host", "match"),
     [
         ("http://engine", r"'http://engine' \(from the docker context 'rt' \(currentContext of .*\)\): http:// is no"),
-        ("nonsense", r"'nonsense' \(from the docker context 'rt' \(currentContext of .*\)\) is no address"),
+        (
+            "nonsense",
+            r"'nonsense' \(from the docker context 'rt' \(currentContext of .*\)\) is not an engine's address",
+        ),
     ],
 )
 def test_a_context_with_no_address(host: str, match: str, home: Path) -> None:

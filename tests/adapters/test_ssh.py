@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from attachproto_adapters import EngineUnreachable
-from attachproto_adapters._transport._hosts import SshHost
+from attachproto_adapters._transport._schemes import SshHost
 from attachproto_adapters._transport._ssh import SshChild, ssh_command
 
 SECONDS = 10.0

@@ -14,7 +14,7 @@ import pytest
 
 from attachproto import Framing, LocalProtocolError, OutputClosed, RawOutput, Stdout
 from attachproto_adapters import EngineUnreachable, HostInvalid
-from attachproto_adapters._transport._hosts import TlsFiles
+from attachproto_adapters._transport._schemes import TlsFiles
 from attachproto_adapters._transport._tls import TlsLayer, client_context
 from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Framework
 from tests.adapters.scenarios import MEGABYTE, pattern

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Self, TypeVar
+import re
+from typing import Any, Final, Self, TypeVar
 
 import attrs
 
 from attachproto import Attach, Quirk, RemoteProtocolError, Response
 
 T = TypeVar("T")
+
+# Such as 4.3.1 or 5.0.0-rc1. A number of more digits is no version, and int() refuses one of 5,000.
+_PODMAN_VERSION: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?![0-9])")
 
 
 @attrs.frozen(kw_only=True)
@@ -161,8 +165,10 @@ def known_quirks(podman: str | None, request: Attach) -> frozenset[Quirk]:
     """
     if podman is None or not request.options.logs:
         return frozenset()
-    version = tuple(int(part) for part in podman.split("-")[0].split(".") if part.isdecimal())
-    return frozenset({Quirk.NEWLINE_OUTSIDE_FRAME}) if version < (4, 4) else frozenset()
+    version = _PODMAN_VERSION.match(podman)
+    if version is None or (int(version[1]), int(version[2])) >= (4, 4):
+        return frozenset()
+    return frozenset({Quirk.NEWLINE_OUTSIDE_FRAME})
 
 
 def _known(value: object, default: object) -> object:

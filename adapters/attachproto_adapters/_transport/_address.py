@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from attachproto_adapters._errors import EngineUnreachable, unreachable
-from attachproto_adapters._transport._hosts import Host, TcpHost
+from attachproto_adapters._transport._schemes import Host, TcpHost, UnixHost
 from attachproto_adapters._transport._tls import TlsLayer, client_context
 
 
@@ -45,7 +45,10 @@ class Address:
         except self.failures as exc:
             if isinstance(exc, EngineUnreachable):
                 raise
-            raise unreachable(self.host, failure_reason(exc)) from exc
+            why = failure_reason(exc)
+            if isinstance(exc, FileNotFoundError) and isinstance(self.host, UnixHost) and self.host.hint:
+                why += f"; {self.host.hint}"
+            raise unreachable(self.host, why) from exc
 
 
 def failure_reason(exc: Exception) -> str:

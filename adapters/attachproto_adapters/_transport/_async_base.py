@@ -15,7 +15,7 @@ from typing import ClassVar, Generic, NoReturn, TypeVar
 from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._transport._address import Address
-from attachproto_adapters._transport._hosts import Host
+from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._session import Session
 from attachproto_adapters._transport._tls import TlsLayer
 

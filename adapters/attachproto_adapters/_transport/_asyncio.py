@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import NoReturn, assert_never
 
 from attachproto import Quirk
 from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
-from attachproto_adapters._transport._hosts import Host, SshHost, TcpHost
+from attachproto_adapters._transport._schemes import Host, SshHost, TcpHost, UnixHost
 from attachproto_adapters._transport._sockets import READ_SIZE, connect_unix, half_close, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
@@ -185,27 +185,29 @@ class Dialer(AsyncDialer[AsyncioSession]):
 
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> AsyncioSession:
         host, child = self.host, None
-        if isinstance(host, TcpHost):
-            sock = await _connect_tcp(host)
-            prepare_tcp(sock)
-        elif isinstance(host, SshHost):
-            child = SshChild.start(host)
-            sock = child.sock
-        else:
-            sock = await _connect_unix(host.path)
+        match host:
+            case UnixHost():
+                sock = await _open_unix(host)
+            case TcpHost():
+                sock = await _open_tcp(host)
+            case SshHost():
+                child = SshChild.start(host)
+                sock = child.sock
+            case _:
+                assert_never(host)
         return SocketSession(sock, host, quirks=quirks, tls=tls, child=child)
 
 
-async def _connect_unix(path: str) -> socket.socket:
+async def _open_unix(host: UnixHost) -> socket.socket:
     with contextlib.ExitStack() as undo:
         sock = undo.enter_context(socket.socket(socket.AF_UNIX))
-        for pause in connect_unix(sock, path):
+        for pause in connect_unix(sock, host.path):
             await asyncio.sleep(pause)
         undo.pop_all()
         return sock
 
 
-async def _connect_tcp(host: TcpHost) -> socket.socket:
+async def _open_tcp(host: TcpHost) -> socket.socket:
     """The first address of the name that takes us, as ``socket.create_connection`` does."""
     loop = asyncio.get_running_loop()
     failure = OSError(f"{host.name} has no address")
@@ -218,6 +220,7 @@ async def _connect_tcp(host: TcpHost) -> socket.socket:
             except OSError as exc:
                 failure = exc
                 continue
+            prepare_tcp(sock)
             undo.pop_all()
             return sock
     raise failure

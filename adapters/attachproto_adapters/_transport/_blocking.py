@@ -11,12 +11,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn
+from typing import NoReturn, assert_never
 
 from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._transport._address import Address
-from attachproto_adapters._transport._hosts import Host, SshHost, TcpHost, UnixHost
+from attachproto_adapters._transport._schemes import Host, SshHost, TcpHost, UnixHost
 from attachproto_adapters._transport._session import Session
 from attachproto_adapters._transport._sockets import READ_SIZE, connect_unix, half_close, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
@@ -207,19 +207,18 @@ class Dialer(Address):
         host, child = self.host, None
         with self.reached():
             tls = self.tls()
-            if isinstance(host, TcpHost):
-                sock = socket.create_connection((host.name, host.port), self.timeout)
-            elif isinstance(host, SshHost):
-                child = SshChild.start(host)
-                sock = child.sock
-            else:
-                sock = socket.socket(socket.AF_UNIX)
+            match host:
+                case UnixHost():
+                    sock = self._open_unix(host)
+                case TcpHost():
+                    sock = self._open_tcp(host)
+                case SshHost():
+                    child = SshChild.start(host)
+                    sock = child.sock
+                case _:
+                    assert_never(host)
             session = BlockingSession(sock, host, quirks=quirks, tls=tls, child=child)
             try:
-                if isinstance(host, UnixHost):
-                    self._connect_unix(sock, host.path)
-                elif isinstance(host, TcpHost):
-                    prepare_tcp(sock)
                 sock.settimeout(self.timeout)
                 if tls is not None:
                     session.handshake(tls)
@@ -228,13 +227,24 @@ class Dialer(Address):
                 raise
             return session
 
-    def _connect_unix(self, sock: socket.socket, path: str) -> None:
+    def _open_unix(self, host: UnixHost) -> socket.socket:
         waited = 0.0
-        for pause in connect_unix(sock, path):
-            if self.timeout is not None and waited >= self.timeout:
-                raise TimeoutError("timed out")
-            time.sleep(pause)
-            waited += pause
+        with contextlib.ExitStack() as undo:
+            sock = undo.enter_context(socket.socket(socket.AF_UNIX))
+            for pause in connect_unix(sock, host.path):
+                if self.timeout is not None and waited >= self.timeout:
+                    raise TimeoutError("timed out")
+                time.sleep(pause)
+                waited += pause
+            undo.pop_all()
+            return sock
+
+    def _open_tcp(self, host: TcpHost) -> socket.socket:
+        with contextlib.ExitStack() as undo:
+            sock = undo.enter_context(socket.create_connection((host.name, host.port), self.timeout))
+            prepare_tcp(sock)
+            undo.pop_all()
+            return sock
 
     def ask(self, request: Request) -> BlockingSession:
         """Make a plain call on a connection of its own; its answer is still to be read."""

@@ -61,7 +61,7 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
         source = f"currentContext of {config}"
     if not name or name == _DEFAULT:
         return None
-    what = f"the docker context {name!r} ({source})"
+    what = f"the docker context {repr(name)[:200]} ({source})"
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise HostInvalid(f"{what} has no valid name: {_REMEDY}")
     folder = hashlib.sha256(name.encode()).hexdigest()
@@ -90,7 +90,7 @@ def _read(file: Path, what: str) -> dict[str, object] | None:
         raise HostInvalid(f"{what} cannot be read: {file}: {exc.strerror}; mend that, or set DOCKER_HOST") from exc
     try:
         found = json.loads(data or b"{}")  # the docker CLI takes an empty file for none, too
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:  # the second of 200,000 brackets
         raise HostInvalid(f"{what} is not JSON: {file}: {exc}; mend it, or set DOCKER_HOST") from None
     if not isinstance(found, dict):
         raise HostInvalid(f"{what} is no JSON object: {file}; mend it, or set DOCKER_HOST")

@@ -15,7 +15,7 @@ from attachproto import CLIENT, SEND_EOF, Connection, Event, Quirk
 from attachproto_adapters._errors import unreachable
 from attachproto_adapters._flows._stdin import Sendable
 from attachproto_adapters._transport._address import failure_reason
-from attachproto_adapters._transport._hosts import Host
+from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 

@@ -13,7 +13,7 @@ from collections.abc import Generator
 from typing import IO
 
 from attachproto_adapters._errors import printable, unreachable
-from attachproto_adapters._transport._hosts import SshHost
+from attachproto_adapters._transport._schemes import SshHost
 
 # As long as the docker CLI waits for it.
 _END_SECONDS = 3.0

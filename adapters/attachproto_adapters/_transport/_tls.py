@@ -22,7 +22,7 @@ from attachproto_adapters._errors import HostInvalid
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from attachproto_adapters._transport._hosts import TlsFiles
+    from attachproto_adapters._transport._schemes import TlsFiles
 
 # The largest record that TLS knows.
 _RECORD = 16 * 1024

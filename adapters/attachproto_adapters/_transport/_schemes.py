@@ -1,0 +1,216 @@
+"""The schemes of an engine's address: ``SCHEMES`` is the one table that parsing, errors and the command's help read.
+
+A new scheme is a class of ``Host``, an entry in ``SCHEMES``, and an ``open_…`` for each framework: the type checker
+finds where one is missing (``assert_never`` in each ``connect``). Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import quote, unquote
+
+import attrs
+
+from attachproto_adapters._errors import HostInvalid
+
+# The docker CLI's default for a tcp:// address without a port, with TLS and without.
+TCP_PORT: Final = 2375
+
+_AUTHORITY: Final = re.compile(
+    r"(?:(?P<user>[^\s:/]*)@)?(?:\[(?P<ip>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.~%-]+)?)\]|(?P<name>\w[\w.+~-]*)?)(?::(?P<port>[0-9]{0,5}))?",
+    re.ASCII,
+)
+
+# OpenSSH refuses them too, since 9.6: a ProxyCommand puts the user into a shell's command.
+_SHELL: Final = frozenset("'`\";&<>|(){}")
+
+
+@attrs.frozen
+class TlsFiles:
+    """The files that TLS needs; none has been read yet.
+
+    Attributes:
+        ca: the certificates that are trusted; ``None`` for those that the system trusts.
+        cert: our certificate, if we have one; then there is a ``key``, too.
+        key: the key to it.
+        verify: whether the engine's certificate is checked, and its name.
+    """
+
+    ca: str | None
+    cert: str | None
+    key: str | None
+    verify: bool
+
+
+@attrs.frozen
+class UnixHost:
+    """An engine behind a Unix socket. ``origin`` says for an error where the address came from."""
+
+    path: str
+    origin: str
+
+    @property
+    def header(self) -> str:
+        """The value of the ``Host`` header; engines take any that is valid."""
+        return "localhost"
+
+    @property
+    def hint(self) -> str:
+        """What may be wrong with the address if there is no such file; empty if nothing seems to be."""
+        if self.path.startswith(("/", "@", ".")):
+            return ""
+        return f"the path is relative to the current directory; did you mean unix:///{self.path}, with three slashes?"
+
+    def __str__(self) -> str:
+        return f"unix://{self.path} ({self.origin})"
+
+
+@attrs.frozen
+class TcpHost:
+    """An engine behind TCP, with TLS if there is ``tls``."""
+
+    name: str
+    port: int
+    origin: str
+    tls: TlsFiles | None = None
+
+    @property
+    def header(self) -> str:
+        """The value of the ``Host`` header."""
+        return f"{_bracketed(self.name)}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"tcp://{self.header} ({self.origin})"
+
+
+@attrs.frozen
+class SshHost:
+    """An engine that the ``docker`` command on another machine connects to; ``path`` is its socket there."""
+
+    name: str
+    origin: str
+    user: str | None = None
+    port: int | None = None
+    path: str | None = None
+
+    @property
+    def header(self) -> str:
+        """The value of the ``Host`` header; engines take any that is valid."""
+        return "localhost"
+
+    def __str__(self) -> str:
+        user = "" if self.user is None else f"{quote(self.user)}@"
+        port = "" if self.port is None else f":{self.port}"
+        return f"ssh://{user}{_bracketed(self.name)}{port}{quote(self.path or '')} ({self.origin})"
+
+
+Host = UnixHost | TcpHost | SshHost
+
+
+@attrs.frozen
+class Scheme:
+    """How the addresses of one scheme are written and read.
+
+    Attributes:
+        form: how an address is written, for errors.
+        short: the same for the command's help.
+        parse: reads what follows ``://``. It is given the whole address, as errors quote it, and its origin.
+    """
+
+    form: str
+    short: str
+    parse: Callable[[str, str, str], Host]
+
+
+def _parse_unix(rest: str, shown: str, origin: str) -> UnixHost:
+    if not rest or "\0" in rest:
+        raise HostInvalid(f"{shown} names no socket: {_write('unix')}")
+    return UnixHost(rest, origin)
+
+
+def _parse_tcp(rest: str, shown: str, origin: str) -> TcpHost:
+    name, user, port, path = _parse_authority(rest, shown, "tcp")
+    if user is not None or path.strip("/"):
+        raise HostInvalid(f"{shown} has more than a name and a port, which is all that tcp:// takes: {_write('tcp')}")
+    return TcpHost(name, port or TCP_PORT, origin)
+
+
+def _parse_ssh(rest: str, shown: str, origin: str) -> SshHost:
+    name, quoted_user, port, path = _parse_authority(rest, shown, "ssh")
+    user, path = unquote(quoted_user or "", errors="surrogateescape"), unquote(path, errors="surrogateescape")
+    if user.startswith("-") or " " in user or not user.isprintable() or _SHELL.intersection(user):
+        raise HostInvalid(f"{shown} has a user name that ssh does not take: {_write('ssh')}")
+    if {"?", "#"}.intersection(rest) or not path.isprintable():
+        raise HostInvalid(f"{shown} has a query, a fragment or an unprintable character in it: {_write('ssh')}")
+    return SshHost(name, origin, user or None, port, path or None)
+
+
+SCHEMES: Final = {
+    "unix": Scheme("unix:///PATH", "unix:///PATH", _parse_unix),
+    "tcp": Scheme("tcp://NAME[:PORT]", "tcp://NAME:PORT", _parse_tcp),
+    "ssh": Scheme("ssh://[USER@]NAME[:PORT][/PATH OF THE SOCKET THERE]", "ssh://USER@NAME", _parse_ssh),
+}
+
+
+def listed(items: list[str], word: str) -> str:
+    """A list for a text: ``a, b or c``."""
+    *first, last = items
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
+HELP: Final = f"the engine: {listed([scheme.short for scheme in SCHEMES.values()], 'or')}"
+"""What the command's help says of ``--host``."""
+
+
+def parse_host(address: str, origin: str) -> Host:
+    """Read an address.
+
+    Raises:
+        HostInvalid: it is none, or its scheme is not in ``SCHEMES``.
+    """
+    shown = f"{_without_password(address)!r} ({origin})"
+    name, separator, rest = address.partition("://")
+    if not separator and re.fullmatch(r".*:[0-9]+", address):
+        # The docker CLI takes a word alone for tcp, too; that is more likely a mistake.
+        name, separator, rest = "tcp", "://", address
+    known = [f"{each}://" for each in SCHEMES]
+    if not separator:
+        raise HostInvalid(f"{shown} is not an engine's address: it must begin with {listed(known, 'or')}")
+    if (scheme := SCHEMES.get(name)) is None:
+        raise HostInvalid(
+            f"{shown}: {name}:// is not supported, only {listed(known, 'and')}; "
+            "or connect a socket yourself and use open_attachment()"
+        )
+    return scheme.parse(rest, shown, origin)
+
+
+def _write(scheme: str) -> str:
+    return f"write {SCHEMES[scheme].form}"
+
+
+def _parse_authority(rest: str, shown: str, scheme: str) -> tuple[str, str | None, int | None, str]:
+    """Name, user, port and path, with the slash that begins it."""
+    authority, slash, path = rest.partition("/")
+    if ":" in authority.rpartition("@")[0]:
+        raise HostInvalid(f"{shown} has a password in it, which no scheme takes: {_write(scheme)}")
+    if not (match := _AUTHORITY.fullmatch(authority)):
+        raise HostInvalid(f"{shown} is not an engine's address: {_write(scheme)}")
+    # In a URL the % of an IPv6 zone is %25; alone it is taken as it is.
+    name = match["name"] or re.sub("%25(?=.)", "%", match["ip"] or "", count=1)
+    if not name:
+        raise HostInvalid(f"{shown} names no host: {_write(scheme)}")
+    port = int(match["port"]) if match["port"] else None
+    if port is not None and not 0 < port < 65536:
+        raise HostInvalid(f"{shown} is not an engine's address: a port is a number from 1 to 65535")
+    return name, match["user"], port, slash + path
+
+
+def _bracketed(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
+
+
+def _without_password(address: str) -> str:
+    # A password may itself have any of these signs, so that what is hidden ends at the last @.
+    return re.sub(r"(?s)^((?>(?:\w+://)?)[^:@]*):.*@", r"\1:***@", address)
