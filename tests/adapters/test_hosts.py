@@ -209,7 +209,7 @@ def test_a_user_is_told(home: Path) -> None:
 
 
 def test_an_invalid_address_is_a_value_error(home: Path) -> None:
-    with pytest.raises(ValueError, match="no address"):
+    with pytest.raises(ValueError, match="not an engine"):
         resolved("nonsense", {}, home)
 
 
