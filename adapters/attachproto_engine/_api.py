@@ -7,6 +7,7 @@ spite of its path is one that dockerd refuses, each in its own way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import posixpath
 from collections.abc import Callable
 from typing import Any, Final
@@ -55,14 +56,15 @@ class Api:
     """Answers requests, each on a wire of its own."""
 
     def __init__(
-        self, containers: Containers, api_version: str, prepare: Callable[[ServerConnection, str], None]
+        self, containers: Containers, api_version: str, prepare: Callable[[ServerConnection, str, str], bytes | None]
     ) -> None:
         """Make it.
 
         Args:
             containers: what is asked about.
             api_version: the highest that is taken.
-            prepare: told of each attach that is about to be answered, with the name of its container.
+            prepare: called before each call about a container is answered, with the container's name and the call's.
+                What it returns is the answer, and the call is not made; ``None`` lets the engine answer.
         """
         self._containers = containers
         self._maximum = api_version
@@ -99,6 +101,10 @@ class Api:
         if not wire.local and (text := _from_a_page(request.headers)):
             await _respond(wire, request, self._answers.refusal(ApiError(403, text)))
             return
+        if (answer := self._prepared(wire, request)) is not None:
+            await wire.writer.write(answer)
+            await wire.writer.finish()
+            return
         if text := self._version_problem(request.api_version):
             plain = _padded(request.api_version) < _padded(_JSON_SINCE)
             await _respond(wire, request, self._answers.version_refusal(text, plain=plain))
@@ -117,6 +123,29 @@ class Api:
                     raise AssertionError(request)
         except ApiError as exc:
             await _respond(wire, request, self._answers.refusal(exc))
+
+    def _prepared(self, wire: ServerConnection, request: Request | StreamRequest) -> bytes | None:
+        match request:
+            case Attach():
+                name, call = request.container, "attach"
+            case Logs():
+                name, call = request.container, "logs"
+            case ExecStart():
+                name, call = request.exec_id, "exec"
+            case Request():
+                found = find_route(request.method, request.path)
+                if found is None or not found[0].call:
+                    return None
+                name, call = found[1], found[0].call
+                if call == "create":
+                    name = next((value for key, value in request.query if key == "name"), "")
+            case _:  # there is no fourth kind of stream
+                raise AssertionError(request)
+        # A client may use an ID, or the beginning of one. What is not there yet has only the name that it is given.
+        with contextlib.suppress(ApiError):
+            of_exec = call in ("exec", "exec_inspect", "exec_resize")
+            name = (self._containers.find_exec(name).container if of_exec else self._containers.find(name)).name
+        return self._prepare(wire, name, call)
 
     async def _unreadable(self, wire: ServerConnection, text: str) -> None:
         too_large = "larger than" in text
@@ -157,7 +186,6 @@ class Api:
         except ApiError as exc:
             await wire.send(attach_refused(exc))
             return
-        self._prepare(wire, container.name)
         await attach(wire, container, request.options, self._accepted(request, tty=container.config.tty))
 
     async def _exec_start(self, wire: ServerConnection, request: ExecStart) -> None:
@@ -197,8 +225,8 @@ class Api:
         if route is None:
             await wire.send(self._answers.page_not_found())
             return
-        handler, name = route
-        answer = await handler(Call(request, name, self._containers, self._answers))
+        found, name = route
+        answer = await found.handler(Call(request, name, self._containers, self._answers))
         if isinstance(answer, DeferredResponse):
             await self._answer_later(wire, answer)
         else:

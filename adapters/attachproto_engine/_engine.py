@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from attachproto_adapters._flows._api_calls import numbers
-from attachproto_engine._faults import Fault, FaultBook
+from attachproto_engine._faults import Call, Fault, FaultBook
 from attachproto_engine._json import NOT_A_SANDBOX
 from attachproto_engine._routes import MAXIMUM, MINIMUM
 from attachproto_engine._server import Server, listening
@@ -47,7 +47,7 @@ class Engine:
             directory.
         manners: whose habits it has; only dockerd's so far.
         api_version: the highest that it takes, and that of requests without one.
-        faults: for each container's name what goes wrong with each attach to it; see ``fault``.
+        faults: the faults of every attach, by the container's name; see ``fault`` for the other calls.
 
     Raises:
         ValueError: the host, the manners or the version is none that it knows.
@@ -86,15 +86,21 @@ class Engine:
             raise RuntimeError("the engine does not run: enter it, or call start()")
         return self._host
 
-    def fault(self, container: str, *faults: Fault, attach: int | None = None) -> None:
-        """Say what goes wrong when somebody attaches to a container.
+    def fault(self, container: str, *faults: Fault, on: Call = "attach", nth: int | None = None) -> None:
+        """Script what goes wrong with the answers to a call about a container.
 
         Args:
-            container: its name; it need not be there yet.
-            *faults: all of them together; none for none. They replace what was said before.
-            attach: only with this attach to it, counted from 1; by default with all that have no faults of their own.
+            container: its name, also where the client uses the ID; it need not exist yet.
+            *faults: all of them together; none removes those that were there. They replace what was scripted before.
+            on: the call, by default an attach. ``exec`` is the start of an exec that attaches.
+            nth: only the answer to this call of its kind, counted from 1 over the engine's life; by default every
+                answer that has no faults of its own.
+
+        Raises:
+            TypeError: one of the faults is no fault.
+            ValueError: there is no such call.
         """
-        self._faults.add(container, faults, attach)
+        self._faults.add(container, faults, on, nth)
 
     # ---- blocking ----
 

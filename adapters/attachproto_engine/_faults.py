@@ -1,42 +1,167 @@
-"""Faults in an engine's answer to an attach, said in advance: the same script gives the same bytes.
+"""Faults in an engine's answers, scripted in advance: the same script writes the same bytes each time.
 
-Strategy: a script is pure. It is fed the bytes that a faultless engine would write, and gives what is to be done in
-their place: bytes, pauses, an end. First come the faults that change what is said (the head, frames, garbage), then
-those that change when and how far it goes out; so it does not matter in which order they were given, and the offsets
-of the latter count the bytes that really go out, from the first of the head on.
+A fault here only says what goes wrong. ``_script`` turns faults into bytes, and ``_faulty`` writes them to a socket.
+Offsets count the bytes that the client receives, from the first byte of the answer's head on.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Literal, get_args
 
 import attrs
-from attrs.validators import ge, instance_of
+from attrs.validators import ge, gt, instance_of, lt
 
-from attachproto import Stdout, encode_frame
+Call = Literal[
+    "attach",
+    "exec",
+    "logs",
+    "create",
+    "inspect",
+    "start",
+    "stop",
+    "kill",
+    "pause",
+    "unpause",
+    "remove",
+    "wait",
+    "resize",
+    "exec_create",
+    "exec_inspect",
+    "exec_resize",
+]
+"""A call about a container. ``exec`` is the start of an exec that attaches."""
 
-_END_OF_HEAD: Final = b"\r\n\r\n"
+CALLS: Final[tuple[Call, ...]] = get_args(Call)
+
+_OFFSET: Final = (instance_of(int), ge(0))
+
+_BAD_GATEWAY: Final = (
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n"
+    b"<body>\r\n<h1>502 Bad Gateway</h1>\r\n</body>\r\n</html>\r\n"
+)
 
 
 @attrs.frozen
 class Fault:
-    """What all faults have in common. Not to be built by itself."""
+    """The base class of all faults. Not to be built by itself."""
 
 
-_OFFSET: Final = (instance_of(int), ge(0))
+# ---- the engine's answer is replaced, or does not come ----
+
+
+@attrs.frozen
+class NoAnswer(Fault):
+    """The engine acts on the request and sends nothing. The connection stays open."""
+
+
+@attrs.frozen
+class ProxyAnswer(Fault):
+    """A proxy answers by itself, and the engine never sees the request: a ``403``, a ``502`` page, a redirect.
+
+    Attributes:
+        status_code: the HTTP status.
+        body: by default the HTML page of a proxy that cannot reach the engine.
+        headers: the header fields; ``Content-Length`` is added.
+    """
+
+    status_code: int = attrs.field(default=502, validator=[ge(200), lt(600)])
+    body: bytes = _BAD_GATEWAY
+    headers: tuple[tuple[str, str], ...] = (("Server", "proxy"), ("Content-Type", "text/html"))
+
+
+# ---- the head is changed ----
+
+
+@attrs.frozen
+class SetHeader(Fault):
+    """The answer has this header field, once. ``None`` removes it."""
+
+    name: str
+    value: str | None
+
+
+@attrs.frozen
+class NoUpgrade(Fault):
+    """The answer is dockerd's ``200`` in place of ``101``."""
+
+
+@attrs.frozen
+class Chunked(Fault):
+    """The answer is a ``200`` with a chunked body, as Apache without ``upgrade=`` sends it."""
+
+
+@attrs.frozen
+class Counted(Fault):
+    """The answer is a ``200`` with a ``Content-Length``, and comes when all output is there.
+
+    An intermediary that buffers whole answers sends this.
+    """
+
+
+@attrs.frozen
+class Garbage(Fault):
+    """These bytes come before the head."""
+
+    data: bytes = b"\x00garbage\r\n"
+
+
+@attrs.frozen
+class HeldHead(Fault):
+    """The head comes only with the first byte of the body, as from nginx with its default ``proxy_buffering on``.
+
+    The head of a ``/wait`` then comes when the container has exited.
+    """
+
+
+# ---- the output is changed ----
+
+
+@attrs.frozen
+class UnknownStream(Fault):
+    """The first frame has a stream type that no engine sends.
+
+    Attributes:
+        kind: the stream type, 0 to 255.
+        data: the payload of the frame.
+    """
+
+    kind: int = attrs.field(default=9, validator=[ge(0), lt(256)])
+    data: bytes = b"?"
+
+
+@attrs.frozen
+class LongFrame(Fault):
+    """The first frame announces more bytes than come: the answer ends behind its ``data``."""
+
+    announced: int = attrs.field(default=100, validator=[ge(0), lt(2**32)])
+    data: bytes = b"cut"
+
+
+@attrs.frozen
+class EndEarly(Fault):
+    """The output ends cleanly after so many frames while the process goes on.
+
+    The connection is half-closed as at the end of the process; a chunked answer gets its last chunk. On a TTY, which
+    has no frames, each read of the process counts as one.
+    """
+
+    frames: int = attrs.field(default=1, validator=_OFFSET)
+
+
+# ---- when the bytes go out, and how far ----
 
 
 @attrs.frozen
 class Split(Fault):
-    """The answer goes out in pieces, each a write of its own; the next follows when the client has read it.
+    """The answer goes out in pieces, each with a write of its own.
 
-    On TCP nothing tells when the client has read, so there the next follows a moment after.
+    On a Unix socket the next piece follows when the client has read the one before. On TCP the kernel does not tell
+    when the client has read, so there the next piece follows 20 ms after the client's kernel has acknowledged.
 
     Attributes:
         at: the offsets to cut at.
-        every: also after each so many bytes; 0 for none.
+        every: also cut after each so many bytes; 0 for none.
     """
 
     at: tuple[int, ...] = attrs.field(default=(), converter=tuple[int, ...])
@@ -65,222 +190,61 @@ class Reset(Fault):
     at: int = attrs.field(validator=_OFFSET)
 
 
-@attrs.frozen
-class WrongMediaType(Fault):
-    """The answer has this Content-Type."""
-
-    media_type: str = "text/html"
+# ---- how the connection is cut by something in between ----
 
 
 @attrs.frozen
-class NoUpgrade(Fault):
-    """The answer is dockerd's 200 where it should be 101."""
+class IdleCut(Fault):
+    """The connection is closed when no output has come for so many seconds, always between two frames.
+
+    haproxy does so after ``timeout tunnel``, nginx after ``proxy_read_timeout``.
+    """
+
+    seconds: float = attrs.field(validator=gt(0))
 
 
 @attrs.frozen
-class Chunked(Fault):
-    """The answer is 200 and its body is chunked, as from a proxy that takes it for an ordinary one."""
+class NoHalfClose(Fault):
+    """The client's half-close closes the whole connection, as nginx, Caddy and Squid do. Linux only.
 
-
-@attrs.frozen
-class Garbage(Fault):
-    """These bytes come before the head."""
-
-    data: bytes = b"\x00garbage\r\n"
-
-
-@attrs.frozen
-class UnknownStream(Fault):
-    """The first frame is of a type that no engine sends."""
-
-    kind: int = attrs.field(default=9, validator=[ge(0), attrs.validators.lt(256)])
-    data: bytes = b"?"
-
-
-@attrs.frozen
-class LongFrame(Fault):
-    """The first frame announces more than comes: behind its ``data`` the answer ends."""
-
-    announced: int = attrs.field(default=100, validator=[ge(0), attrs.validators.lt(2**32)])
-    data: bytes = b"cut"
-
-
-@attrs.frozen
-class NoAnswer(Fault):
-    """Nothing comes, and the connection stays open."""
-
-
-class End(enum.Enum):
-    """How a script ends the answer."""
-
-    EOF = "EOF"
-    """As without faults: a half-close."""
-
-    CUT = "CUT"
-    RESET = "RESET"
-    SILENCE = "SILENCE"
-
-
-@attrs.frozen
-class Pause:
-    """Wait before the next bytes. ``seconds`` is ``None`` where the client should have read what came."""
-
-    seconds: float | None
-
-
-Action = bytes | Pause | End
-
-
-class Script:
-    """Faults as they are played, for one answer."""
-
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        self._faults = tuple(faults)
-        self._head_seen = False
-        self._chunked = self._has(Chunked)
-        self._over = False
-        self._sent = 0
-        self._every = min(
-            (fault.every for fault in self._faults if isinstance(fault, Split) and fault.every), default=0
-        )
-        self._marks = _marks(self._faults)
-
-    def feed(self, data: bytes) -> Iterator[Action]:
-        """What is done in place of writing ``data``. The first that is fed is the head, whole."""
-        for piece in self._changed(data):
-            yield from self._timed(piece)
-
-    def finish(self) -> Iterator[Action]:
-        """What is done in place of the half-close at the end."""
-        if not self._over and self._chunked:
-            yield from self._timed(b"0\r\n\r\n")
-        yield from self._end(End.EOF)
-
-    def _has(self, kind: type[Fault]) -> bool:
-        return any(isinstance(fault, kind) for fault in self._faults)
-
-    def _end(self, how: End) -> Iterator[Action]:
-        if not self._over:
-            self._over = True
-            yield how
-
-    # ---- what is said ----
-
-    def _changed(self, data: bytes) -> Iterator[bytes | End]:
-        if self._head_seen:
-            yield self._body(data)
-            return
-        self._head_seen = True
-        if self._has(NoAnswer):
-            yield End.SILENCE
-        for fault in self._faults:
-            if isinstance(fault, Garbage):
-                yield fault.data
-        yield self._head(data)
-        for fault in self._faults:
-            if isinstance(fault, UnknownStream):
-                frame = encode_frame(Stdout(fault.data))
-                yield self._body(bytes([fault.kind]) + frame[1:])
-        for fault in self._faults:
-            if isinstance(fault, LongFrame):
-                yield self._body(b"\x01\0\0\0" + fault.announced.to_bytes(4, "big") + fault.data)
-                if self._chunked:
-                    yield b"0\r\n\r\n"
-                yield End.EOF
-
-    def _head(self, data: bytes) -> bytes:
-        lines = data.removesuffix(_END_OF_HEAD).split(b"\r\n")
-        if self._chunked or self._has(NoUpgrade):
-            lines = [b"HTTP/1.1 200 OK", *(line for line in lines[1:] if not _of_upgrade(line))]
-        if self._has(NoUpgrade):
-            lines = [line.replace(b"multiplexed-stream", b"raw-stream") for line in lines]
-        if self._chunked:
-            lines += [b"Connection: close", b"Transfer-Encoding: chunked"]
-        for fault in self._faults:
-            if isinstance(fault, WrongMediaType):
-                value = f"Content-Type: {fault.media_type}".encode("latin-1")
-                lines = [value if line.lower().startswith(b"content-type:") else line for line in lines]
-        return b"\r\n".join(lines) + _END_OF_HEAD
-
-    def _body(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
-
-    # ---- when, and how far ----
-
-    def _timed(self, piece: bytes | End) -> Iterator[Action]:
-        if self._over:
-            return
-        if isinstance(piece, End):
-            yield from self._end(piece)
-            return
-        at = 0
-        while not self._over:
-            while self._marks and self._marks[0][0] <= self._sent:
-                action = self._marks.pop(0)[1]
-                if isinstance(action, End):
-                    yield from self._end(action)
-                    return
-                yield action
-            if at == len(piece):
-                return
-            stop = len(piece)
-            if self._marks:
-                stop = min(stop, at + self._marks[0][0] - self._sent)
-            if self._every:
-                stop = min(stop, at + self._every - self._sent % self._every)
-            yield piece[at:stop]
-            self._sent += stop - at
-            at = stop
-            if self._every and self._sent % self._every == 0:
-                yield Pause(None)
-
-
-def _marks(faults: Iterable[Fault]) -> list[tuple[int, Pause | End]]:
-    """What happens at which offset, in its order; at one offset pauses come before an end."""
-    found: list[tuple[int, Pause | End]] = []
-    for fault in faults:
-        match fault:
-            case Split(at=offsets):
-                found += [(offset, Pause(None)) for offset in offsets]
-            case Delay(at=offset, seconds=seconds):
-                found.append((offset, Pause(seconds)))
-            case Cut(at=offset):
-                found.append((offset, End.CUT))
-            case Reset(at=offset):
-                found.append((offset, End.RESET))
-            case _:
-                pass
-    return sorted(found, key=lambda mark: (mark[0], isinstance(mark[1], End)))
-
-
-def _of_upgrade(line: bytes) -> bool:
-    return line.lower().startswith((b"connection:", b"upgrade:"))
+    Stdin that came before the half-close still reaches the process; output that came after it is lost.
+    """
 
 
 class FaultBook:
-    """Which faults belong to which attach: by the container's name, and which of its attaches it is."""
+    """Which faults an answer has: looked up by the container's name, the call, and how often that call was made."""
 
     def __init__(self) -> None:
-        self._always: dict[str, tuple[Fault, ...]] = {}
-        self._once: dict[tuple[str, int], tuple[Fault, ...]] = {}
-        self._counts: dict[str, int] = {}
+        self._always: dict[tuple[str, str], tuple[Fault, ...]] = {}
+        self._nth: dict[tuple[str, str, int], tuple[Fault, ...]] = {}
+        self._counts: dict[tuple[str, str], int] = {}
 
-    def add(self, container: str, faults: Iterable[Fault], attach: int | None) -> None:
-        """Note faults; they replace what was noted for the same."""
-        if attach is None:
-            self._always[container] = tuple(faults)
+    def add(self, container: str, faults: Iterable[Fault], on: str, nth: int | None) -> None:
+        """Note faults; they replace those that were noted for the same call.
+
+        Raises:
+            TypeError: one of them is no fault.
+            ValueError: there is no such call.
+        """
+        given = tuple(faults)
+        for fault in given:
+            if not isinstance(fault, Fault):
+                raise TypeError(f"a fault is needed, not {fault!r}")
+        if on not in CALLS:
+            raise ValueError(f"on={on!r} is no call of the engine's; it has {', '.join(CALLS)}")
+        if nth is None:
+            self._always[container, on] = given
         else:
-            self._once[container, attach] = tuple(faults)
+            self._nth[container, on, nth] = given
 
-    def script(self, container: str) -> Script | None:
-        """Count an attach; its script, if it has faults."""
-        self._counts[container] = count = self._counts.get(container, 0) + 1
-        faults = self._once.get((container, count), self._always.get(container, ()))
-        return Script(faults) if faults else None
+    def next(self, container: str, on: str) -> tuple[Fault, ...]:
+        """Count one more call; the faults of its answer."""
+        key = container, on
+        self._counts[key] = count = self._counts.get(key, 0) + 1
+        return self._nth.get((*key, count), self._always.get(key, ()))
 
     @property
     def resets(self) -> bool:
-        """Whether any attach may be reset."""
-        return any(
-            isinstance(fault, Reset) for known in (self._always, self._once) for f in known.values() for fault in f
-        )
+        """Whether any answer may be reset."""
+        noted = [*self._always.values(), *self._nth.values()]
+        return any(isinstance(fault, Reset) for faults in noted for fault in faults)

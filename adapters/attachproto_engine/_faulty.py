@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import select
 import socket
@@ -10,14 +11,13 @@ import struct
 import termios
 from typing import Final
 
-from attachproto_engine._faults import End, Pause, Script
+from attachproto_engine._script import End, Pause, Script
 from attachproto_engine._server_connection import Hangups, ServerConnection, SocketWriter
 
-# How often it is looked whether a client has read, or written, and how long a client may take to read.
-_LOOK_SECONDS: Final = 0.002
-_READ_SECONDS: Final = 1.0
+# No readiness event says that a peer has read, or that a second byte has come: the kernel is asked this often.
+_POLL_SECONDS: Final = 0.002
 
-# On TCP what has left is acknowledged by the client's kernel; this is for the client.
+# On TCP the kernel of the client acknowledges; this gives the client itself the time to read.
 _TCP_SECONDS: Final = 0.02
 
 
@@ -27,52 +27,87 @@ class FaultyWriter(SocketWriter):
     def __init__(self, sock: socket.socket, script: Script) -> None:
         super().__init__(sock)
         self._script = script
+        self._idle: asyncio.TimerHandle | None = None
+        self._hangups: select.epoll | None = None
+        if script.no_half_close:
+            self._watch_for_half_close()
 
-    async def write(self, data: bytes) -> None:
-        """Write it, or what comes in its place.
+    async def write(self, *pieces: bytes) -> None:
+        """Write pieces, each the bytes of one event, or what comes in their place.
 
         Raises:
             ConnectionAbortedError: the script ends the connection here.
         """
-        for action in self._script.feed(data):
-            await self._do(action)
+        for piece in pieces:
+            for action in self._script.feed(piece):
+                await self._do(action)
+        if self._script.idle_seconds is not None:
+            self._stop_timer()
+            self._idle = self.loop.call_later(self._script.idle_seconds, self._close_connection)
 
     async def finish(self) -> None:
         """Half-close, or what comes in its place."""
+        self._stop_timer()
         for action in self._script.finish():
             await self._do(action)
+
+    def close(self) -> None:
+        """Release what belongs to the writer, but not the socket."""
+        self._stop_timer()
+        if self._hangups is not None:
+            self.loop.remove_reader(self._hangups.fileno())
+            self._hangups.close()
+            self._hangups = None
 
     async def _do(self, action: bytes | Pause | End) -> None:
         match action:
             case bytes():
                 await super().write(action)
             case Pause(seconds=None):
-                await self._read_by_client()
+                await self._until_read()
             case Pause(seconds=float() | int() as seconds):
                 await asyncio.sleep(seconds)
             case End.EOF:
+                self._stop_timer()
                 await super().finish()
             case End.CUT:
-                self.sock.shutdown(socket.SHUT_RDWR)
-                raise ConnectionAbortedError("cut, as scripted")
+                self._close_connection()
+                raise ConnectionAbortedError("cut by a fault")
             case End.RESET:
-                await self._read_by_client()
+                await self._until_read()
                 # On TCP the close is a reset then; on a Unix socket it is one because bytes were left unread.
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                raise ConnectionAbortedError("reset, as scripted")
+                raise ConnectionAbortedError("reset by a fault")
             case _:
                 pass
 
-    async def _read_by_client(self) -> None:
-        """Wait until the client has what was written; a reset would take it away, and a next piece join it."""
-        try:
-            async with asyncio.timeout(_READ_SECONDS):
-                while _ioctl(self.sock, termios.TIOCOUTQ):
-                    await asyncio.sleep(_LOOK_SECONDS)
-        except TimeoutError:
-            return
+    async def _until_read(self) -> None:
+        """Wait until the client has read what was written: a reset would discard it, and a next piece join it."""
+        while _ioctl(self.sock, termios.TIOCOUTQ):
+            await asyncio.sleep(_POLL_SECONDS)
         if self.sock.family != socket.AF_UNIX:
             await asyncio.sleep(_TCP_SECONDS)
+
+    def _close_connection(self) -> None:
+        """Close both directions; the engine then finds its client gone, and closes the socket."""
+        with contextlib.suppress(OSError):  # the client was faster
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def _stop_timer(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def _watch_for_half_close(self) -> None:
+        # The loop reports end of file only to somebody who reads, and an attach without stdin reads nothing.
+        self._hangups = select.epoll()
+        self._hangups.register(self.sock.fileno(), select.EPOLLRDHUP | select.EPOLLONESHOT)
+        self.loop.add_reader(self._hangups.fileno(), self._half_closed)
+
+    def _half_closed(self) -> None:
+        assert self._hangups is not None
+        if self._hangups.poll(0):
+            self._close_connection()
 
 
 class HoldingWire(ServerConnection):
@@ -97,7 +132,7 @@ class HoldingWire(ServerConnection):
                 if self._held and _ioctl(self.sock, termios.FIONREAD) <= self._held:
                     if ended:
                         return b""
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS)
                     continue
                 if not self._held:
                     # It waits for the first byte as any other, and leaves it there.

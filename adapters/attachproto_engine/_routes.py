@@ -299,37 +299,55 @@ async def _pull(call: Call) -> Response:
 
 _GAP: Final = "*"
 
-ROUTES: Final[tuple[tuple[str, tuple[str, ...], Handler], ...]] = (
-    ("GET", ("_ping",), _ping),
-    ("HEAD", ("_ping",), _ping),
-    ("GET", ("version",), _version),
-    ("GET", ("info",), _info),
-    ("GET", ("containers", "json"), _list),
-    ("POST", ("containers", "create"), _create),
-    ("GET", ("containers", _GAP, "json"), _inspect),
-    ("GET", ("containers", _GAP, "logs"), _logs),
-    ("POST", ("containers", _GAP, "start"), _start),
-    ("POST", ("containers", _GAP, "stop"), _stop),
-    ("POST", ("containers", _GAP, "kill"), _kill),
-    ("POST", ("containers", _GAP, "pause"), _pause),
-    ("POST", ("containers", _GAP, "unpause"), _unpause),
-    ("POST", ("containers", _GAP, "wait"), _wait),
-    ("POST", ("containers", _GAP, "resize"), _resize),
-    ("POST", ("containers", _GAP, "exec"), _exec_create),
-    ("DELETE", ("containers", _GAP), _remove),
-    ("POST", ("exec", _GAP, "start"), _exec_start),
-    ("GET", ("exec", _GAP, "json"), _exec_inspect),
-    ("POST", ("exec", _GAP, "resize"), _exec_resize),
-    ("GET", ("images", _GAP, "json"), _image),
-    ("POST", ("images", "create"), _pull),
+
+@attrs.frozen
+class Route:
+    """One call of the Engine API.
+
+    Attributes:
+        method: of HTTP.
+        path: its segments; the gap stands for a name.
+        handler: makes the answer.
+        call: its name for faults, if it is about a container.
+    """
+
+    method: str
+    path: tuple[str, ...]
+    handler: Handler
+    call: str = ""
+
+
+ROUTES: Final = (
+    Route("GET", ("_ping",), _ping),
+    Route("HEAD", ("_ping",), _ping),
+    Route("GET", ("version",), _version),
+    Route("GET", ("info",), _info),
+    Route("GET", ("containers", "json"), _list),
+    Route("POST", ("containers", "create"), _create, "create"),
+    Route("GET", ("containers", _GAP, "json"), _inspect, "inspect"),
+    Route("GET", ("containers", _GAP, "logs"), _logs, "logs"),
+    Route("POST", ("containers", _GAP, "start"), _start, "start"),
+    Route("POST", ("containers", _GAP, "stop"), _stop, "stop"),
+    Route("POST", ("containers", _GAP, "kill"), _kill, "kill"),
+    Route("POST", ("containers", _GAP, "pause"), _pause, "pause"),
+    Route("POST", ("containers", _GAP, "unpause"), _unpause, "unpause"),
+    Route("POST", ("containers", _GAP, "wait"), _wait, "wait"),
+    Route("POST", ("containers", _GAP, "resize"), _resize, "resize"),
+    Route("POST", ("containers", _GAP, "exec"), _exec_create, "exec_create"),
+    Route("DELETE", ("containers", _GAP), _remove, "remove"),
+    Route("POST", ("exec", _GAP, "start"), _exec_start),
+    Route("GET", ("exec", _GAP, "json"), _exec_inspect, "exec_inspect"),
+    Route("POST", ("exec", _GAP, "resize"), _exec_resize, "exec_resize"),
+    Route("GET", ("images", _GAP, "json"), _image),
+    Route("POST", ("images", "create"), _pull),
 )
 
 
-def find_route(method: str, path: tuple[str, ...]) -> tuple[Handler, str] | None:
-    """The handler for a path, and what fills its gap, which may hold slashes."""
-    for wanted, pattern, handler in ROUTES:
-        if wanted == method and (name := match(pattern, path)) is not None:
-            return handler, name
+def find_route(method: str, path: tuple[str, ...]) -> tuple[Route, str] | None:
+    """The route of a request, and the name that stands in its gap, which may hold slashes."""
+    for route in ROUTES:
+        if route.method == method and (name := match(route.path, path)) is not None:
+            return route, name
     return None
 
 

@@ -19,6 +19,7 @@ from attachproto_engine._api import Api
 from attachproto_engine._containers import Containers
 from attachproto_engine._faults import FaultBook
 from attachproto_engine._faulty import FaultyWriter, HoldingWire
+from attachproto_engine._script import Script
 from attachproto_engine._server_connection import Hangups, ServerConnection, is_loopback
 
 # The system takes its own limit (somaxconn) where that is less, as for dockerd. A client that finds the queue full is
@@ -109,10 +110,13 @@ class Server:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await wire.ended()
 
-    def _prepare(self, wire: ServerConnection, container: str) -> None:
-        script = self._faults.script(container)
-        if script is not None:
-            wire.writer = FaultyWriter(wire.sock, script)
+    def _prepare(self, wire: ServerConnection, container: str, call: str) -> bytes | None:
+        faults = self._faults.next(container, call)
+        if not faults:
+            return None
+        script = Script(faults)
+        wire.writer = FaultyWriter(wire.sock, script)
+        return script.proxy_answer()
 
 
 @contextlib.contextmanager

@@ -87,13 +87,16 @@ class SocketWriter:
         self.sock = sock
         self.loop = asyncio.get_running_loop()
 
-    async def write(self, data: bytes) -> None:
-        """Write all of it."""
-        await self.loop.sock_sendall(self.sock, data)
+    async def write(self, *pieces: bytes) -> None:
+        """Write all of the pieces."""
+        await self.loop.sock_sendall(self.sock, b"".join(pieces))
 
     async def finish(self) -> None:
         """Half-close."""
         self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Release what belongs to the writer, but not the socket."""
 
 
 class ServerConnection:
@@ -174,7 +177,7 @@ class ServerConnection:
                 data.append(written)
         try:
             if data:
-                await self.writer.write(b"".join(data))
+                await self.writer.write(*data)
         except BaseException:
             self.connection.send_failed()
             raise
@@ -186,5 +189,6 @@ class ServerConnection:
         """Close it. Nobody may be reading or writing any more."""
         if not self._closed:
             self._closed = True
+            self.writer.close()
             self._hangups.forget(self.sock)
             self.sock.close()
