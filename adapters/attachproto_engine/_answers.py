@@ -11,6 +11,9 @@ from attachproto_engine._containers import ApiError
 
 _SERVER: Final = f"attachproto-engine/{__version__} (not a sandbox)"
 _JSON: Final = (("content-type", "application/json"),)
+# The version whose behaviour is emulated where versions differ.
+_LIBPOD: Final = "5.4.2"
+
 _TEXT: Final = (("content-type", "text/plain; charset=utf-8"),)
 
 
@@ -33,7 +36,7 @@ def _encoded(document: Any) -> bytes:
 
 
 class Answers:
-    """Makes the answers of an engine with this maximum API version."""
+    """Words the answers of dockerd with this maximum API version."""
 
     def __init__(self, api_version: str) -> None:
         self.api_version = api_version
@@ -42,6 +45,10 @@ class Answers:
         """The header fields of an ordinary answer."""
         common = engine_headers(self.api_version)
         return (common[0], *(_JSON if json else ()), *common[1:], *date())
+
+    def exec_headers(self) -> Headers:
+        """The header fields of the start of an exec, behind those of every stream."""
+        return engine_headers(self.api_version)
 
     def document(self, value: Any, status_code: int = 200) -> Response:
         """JSON."""
@@ -58,6 +65,11 @@ class Answers:
     def refusal(self, refused: ApiError) -> Response:
         """An error, as JSON."""
         return self.document({"message": refused.text}, refused.status_code)
+
+    def attach_refused(self, refused: ApiError) -> Rejected:
+        """A refusal of an attach. dockerd's is no JSON but a bare text that ends with the connection."""
+        body = f"{refused.text}\r\n".encode("utf-8", "surrogateescape")
+        return Rejected(refused.status_code, (("content-type", RAW_STREAM),), body)
 
     def version_refusal(self, text: str, *, plain: bool) -> Response:
         """What the version check answers: it stands before the rest of the middleware. Very old clients get no JSON."""
@@ -80,16 +92,34 @@ class Answers:
         return Response(status_code, _TEXT, f"{status_code} {text}".encode())
 
 
+class PodmanAnswers(Answers):
+    """Words the answers of Podman."""
+
+    def headers(self, *, json: bool = True) -> Headers:
+        """The header fields of an ordinary answer; ``Libpod-Api-Version`` is how clients know Podman."""
+        version = (("api-version", self.api_version),)
+        return (*version, *(_JSON if json else ()), ("libpod-api-version", _LIBPOD), ("server", _SERVER), *date())
+
+    def exec_headers(self) -> Headers:
+        """None: the head of an exec is that of an attach."""
+        return ()
+
+    def refusal(self, refused: ApiError) -> Response:
+        """An error: its text ends with its cause, as Go's wrapped errors do."""
+        cause = refused.text.rpartition(": ")[2]
+        return self.document(
+            {"cause": cause, "message": refused.text, "response": refused.status_code}, refused.status_code
+        )
+
+    def attach_refused(self, refused: ApiError) -> Rejected:
+        """A refusal of an attach is worded as every other."""
+        return as_rejected(self.refusal(refused))
+
+
 def as_rejected(response: Response) -> Rejected:
     """A refusal of a plain call, as one of a stream."""
     length = (("content-length", str(len(response.body))), ("connection", "close"))
     return Rejected(response.status_code, response.headers + length, response.body)
-
-
-def attach_refused(refused: ApiError) -> Rejected:
-    """A refusal of an attach, which is no JSON: a bare text that ends with the connection."""
-    body = f"{refused.text}\r\n".encode("utf-8", "surrogateescape")
-    return Rejected(refused.status_code, (("content-type", RAW_STREAM),), body)
 
 
 def encode_rejected(rejected: Rejected) -> bytes:

@@ -35,10 +35,9 @@ from attachproto import (
 from attachproto_adapters._flows._api_calls import numbers
 from attachproto_engine._answers import (
     Answers,
+    PodmanAnswers,
     as_rejected,
-    attach_refused,
     encode_rejected,
-    engine_headers,
 )
 from attachproto_engine._containers import ApiError, Containers
 from attachproto_engine._routes import MINIMUM, Call, DeferredResponse, check_json, find_route, match
@@ -68,7 +67,8 @@ class Api:
         """
         self._containers = containers
         self._maximum = api_version
-        self._answers = Answers(api_version)
+        self._rules = containers.rules
+        self._answers = PodmanAnswers(api_version) if self._rules.podman else Answers(api_version)
         self._prepare = prepare
 
     async def answer(self, wire: ServerConnection) -> None:
@@ -153,7 +153,7 @@ class Api:
         await wire.send(self._answers.unreadable(*answer))
 
     def _version_problem(self, version: str | None) -> str:
-        if version is None:
+        if version is None or not self._rules.checks_versions:
             return ""
         # dockerd compares number by number, and takes what is missing for 0.
         if _padded(version) > _padded(self._maximum):
@@ -172,19 +172,22 @@ class Api:
         return MULTIPLEXED_STREAM if told else RAW_STREAM
 
     def _accepted(self, request: StreamRequest, *, tty: bool, headers: Headers = ()) -> Accepted:
-        # Its value means nothing to dockerd, and Connection neither. Without it the stream comes all the same.
-        upgrade = any(name == "upgrade" for name, _ in request.headers)
-        kind = self._media_type(request.api_version, tty=tty) if upgrade else RAW_STREAM
+        fields = dict(request.headers)
+        # To dockerd the value of Upgrade means nothing, and Connection neither. Without it the stream comes too.
+        upgrade = "upgrade" in fields and (
+            self._rules.upgrades_any or fields.get("connection", "").lower() == "upgrade"
+        )
+        tells = upgrade or self._rules.labels_200
+        kind = self._media_type(request.api_version, tty=tty) if tells else RAW_STREAM
         framing = Framing.RAW if tty else Framing.MULTIPLEXED
         return Accepted(framing, 101 if upgrade else 200, (("content-type", kind), *headers))
 
     async def _attach(self, wire: ServerConnection, request: Attach) -> None:
         try:
             container = self._containers.find(request.container)
-            if container.status == "paused":
-                raise ApiError(409, f"container {request.container} is paused, unpause the container before attach")
+            container.begin_attach(request.container)
         except ApiError as exc:
-            await wire.send(attach_refused(exc))
+            await wire.send(self._answers.attach_refused(exc))
             return
         await attach(wire, container, request.options, self._accepted(request, tty=container.config.tty))
 
@@ -197,12 +200,16 @@ class Api:
         tty = bool(request.tty)
         if numbers(request.api_version or self._maximum) < _TELLS_FRAMES:
             request = attrs.evolve(request, console_size=None)
-        accepted = self._accepted(request, tty=tty, headers=engine_headers(self._maximum))
+        accepted = self._accepted(request, tty=tty, headers=self._answers.exec_headers())
         await exec_start(wire, exec_, request, accepted)
 
     async def _logs(self, wire: ServerConnection, request: Logs) -> None:
         container = self._containers.find(request.container)
         if container.config.log_driver == "none":
+            if self._rules.podman:
+                none = "this container is using the 'none' log driver, cannot read logs: "
+                failed = f"failed to obtain logs for Container '{container.id}': {none}"
+                raise ApiError(500, failed + "this container is not logging output")
             raise ApiError(501, "configured logging driver does not support reading")
         tty = container.config.tty
         headers = (
@@ -218,7 +225,7 @@ class Api:
             await wire.send(self._answers.moved(location))
             return
         if refused := self._bad_attach(request):
-            await wire.writer.write(encode_rejected(attach_refused(refused)))
+            await wire.writer.write(encode_rejected(self._answers.attach_refused(refused)))
             await wire.writer.finish()
             return
         route = find_route(request.method, request.path)
@@ -241,8 +248,11 @@ class Api:
             if keys:
                 parse_detach_keys(keys)
         except ValueError:
+            if self._rules.podman:
+                unknown = next(key for key in keys.split(",") if not _is_key(key))
+                return ApiError(500, f"invalid detach keys: Unknown character: '{unknown}'")
             return ApiError(400, f"Invalid detach keys ({keys}) provided")
-        return ApiError(404, f"No such container: {name}")
+        return ApiError(404, self._rules.no_such_container.format(name=name))
 
     async def _answer_later(self, wire: ServerConnection, answer: DeferredResponse) -> None:
         head = self._answers.document({})
@@ -269,6 +279,14 @@ def _from_a_page(headers: Headers) -> str:
     # A page may also have given its own name to loopback.
     name = urlsplit(f"//{fields.get('host', '')}").hostname or "localhost"
     return "" if is_loopback(name) else f"this engine is not {name!r}"
+
+
+def _is_key(key: str) -> bool:
+    try:
+        parse_detach_keys(key)
+    except ValueError:
+        return False
+    return True
 
 
 def _padded(version: str | None) -> tuple[int, ...]:

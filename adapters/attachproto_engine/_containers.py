@@ -21,6 +21,7 @@ import attrs
 from attachproto import parse_detach_keys
 from attachproto_engine._output import OutputLog
 from attachproto_engine._process import Command, Process, Sink, StartFailed
+from attachproto_engine._rules import Rules
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
@@ -186,7 +187,8 @@ class Container:
         config: what it was created with.
         log: what it printed.
         status: ``created``, ``running``, ``paused`` or ``exited``.
-        exit_code: of its last run.
+        exit_code: of its last run, and 0 before the first.
+        exit_code_known: whether that is so; Podman forgets it at the next attach.
         error: why its last start failed.
         process: while it runs.
         execs: by their IDs.
@@ -194,6 +196,7 @@ class Container:
 
     def __init__(self, engine: Containers, name: str, config: Config) -> None:
         self._engine = engine
+        self.rules = engine.rules
         self.id = secrets.token_hex(32)
         self.name = name
         self.config = config
@@ -204,6 +207,7 @@ class Container:
         self.status = "created"
         self.exit_code = 0
         self.error = ""
+        self.exit_code_known = False
         self.process: Process | None = None
         self.execs: dict[str, Exec] = {}
         self._runs = asyncio.Event()
@@ -225,6 +229,24 @@ class Container:
             raise ApiError(409, f"container {self.id} is not running")
         return self.process
 
+    def begin_attach(self, asked: str) -> None:
+        """Do to it what an attach does before it is answered.
+
+        Args:
+            asked: the name or ID that the client used, for the error.
+
+        Raises:
+            ApiError: it is paused.
+        """
+        if self.status == "paused":
+            if self.rules.podman:
+                state = f"currently in state {self.status}: container state improper"
+                raise ApiError(500, f"can only attach to created or running containers - {state}")
+            raise ApiError(409, f"container {asked} is paused, unpause the container before attach")
+        if self.status == "exited" and self.rules.attach_resets:
+            self.status, self.exit_code = "created", 0
+            self.exit_code_known = False
+
     def check_not_paused(self) -> None:
         """Raise ``ApiError`` if no exec can run beside it now."""
         if self.status == "paused":
@@ -245,7 +267,7 @@ class Container:
         try:
             process = Process(self.config.command())
         except StartFailed as exc:
-            self.exit_code = exc.exit_code
+            self.exit_code, self.exit_code_known = exc.exit_code, True
             self.error = _START_FAILED + str(exc)
             self.log.end_run(time.time_ns())
             if self.config.auto_remove:
@@ -280,7 +302,7 @@ class Container:
         await process.drained()
         self._runs.clear()
         self.process = None
-        self.status, self.exit_code = "exited", code
+        self.status, self.exit_code, self.exit_code_known = "exited", code, True
         self.finished = time.time_ns()
         _resolve(self._exits, code)
         self.log.end_run(self.finished)
@@ -461,10 +483,12 @@ class Containers:
     """All of an engine's containers and execs, and the tasks that wait for their processes.
 
     Attributes:
+        rules: those of the engine that is emulated.
         pulled: the names of images that were pulled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
         self.pulled: set[str] = set()
         self._by_id: dict[str, Container] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -531,7 +555,7 @@ class Containers:
         if len(matching) > 1:
             raise ApiError(400, f"multiple IDs found with provided prefix: {name}")
         if not matching:
-            raise ApiError(404, f"No such container: {name}")
+            raise ApiError(404, self.rules.no_such_container.format(name=name))
         return matching[0]
 
     async def remove(self, name: str, *, force: bool) -> None:

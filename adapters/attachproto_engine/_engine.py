@@ -17,15 +17,14 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from attachproto_adapters._flows._api_calls import numbers
 from attachproto_engine._faults import Call, Fault, FaultBook
 from attachproto_engine._json import NOT_A_SANDBOX
 from attachproto_engine._routes import MAXIMUM, MINIMUM
+from attachproto_engine._rules import EMULATED, RULES, Emulated
 from attachproto_engine._server import Server, listening
-
-_MANNERS: Final = ("dockerd",)
 
 
 class Engine:
@@ -45,24 +44,27 @@ class Engine:
     Args:
         host: ``unix:///PATH`` or ``tcp://127.0.0.1:PORT`` (0 for any port); by default a socket in a new temporary
             directory.
-        manners: whose habits it has; only dockerd's so far.
-        api_version: the highest that it takes, and that of requests without one.
+        emulate: the engine whose behaviour it has. As ``podman`` it differs where clients have to treat Podman
+            differently: header fields, errors, half-closes, an attach to an exited container, and ``/wait``.
+        api_version: the highest that it takes, and that of requests without one; by default 1.51, as ``podman`` 1.41.
         faults: the faults of every attach, by the container's name; see ``fault`` for the other calls.
 
     Raises:
-        ValueError: the host, the manners or the version is none that it knows.
+        ValueError: the host, the engine or the version is none that it knows.
     """
 
     def __init__(
         self,
         host: str | None = None,
         *,
-        manners: str = "dockerd",
-        api_version: str = MAXIMUM,
+        emulate: Emulated = "dockerd",
+        api_version: str | None = None,
         faults: Mapping[str, Iterable[Fault]] | None = None,
     ) -> None:
-        if manners not in _MANNERS:
-            raise ValueError(f"an engine has the manners of dockerd, not of {manners!r}")
+        if emulate not in EMULATED:
+            raise ValueError(f"an engine emulates {' or '.join(EMULATED)}, not {emulate!r}")
+        self._rules = RULES[emulate]
+        api_version = api_version or self._rules.maximum
         if not numbers(MINIMUM) <= numbers(api_version) <= numbers(MAXIMUM):
             raise ValueError(f"an engine speaks API {MINIMUM} to {MAXIMUM}, not {api_version}")
         self._wanted = host
@@ -160,7 +162,7 @@ class Engine:
             listener, host = opened.enter_context(listening(host))
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             ready.set_result(host)
-            await Server(self._api_version, self._faults).run(listener, self._stop)
+            await Server(self._rules, self._api_version, self._faults).run(listener, self._stop)
 
     def __enter__(self) -> Self:
         self.start()
@@ -221,5 +223,5 @@ async def _serve(host: str) -> int:
     with listening(host) as (listener, address):
         print(f"attachproto: {NOT_A_SANDBOX}", file=sys.stderr, flush=True)
         print(address, flush=True)
-        await Server(MAXIMUM, FaultBook()).run(listener, stop)
+        await Server(RULES["dockerd"], MAXIMUM, FaultBook()).run(listener, stop)
     return 0

@@ -16,9 +16,10 @@ from attachproto_adapters._flows._api_calls import numbers
 from attachproto_engine import _json as documents
 from attachproto_engine._answers import Answers
 from attachproto_engine._containers import ApiError, Config, Containers, Exec, signal_number
+from attachproto_engine._rules import RULES
 
 MINIMUM: Final = "1.41"
-MAXIMUM: Final = "1.51"
+MAXIMUM: Final = RULES["dockerd"].maximum
 
 # The first version that has a ConsoleSize in an exec, and tells frames from a terminal's bytes.
 _CONSOLE_SIZE: Final = (1, 42)
@@ -188,6 +189,8 @@ async def _wait(call: Call) -> DeferredResponse:
     container = call.containers.find(call.name)
     if condition not in ("not-running", "next-exit", "removed"):
         raise ApiError(400, f'invalid condition: "{condition}"')
+    rules = container.rules
+    forgets = rules.forgets_removed and container.config.auto_remove and condition != "next-exit"
     code: asyncio.Future[int]
     if condition == "removed":
         code = container.removal()
@@ -195,10 +198,18 @@ async def _wait(call: Call) -> DeferredResponse:
         code = container.next_exit()
     else:
         code = asyncio.get_running_loop().create_future()
-        code.set_result(container.exit_code)
+        code.set_result(container.exit_code if container.exit_code_known else rules.unknown_exit_code)
 
-    async def document() -> dict[str, int]:
-        return {"StatusCode": await code}
+    async def document() -> dict[str, Any]:
+        answer: dict[str, Any] = {"StatusCode": await code}
+        if rules.podman:
+            answer["Error"] = None
+        if forgets:
+            answer["StatusCode"] = 0
+            if condition == "not-running":
+                text = f"container {container.id} does not exist in database: no such container"
+                answer["Error"] = {"Message": text}
+        return answer
 
     return DeferredResponse(document)
 

@@ -69,7 +69,8 @@ class Selection:
 async def attach(wire: ServerConnection, container: Container, options: AttachOptions, accepted: Accepted) -> None:
     """Answer an attach and serve it to its end."""
     assert accepted.framing is not None
-    selection = Selection(accepted.framing, options.stdout, options.stderr)
+    everything = container.rules.sends_all_streams
+    selection = Selection(accepted.framing, options.stdout or everything, options.stderr or everything)
     # From here on nothing that it prints is lost, and the client hears of it only afterwards.
     cursor = container.log.follow(container.log.size, gates=options.stream)
     try:
@@ -89,13 +90,19 @@ async def _send_attached(
     wire: ServerConnection, container: Container, options: AttachOptions, selection: Selection, cursor: Cursor
 ) -> None:
     try:
-        if options.logs and container.config.log_driver != "none":
+        if options.logs and container.config.log_driver == "none":
+            cursor.close()
+            await asyncio.sleep(container.rules.unreadable_log_seconds)
+            await _send(wire, [selection.event(container.rules.unreadable_log_stream, container.rules.unreadable_log)])
+            return
+        if options.logs:
             lines = Lines()
             async for records in _blocks(container, 0, cursor.position):
                 await _send(wire, selection.events(lines.feed(records)))
             if options.stream or not container.running:
                 await _send(wire, selection.events(lines.flush()))
-        if not options.stream or not (options.stdin or options.stdout or options.stderr):
+        asked = options.stdin or options.stdout or options.stderr
+        if not options.stream or not (asked or container.rules.sends_all_streams):
             return
         while records := await cursor.records():
             await _send(wire, selection.events(records))
@@ -121,6 +128,10 @@ async def _take_stdin(wire: ServerConnection, container: Container, options: Att
         if detached:
             cursor.stop()
             return
+    if container.rules.half_close_ends_stdin:
+        if not config.tty:
+            (await container.until_running()).close_stdin()
+        return
     if config.stdin_once and not config.tty:
         (await container.until_running()).close_stdin()
         if options.stdout or options.stderr:

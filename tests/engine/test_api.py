@@ -110,7 +110,7 @@ def test_an_older_engine() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"api_version": "1.40"}, {"manners": "podman"}, {"host": "tcp://0.0.0.0:0"}, {"host": "ftp://x"}]
+    "given", [{"api_version": "1.40"}, {"emulate": "containerd"}, {"host": "tcp://0.0.0.0:0"}, {"host": "ftp://x"}]
 )
 def test_what_an_engine_is_not(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="engine"):

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 
+import attrs
 import pytest
 
 from attachproto import AttachOptions, OutputClosed, RawOutput, Stdout
@@ -301,3 +302,21 @@ def test_output_that_a_runaway_holds_open_is_waited_for_a_moment_only(engine: En
         assert attachment.receive() == OutputClosed()
         assert attachment.wait() == 0
     assert 1.5 < time.monotonic() - began < 3.5
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_log_driver_that_keeps_nothing(tty: bool) -> None:
+    """dockerd looks for a plugin of that name, for 15 s, and then sends an error text and no output."""
+    engine = Engine()
+    assert engine._rules.unreadable_log_seconds == 15.0
+    engine._rules = attrs.evolve(engine._rules, unreadable_log_seconds=0.2)
+    with engine:
+        shell(engine, "web", "echo a; sleep 100", Tty=tty, HostConfig={"LogConfig": {"Type": "none"}})
+        start(engine, "web")
+        with attached(engine, "web", "stream=1&logs=1&stdout=1&stderr=1") as sock:
+            text = read_all(sock)
+        assert text[:8] == b"Error at" if tty else b"\x01\0\0\0\0\0\0\xa0"
+        assert text.endswith(b'error looking up logging plugin none: plugin "none" not found\n')
+        assert status(engine, "web") == "running"
+        answer = call(engine, "GET", "/containers/web/logs?stdout=1")
+        assert (answer.status, answer.message) == (501, "configured logging driver does not support reading")

@@ -1,0 +1,95 @@
+"""Where dockerd and Podman differ in what they do. How they word their answers is in ``_answers``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
+
+import attrs
+
+Emulated = Literal["dockerd", "podman"]
+"""An engine whose behaviour the embedded one can have."""
+
+EMULATED: Final[tuple[Emulated, ...]] = get_args(Emulated)
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    """What an engine does, as seen on dockerd 20.10 to 28.5 and Podman 4.3 to 5.8.
+
+    Attributes:
+        podman: which of the two it is.
+        maximum: the highest API version that it names.
+        no_such_container: the text of a 404, with a gap for the name.
+        checks_versions: it refuses a version in the path that it does not speak. Podman takes any.
+        upgrades_any: any ``Upgrade`` field gets a ``101``. Podman wants ``Connection`` to be exactly ``Upgrade``.
+        labels_200: the media type of a ``200`` says whether there are frames, as that of a ``101`` does.
+        sends_all_streams: all output comes, whatever was asked for.
+        half_close_ends_stdin: a half-close always ends the stdin of a container without a TTY, and never the output.
+            dockerd ends stdin with ``StdinOnce``, and without it the output.
+        attach_resets: an attach makes an exited container ``created`` again, and its exit code is forgotten.
+        unknown_exit_code: what ``/wait`` says of a container that has not run, or whose exit code is forgotten.
+        forgets_removed: ``/wait`` for an ``AutoRemove`` container answers 0, except for ``next-exit``. Podman 4.3
+            does so for ``removed`` always and for ``not-running`` often; the embedded engine does it always.
+        unreadable_log: what comes with ``logs=1`` in place of output where the log driver keeps nothing.
+        unreadable_log_stream: the stream that it comes on, 1 or 2.
+        unreadable_log_seconds: after how long.
+    """
+
+    podman: bool
+    maximum: str
+    no_such_container: str
+    checks_versions: bool
+    upgrades_any: bool
+    labels_200: bool
+    sends_all_streams: bool
+    half_close_ends_stdin: bool
+    attach_resets: bool
+    unknown_exit_code: int
+    forgets_removed: bool
+    unreadable_log: bytes
+    unreadable_log_stream: int
+    unreadable_log_seconds: float
+
+
+RULES: Final[Mapping[Emulated, Rules]] = {
+    "dockerd": Rules(
+        podman=False,
+        maximum="1.51",
+        no_such_container="No such container: {name}",
+        checks_versions=True,
+        upgrades_any=True,
+        labels_200=False,
+        sends_all_streams=False,
+        half_close_ends_stdin=False,
+        attach_resets=False,
+        unknown_exit_code=0,
+        forgets_removed=False,
+        unreadable_log=(
+            b"Error attaching: failed to get logging factory: logger: no log driver named 'none' is registered: "
+            b'error looking up logging plugin none: plugin "none" not found\n'
+        ),
+        unreadable_log_stream=1,
+        # dockerd looks for a plugin of that name, and gives up after 15 s.
+        unreadable_log_seconds=15.0,
+    ),
+    "podman": Rules(
+        podman=True,
+        maximum="1.41",
+        no_such_container='no container with name or ID "{name}" found: no such container',
+        checks_versions=False,
+        upgrades_any=False,
+        labels_200=True,
+        sends_all_streams=True,
+        half_close_ends_stdin=True,
+        attach_resets=True,
+        unknown_exit_code=-1,
+        forgets_removed=True,
+        unreadable_log=(
+            b"Error: this container is using the 'none' log driver, cannot read logs: "
+            b"this container is not logging output\n"
+        ),
+        unreadable_log_stream=2,
+        unreadable_log_seconds=0.0,
+    ),
+}
