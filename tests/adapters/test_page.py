@@ -20,8 +20,8 @@ BLOCKS = [
     if "attachproto_adapters" in block
 ]
 PRINTED = [
-    "0 b'a\\nb\\n' b''\n",
     "ExecResult(exit_code=3, stdout=b'HELLO', stderr=b'')\n",
+    "0 b'a\\nb\\n' b''\n",
 ]
 WEB = "echo ready; echo warning >&2; read line"
 

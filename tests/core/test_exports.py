@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import importlib.resources
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -57,8 +58,7 @@ def test_the_version_is_the_distributions() -> None:
 def test_the_ten_lines_of_the_readme_run() -> None:
     """The embedding example is run as it stands there, against a server of our own on a socketpair."""
     readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    code = readme.split("```python\n")[1].split("```")[0]
-    assert "def embed(read, write, handle):" in code
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def embed(" in block)
     script = code + TEN_LINES
     run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60)
     assert (run.stdout, run.stderr) == ("[Accepted, Stdout, Stderr] OutputClosed\n", "")

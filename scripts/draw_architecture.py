@@ -1,0 +1,176 @@
+"""Writes the generated parts of docs/architecture.md: the diagrams, drawn from the code, and the tables of files.
+
+    python scripts/draw_architecture.py            writes them
+    python scripts/draw_architecture.py --check    exits with 1 if the page differs from the code
+
+Each part stands between two comments, ``<!-- NAME: ... -->`` and ``<!-- end of NAME -->``. The states come from the
+tables of ``attachproto._state``. The line about a file is the first line of its docstring. The imports are read from
+the source, so that no module is imported only to be drawn.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from attachproto import CLIENT, SERVER, Role, State, _state
+from attachproto._state import Cue as Trigger
+
+EVENT_TRANSITIONS = _state.SAYS
+STATE_TRANSITIONS = _state.COUPLED
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+FOLDERS = (
+    "src/attachproto",
+    "adapters/attachproto_adapters",
+    "adapters/attachproto_adapters/_flows",
+    "adapters/attachproto_adapters/_transport",
+    "adapters/attachproto_engine",
+)
+
+
+# ---- states ----
+
+
+def name_of(trigger: object) -> str:
+    return trigger.value if isinstance(trigger, Trigger) else getattr(trigger, "__name__", str(trigger))
+
+
+def draw_states() -> str:
+    """Both roles in one Mermaid flowchart: solid arrows are events of that role, dashed ones the peer's doing."""
+    return "\n".join(
+        [
+            "```mermaid",
+            "flowchart LR",
+            *_side(CLIENT),
+            *_side(SERVER),
+            "```",
+            "",
+            "Not drawn: a failure moves either side from any state to `ERROR`.",
+        ]
+    )
+
+
+def _side(role: Role) -> Iterator[str]:
+    labels: defaultdict[tuple[State, str, State], list[str]] = defaultdict(list)
+    for before, row in EVENT_TRANSITIONS[role].items():
+        for trigger, after in row.items():
+            if trigger is not Trigger.FAIL:
+                labels[before, "-->", after].append(name_of(trigger))
+    for (client, server), (client_after, server_after) in STATE_TRANSITIONS.items():
+        if role is CLIENT and client_after is not client:
+            labels[client, "-.->", client_after].append(f"server is {server.name}")
+        if role is SERVER and server_after is not server:
+            labels[server, "-.->", server_after].append(f"client is {client.name}")
+    side = role.name.lower()
+    yield f"  subgraph {side}[{role.name}]"
+    for state in dict.fromkeys(state for before, _, after in labels for state in (before, after)):
+        yield f"    {side}_{state.name}[{state.name}]"
+    for (before, arrow, after), names in labels.items():
+        yield f"    {side}_{before.name} {arrow}|{'<br>'.join(dict.fromkeys(names))}| {side}_{after.name}"
+    yield "  end"
+
+
+# ---- imports ----
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """The dotted name and the file of every module of the three packages."""
+    for folder in FOLDERS:
+        for file in sorted((ROOT / folder).glob("*.py")):
+            relative = file.relative_to(ROOT).with_suffix("")
+            yield ".".join(relative.parts[1:]), file
+
+
+def group_of(module: str) -> str | None:
+    """The box of the diagram in which a module lies; ``None`` for what is not ours."""
+    package, *rest = module.split(".")
+    if package == "attachproto":
+        return "attachproto"
+    if package == "attachproto_engine":
+        return "attachproto_engine"
+    if package != "attachproto_adapters":
+        return None
+    if rest[:1] in (["_flows"], ["_transport"]):
+        return f"attachproto_adapters.{rest[0]}"
+    return "attachproto_adapters._errors" if rest[:1] == ["_errors"] else "attachproto_adapters"
+
+
+def imports() -> set[tuple[str, str]]:
+    """Which box imports which, imports inside functions included."""
+    found = set()
+    for module, file in modules():
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                names = [node.module]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                ours, theirs = group_of(module), group_of(name)
+                if ours is not None and theirs is not None and ours != theirs:
+                    found.add((ours, theirs))
+    return found
+
+
+def draw_imports() -> str:
+    return "\n".join(
+        ["```mermaid", "flowchart TD", *(f"  {ours} --> {theirs}" for ours, theirs in sorted(imports())), "```"]
+    )
+
+
+# ---- files ----
+
+
+def first_line(file: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return docstring.partition("\n")[0].replace("``", "`").replace("|", "\\|")
+
+
+def list_files(folder: str) -> str:
+    rows = ["| file | what it holds |", "| --- | --- |"]
+    rows += [f"| `{file.name}` | {first_line(file)} |" for file in sorted((ROOT / folder).glob("*.py"))]
+    return "\n".join(rows)
+
+
+# ---- the page ----
+
+
+def parts() -> dict[str, str]:
+    return {
+        "states": draw_states(),
+        "imports": draw_imports(),
+        **{f"files of {folder}": list_files(folder) for folder in FOLDERS},
+    }
+
+
+def drawn(page: str) -> str:
+    """The page with its generated parts as they are to be.
+
+    Raises:
+        ValueError: the page has no place for a part.
+    """
+    for name, text in parts().items():
+        place = re.compile(rf"(<!-- {re.escape(name)}: [^>]*-->\n).*?(<!-- end of {re.escape(name)} -->)", re.DOTALL)
+        if not place.search(page):
+            raise ValueError(f"{PAGE.name} has no place for {name!r}")
+        page = place.sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", page)  # type: ignore[misc]
+    return page
+
+
+def main() -> int:
+    page = PAGE.read_text()
+    wanted = drawn(page)
+    if "--check" in sys.argv[1:]:
+        return int(page != wanted)
+    PAGE.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

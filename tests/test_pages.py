@@ -1,0 +1,62 @@
+"""The pages say only what is there: every link, test and file that they name exists, and what they count is counted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "tests").rglob("README.md")),
+]
+
+# The pages whose Python blocks are run, by tests/adapters/test_page.py, tests/core/test_exports.py and
+# tests/peers/test_docs.py. A block of Python on another page would be run by nobody.
+RUN = {"README.md", "docs/adapters.md", "docs/testing-your-docker-code.md"}
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@each_page
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@each_page
+def test_every_test_and_file_that_is_named_exists(page: Path) -> None:
+    for name, part in re.findall(
+        r"`(?:python |bash )?((?:tests|scripts|benchmarks|examples|fuzz)/[\w./-]+)(?:::(\w+))?", page.read_text()
+    ):
+        assert (ROOT / name).exists(), name
+        if part:
+            assert re.search(rf"^(?:def|class) {part}\b", (ROOT / name).read_text(), re.MULTILINE), f"{name}::{part}"
+
+
+@each_page
+def test_every_block_of_python_is_run(page: Path) -> None:
+    if str(page.relative_to(ROOT)) not in RUN:
+        assert "```python" not in page.read_text()
+
+
+def test_the_blocks_of_the_readme_are_of_the_two_kinds_that_are_run() -> None:
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
+        assert "attachproto_adapters" in block or "def embed(" in block
+
+
+def test_the_readme_counts_right() -> None:
+    readme = (ROOT / "README.md").read_text()
+    promises = re.findall(r"^class TestPromise\d\d", (ROOT / "tests/core/test_promises.py").read_text(), re.MULTILINE)
+    assert len(promises) == 13
+    assert "thirteen promises" in readme
+    vectors = sorted((ROOT / "tests/vectors").glob("*.jsonl"))
+    assert len(vectors) == 6
+    assert "six real engines" in readme
+    connections = sum(len(file.read_text().splitlines()) for file in vectors)
+    assert f"{connections:,} connections" in readme
