@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterable
 from typing import ClassVar, Generic, NoReturn, TypeVar
@@ -15,8 +16,10 @@ from typing import ClassVar, Generic, NoReturn, TypeVar
 from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._transport._address import Address
-from attachproto_adapters._transport._schemes import Host
+from attachproto_adapters._transport._open import open_non_tcp
+from attachproto_adapters._transport._schemes import Host, NonTcpHost
 from attachproto_adapters._transport._session import Session
+from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
 
@@ -174,6 +177,17 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
     @abc.abstractmethod
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> L:
         """A connection of the transport, before any handshake."""
+
+    async def open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
+        """Open a connection that is not TCP. Cancelled, it has left nothing open."""
+        with contextlib.closing(open_non_tcp(host)) as steps:
+            while True:
+                try:
+                    pause = next(steps)
+                except StopIteration as opened:
+                    sock, child = opened.value
+                    return sock, child
+                await self.sleep(pause)
 
     async def dial(self, quirks: Iterable[Quirk] = ()) -> L:
         """A new connection."""

@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterable
-from typing import NoReturn, assert_never
+from typing import NoReturn
 
 from attachproto import Quirk
 from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
-from attachproto_adapters._transport._schemes import Host, SshHost, TcpHost, UnixHost
-from attachproto_adapters._transport._sockets import READ_SIZE, connect_unix, half_close, prepare_tcp
+from attachproto_adapters._transport._schemes import Host, TcpHost
+from attachproto_adapters._transport._sockets import READ_SIZE, half_close, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
@@ -185,26 +185,11 @@ class Dialer(AsyncDialer[AsyncioSession]):
 
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> AsyncioSession:
         host, child = self.host, None
-        match host:
-            case UnixHost():
-                sock = await _open_unix(host)
-            case TcpHost():
-                sock = await _open_tcp(host)
-            case SshHost():
-                child = SshChild.start(host)
-                sock = child.sock
-            case _:
-                assert_never(host)
+        if isinstance(host, TcpHost):
+            sock = await _open_tcp(host)
+        else:
+            sock, child = await self.open_non_tcp(host)
         return SocketSession(sock, host, quirks=quirks, tls=tls, child=child)
-
-
-async def _open_unix(host: UnixHost) -> socket.socket:
-    with contextlib.ExitStack() as undo:
-        sock = undo.enter_context(socket.socket(socket.AF_UNIX))
-        for pause in connect_unix(sock, host.path):
-            await asyncio.sleep(pause)
-        undo.pop_all()
-        return sock
 
 
 async def _open_tcp(host: TcpHost) -> socket.socket:

@@ -11,14 +11,15 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn, assert_never
+from typing import NoReturn
 
 from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._transport._address import Address
-from attachproto_adapters._transport._schemes import Host, SshHost, TcpHost, UnixHost
+from attachproto_adapters._transport._open import open_non_tcp
+from attachproto_adapters._transport._schemes import Host, NonTcpHost, TcpHost
 from attachproto_adapters._transport._session import Session
-from attachproto_adapters._transport._sockets import READ_SIZE, connect_unix, half_close, prepare_tcp
+from attachproto_adapters._transport._sockets import READ_SIZE, half_close, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
@@ -207,16 +208,10 @@ class Dialer(Address):
         host, child = self.host, None
         with self.reached():
             tls = self.tls()
-            match host:
-                case UnixHost():
-                    sock = self._open_unix(host)
-                case TcpHost():
-                    sock = self._open_tcp(host)
-                case SshHost():
-                    child = SshChild.start(host)
-                    sock = child.sock
-                case _:
-                    assert_never(host)
+            if isinstance(host, TcpHost):
+                sock = self._open_tcp(host)
+            else:
+                sock, child = self._open_non_tcp(host)
             session = BlockingSession(sock, host, quirks=quirks, tls=tls, child=child)
             try:
                 sock.settimeout(self.timeout)
@@ -227,17 +222,19 @@ class Dialer(Address):
                 raise
             return session
 
-    def _open_unix(self, host: UnixHost) -> socket.socket:
+    def _open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
         waited = 0.0
-        with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(socket.socket(socket.AF_UNIX))
-            for pause in connect_unix(sock, host.path):
+        with contextlib.closing(open_non_tcp(host)) as steps:
+            while True:
+                try:
+                    pause = next(steps)
+                except StopIteration as opened:
+                    sock, child = opened.value
+                    return sock, child
                 if self.timeout is not None and waited >= self.timeout:
                     raise TimeoutError("timed out")
                 time.sleep(pause)
                 waited += pause
-            undo.pop_all()
-            return sock
 
     def _open_tcp(self, host: TcpHost) -> socket.socket:
         with contextlib.ExitStack() as undo:

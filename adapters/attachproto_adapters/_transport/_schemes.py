@@ -1,7 +1,7 @@
 """The schemes of an engine's address: ``SCHEMES`` is the one table that parsing, errors and the command's help read.
 
-A new scheme is a class of ``Host``, an entry in ``SCHEMES``, and an ``open_…`` for each framework: the type checker
-finds where one is missing (``assert_never`` in each ``connect``). Nothing here does I/O.
+A new scheme is a class here, in ``NonTcpHost``, an entry in ``SCHEMES``, and a case in ``_open.py``: the type checker
+finds a missing one by its ``assert_never``. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -106,7 +106,10 @@ class SshHost:
         return f"ssh://{user}{_bracketed(self.name)}{port}{quote(self.path or '')} ({self.origin})"
 
 
-Host = UnixHost | TcpHost | SshHost
+NonTcpHost = UnixHost | SshHost
+"""The hosts that every framework connects to in the same way. TCP is left to the framework, which looks names up."""
+
+Host = TcpHost | NonTcpHost
 
 
 @attrs.frozen

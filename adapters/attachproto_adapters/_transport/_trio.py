@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterable
-from typing import NoReturn, assert_never
+from typing import NoReturn
 
 import trio
 
 from attachproto import Quirk
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
-from attachproto_adapters._transport._schemes import Host, SshHost, TcpHost, UnixHost
-from attachproto_adapters._transport._sockets import READ_SIZE, connect_unix, prepare_tcp
+from attachproto_adapters._transport._schemes import Host, TcpHost
+from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
@@ -96,30 +96,11 @@ class Dialer(AsyncDialer[StreamSession]):
 
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> StreamSession:
         host, child = self.host, None
-        match host:
-            case UnixHost():
-                stream = await _open_unix(host)
-            case TcpHost():
-                stream = await _open_tcp(host)
-            case SshHost():
-                child = SshChild.start(host)
-                stream = trio.SocketStream(trio.socket.from_stdlib_socket(child.sock))
-            case _:
-                assert_never(host)
+        if isinstance(host, TcpHost):
+            stream = await trio.open_tcp_stream(host.name, host.port)
+            prepare_tcp(stream.socket)
+        else:
+            await trio.lowlevel.checkpoint()
+            sock, child = await self.open_non_tcp(host)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         return StreamSession(stream, host, quirks=quirks, tls=tls, child=child)
-
-
-async def _open_tcp(host: TcpHost) -> trio.SocketStream:
-    stream = await trio.open_tcp_stream(host.name, host.port)
-    prepare_tcp(stream.socket)
-    return stream
-
-
-async def _open_unix(host: UnixHost) -> trio.SocketStream:
-    with contextlib.ExitStack() as undo:
-        sock = undo.enter_context(socket.socket(socket.AF_UNIX))
-        await trio.lowlevel.checkpoint()
-        for pause in connect_unix(sock, host.path):
-            await trio.sleep(pause)
-        undo.pop_all()
-        return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
