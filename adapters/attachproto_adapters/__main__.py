@@ -1,7 +1,22 @@
-"""``python -m attachproto_adapters`` is the command ``attachproto``."""
+"""The start of the command ``attachproto``, also as ``python -m attachproto_adapters``."""
+
+from __future__ import annotations
 
 import sys
 
-from attachproto_adapters._cli import main
+# What a shell reports for a command that SIGINT has ended: 128 and the signal's number.
+_INTERRUPTED = 130
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command; returns its exit status. Ctrl-C ends it without a traceback, also while it is being loaded."""
+    try:
+        from attachproto_adapters._cli import main as command
+
+        return command()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

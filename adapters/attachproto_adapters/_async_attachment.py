@@ -116,6 +116,12 @@ class AsyncAttachment(AttachmentBase[L]):
             AttachmentClosed: the attachment is closed, by this task or another.
             RuntimeError: another task is receiving. (*)
         """
+        self._take_back()
+        return await self._next()
+
+    async def _next(self) -> OutputEvent:
+        if self._unread:
+            return self._unread.popleft()
         if self._over:
             return OutputClosed()
         event = self._output(await self._session.next_event())
@@ -164,6 +170,9 @@ class AsyncAttachment(AttachmentBase[L]):
         if input is not None and self._sending:
             raise self._busy("another task is sending")
         self._begin(input)
+        self._take_back()
+        while self._unread:
+            self._gathered.add(await self._next(), max_output)
         try:
             if self._feed is not None and self._feed.active and not self._over:
                 await self._feed_and_drain(self._feed, max_output)
@@ -296,8 +305,8 @@ class AsyncLines(LinesBase[AsyncAttachment[Any]]):
 
     async def __anext__(self) -> Line:
         """The next line; raises as ``Attachment.receive`` does."""
-        while not self._ready:
-            if self._over:
+        while (line := self.splitter.next_line()) is None:
+            if self.splitter.ended:
                 raise StopAsyncIteration
-            self._take(await self._attachment.receive())
-        return self._ready.popleft()
+            self.splitter.add(await self._attachment._next())
+        return line

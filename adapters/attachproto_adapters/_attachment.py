@@ -24,8 +24,8 @@ from attachproto import (
 from attachproto_adapters._errors import AttachError, AttachmentClosed, warn
 from attachproto_adapters._flows._api_calls import resize_request
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
-from attachproto_adapters._flows._lines import Line, LineSplitter
-from attachproto_adapters._flows._output import Gathered, OutputEvent
+from attachproto_adapters._flows._lines import LineSplitter
+from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent
 from attachproto_adapters._flows._stdin import (
     Feed,
     as_bytes,
@@ -59,6 +59,8 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._gathered = Gathered()
         self._feed: Feed | None = None
         self._lines: LinesBase[Any] | None = None
+        # What lines() has read and not given out: it comes before what is still to be read.
+        self._unread: deque[DataEvent] = deque()
 
     @property
     def inspected(self) -> Facts | None:
@@ -108,6 +110,11 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         if isinstance(event, OutputClosed):
             self._over = True
         return event
+
+    def _take_back(self) -> None:
+        """What ``lines()`` has read and not given out is the next call's."""
+        if self._lines is not None:
+            self._unread.extendleft(reversed(self._lines.splitter.take_back()))
 
     def _one_lines(self, kind: type[AnyLines], made_with: tuple[str, str, int]) -> AnyLines:
         """The iterator over lines: one for all calls, as it has what was read of a line."""
@@ -175,11 +182,5 @@ class LinesBase(Generic[AnyAttachment]):
 
     def __init__(self, attachment: AnyAttachment, made_with: tuple[str, str, int]) -> None:
         self.made_with = made_with
+        self.splitter = LineSplitter(*made_with)
         self._attachment = attachment
-        self._splitter = LineSplitter(*made_with)
-        self._ready: deque[Line] = deque()
-        self._over = False
-
-    def _take(self, event: OutputEvent) -> None:
-        self._over = isinstance(event, OutputClosed)
-        self._ready.extend(self._splitter.feed(event))

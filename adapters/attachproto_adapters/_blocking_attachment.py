@@ -133,6 +133,12 @@ class Attachment(AttachmentBase[BlockingSession]):
             OSError: the connection was reset; everything that had arrived was delivered.
             AttachmentClosed: the attachment is closed, by this thread or another.
         """
+        self._take_back()
+        return self._next()
+
+    def _next(self) -> OutputEvent:
+        if self._unread:
+            return self._unread.popleft()
         if self._over:
             return OutputClosed()
         return self._ended(self._output(self._session.next_event()))
@@ -195,6 +201,9 @@ class Attachment(AttachmentBase[BlockingSession]):
             RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
         """
         self._begin(input)
+        self._take_back()
+        while self._unread:
+            self._gathered.add(self._next(), max_output)
         try:
             self._feed_all(max_output)
             self._drain(max_output)
@@ -342,8 +351,8 @@ class Lines(LinesBase[Attachment]):
 
     def __next__(self) -> Line:
         """The next line; raises as ``Attachment.receive`` does."""
-        while not self._ready:
-            if self._over:
+        while (line := self.splitter.next_line()) is None:
+            if self.splitter.ended:
                 raise StopIteration
-            self._take(self._attachment.receive())
-        return self._ready.popleft()
+            self.splitter.add(self._attachment._next())
+        return line

@@ -15,10 +15,11 @@ from attachproto_adapters._transport._schemes import HELP
 from attachproto_adapters._transport._sockets import READ_SIZE
 from attachproto_adapters.blocking import Attachment, attach
 
-# What a shell gives for a command that a signal has ended: 128 and the signal's number.
-_INTERRUPTED = 130
+# What a shell reports for a command that SIGPIPE has ended: 128 and the signal's number.
 _PIPE_CLOSED = 141
 
+# What the docker CLI exits with where it has failed itself, and not the container.
+_OURS = 125
 
 # Every engine was seen to end output only when the container has ended, and to tell its exit code within milliseconds.
 _DETACH_SECONDS = 3.0
@@ -33,7 +34,11 @@ class _ReaderGone(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command; returns its exit status.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C. Everything is closed; the container goes on.
+    """
     options = _parser().parse_args(arguments)
     for number in range(3):
         # Closed at our start, its number would be the next socket's, and what is written to it the container's.
@@ -44,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
         return status
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     except (_ReaderGone, BrokenPipeError) as exc:
         if options.run is _attach and isinstance(exc, BrokenPipeError):
             _complain(str(exc))
@@ -118,11 +121,19 @@ def _attach(arguments: argparse.Namespace) -> int:
             # Output that ends while the container goes on: somebody has typed the keys that detach.
             attachment.settimeout(_DETACH_SECONDS)
             try:
-                return attachment.wait()
+                return _exit_status(attachment.wait())
             except TimeoutError:
                 _complain(f"detached from {arguments.container}, which goes on")
                 return 0
-        return attachment.wait()
+        return _exit_status(attachment.wait())
+
+
+def _exit_status(code: int) -> int:
+    """The container's exit code as ours. The kernel would keep its lowest eight bits, so that 256 would be success."""
+    if 0 <= code <= 255:
+        return code
+    _complain(f"the engine reports the exit code {str(code)[:20]}, which no process can have (0 to 255)")
+    return _OURS
 
 
 # Imported late, the two below: asyncio takes longer to load than an attach takes to open.

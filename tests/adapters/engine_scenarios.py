@@ -46,9 +46,11 @@ from attachproto_adapters import (
     HostInvalid,
     InspectedContainer,
     InspectedExec,
+    Line,
     OutputTooLarge,
     RequestRejected,
 )
+from attachproto_adapters._flows._output import OutputEvent
 from tests.adapters.frameworks import WITH_STDIN, Framework
 from tests.adapters.scenarios import MUCH, Table, everything, pattern
 from tests.adapters.scripted import (
@@ -1025,6 +1027,36 @@ async def lines_go_on_where_a_loop_was_left(framework: Framework, engine: Engine
         assert [line.text async for line in attachment.lines()] == ["one", "two"]
         with pytest.raises(ValueError, match="other arguments"):
             attachment.lines("latin-1")
+
+
+def joined_of(events: list[OutputEvent], kind: type[Stdout | Stderr]) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, kind))
+
+
+@scenario(then_by=["communicate", "receive", "iteration", "lines, then receive"])
+async def what_lines_has_not_given_out_is_the_next_calls(framework: Framework, engine: Engine, then_by: str) -> None:
+    output = (Stderr(b"w"), Stdout(b"ready\none\ntw\xf0\x9f"), Stdout(b"\x90\xb3o\n"), Stderr(b"arning\n"))
+    engine.on("attach", accepts(*output))
+    async with await framework.attach("web", host=engine.host) as attachment:
+        async for line in attachment.lines():
+            assert line.text == "ready"
+            break
+        events: list[OutputEvent] = []
+        if then_by == "lines, then receive":
+            assert await anext(attachment.lines()) == Line("one", Stdout)
+            events.append(Stdout(b"one\n"))
+        if then_by == "communicate":
+            stdout, stderr = await attachment.communicate()
+            events = [Stdout(stdout), Stderr(stderr)]
+        elif then_by == "iteration":
+            events += [event async for event in attachment]
+        else:
+            while not isinstance(event := await attachment.receive(), OutputClosed):
+                events.append(event)
+        stdout, stderr = (joined_of(events, kind) for kind in (Stdout, Stderr))
+        assert (stdout, stderr) == (b"one\ntw\xf0\x9f\x90\xb3o\n", b"warning\n")
+        assert [line async for line in attachment.lines()] == []
+        assert await attachment.receive() == OutputClosed()
 
 
 @scenario()

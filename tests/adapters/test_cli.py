@@ -344,7 +344,39 @@ def test_help(arguments: tuple[str], capsys: pytest.CaptureFixture[str]) -> None
     assert "attachproto" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("code", [256, 2**40, -2])
+def test_an_exit_code_that_no_process_can_have_is_no_success(
+    engine: Engine, capsysbinary: pytest.CaptureFixture[bytes], code: int
+) -> None:
+    engine.on("attach", accepts(Stdout(b"out")))
+    engine.on("wait", waits(code))
+    assert main(["attach", "--host", engine.host, "web"]) == 125
+    assert capsysbinary.readouterr() == (
+        b"out",
+        b"attachproto: the engine reports the exit code %d, which no process can have (0 to 255)\n" % code,
+    )
+
+
 # ---- signals and pipes ----
+
+
+# Interrupted where the program is read, which is most of its life; Python itself and the package come before that.
+INTERRUPTED_WHILE_LOADING = """
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "attachproto_adapters._cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("attachproto_adapters", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_it_is_loaded_leaves_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_WHILE_LOADING], capture_output=True, timeout=BOUND)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 @pytest.mark.parametrize("arguments", [("attach", "web"), ("attach", "--stdin", "web"), ("attach", "--start", "web")])

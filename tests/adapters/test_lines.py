@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import socket
 import sys
@@ -17,14 +18,19 @@ from hypothesis import strategies as st
 from attachproto import Attach, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters import Line
 from attachproto_adapters._flows._lines import LINE_MAX, LineSplitter
-from attachproto_adapters._flows._output import OutputEvent
+from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters.blocking import open_attachment
 from tests.adapters.scripted import BOUND, Peer, Task
 from tests.helpers import cut_at, cuts
 
 
+def feed(splitter: LineSplitter, event: OutputEvent) -> list[Line]:
+    splitter.add(event)
+    return list(iter(splitter.next_line, None))
+
+
 def split(splitter: LineSplitter, events: list[OutputEvent]) -> list[Line]:
-    return [line for event in [*events, OutputClosed()] for line in splitter.feed(event)]
+    return [line for event in [*events, OutputClosed()] for line in feed(splitter, event)]
 
 
 def piece(text: str, kind: Any = Stdout) -> Line:
@@ -109,6 +115,100 @@ def test_any_bytes_are_decoded_as_if_whole(data: bytes, places: list[int], error
     assert split(LineSplitter(errors=errors), events) == list(model(data.decode(errors=errors), LINE_MAX))
 
 
+class Counted(str):
+    """A text that counts the characters which are searched, and which are copied out of it."""
+
+    searched = 0
+    copied = 0
+
+    def __getitem__(self, key: Any) -> str:
+        found = super().__getitem__(key)
+        Counted.copied += len(found)
+        return found
+
+    def find(self, part: str, start: Any = None, end: Any = None) -> int:
+        Counted.searched += min(end, len(self)) - start
+        return super().find(part, start, end)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 5000])
+def test_a_long_line_is_searched_and_copied_once_whatever_the_size_of_its_pieces(size: int) -> None:
+    splitter = LineSplitter(max_length=size)
+    splitter.add(Stdout(b"x" * 2000))
+    splitter.add(OutputClosed())
+    stream = splitter._streams[Stdout]
+    stream._text = Counted(stream._text)
+    Counted.searched = Counted.copied = 0
+    assert "".join(line.text for line in iter(splitter.next_line, None)) == "x" * 2000
+    assert Counted.searched <= 2000 + 2 * 2001  # and up to two more for each piece, where a line's end may be
+    assert Counted.copied <= 2 * 2000  # the second for the one character before the end, which may be a \r
+
+
+# ---- what was not given out ----
+
+ANY_EVENT = st.builds(
+    lambda kind, data: kind(data), st.sampled_from([Stdout, Stderr, Systemerr]), st.binary(min_size=1, max_size=12)
+)
+
+
+@given(
+    events=st.lists(ANY_EVENT, max_size=6),
+    encoding=st.sampled_from(["utf-8", "utf-16-le", "utf-8-sig", "latin-1"]),
+    max_length=st.integers(1, 5),
+    count=st.integers(0, 30),
+)
+def test_the_rest_comes_back_byte_for_byte(events: list[DataEvent], encoding: str, max_length: int, count: int) -> None:
+    """The characters that were given out, and the bytes that come back, are the whole."""
+    splitter = LineSplitter(encoding, max_length=max_length)
+    lines: list[Line] = []
+    fed: list[DataEvent] = []
+    for event in events:
+        splitter.add(event)
+        fed.append(event)
+        while len(lines) < count and (line := splitter.next_line()) is not None:
+            lines.append(line)
+        if len(lines) == count:
+            break
+    rest = splitter.take_back()
+    for kind in (Stdout, Stderr, Systemerr):
+        whole = b"".join(event.data for event in fed if type(event) is kind)
+        left = b"".join(event.data for event in rest if type(event) is kind)
+        assert whole.endswith(left)
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(whole[: len(whole) - len(left)], True)
+        given_out = "".join(line.text + "\n" * line.ended for line in lines if line.kind is kind)
+        assert text.replace("\r\n", "\n") == given_out.replace("\r\n", "\n")
+    assert splitter.next_line() is None
+    assert splitter.take_back() == []
+
+
+def test_the_rest_in_the_order_in_which_it_came() -> None:
+    splitter = LineSplitter()
+    assert feed(splitter, Stdout(b"a\nbegun ")) == [Line("a", Stdout)]
+    splitter.add(Stderr(b"one\ntwo\n\xf0\x9f"))
+    assert splitter.next_line() == Line("one", Stderr)
+    assert splitter.take_back() == [Stdout(b"begun "), Stderr(b"two\n\xf0\x9f")]
+    assert feed(splitter, Stderr(b"\xf0\x9f\x90\xb3\n")) == [Line("🐳", Stderr)]
+
+
+def test_an_encoding_goes_on_behind_what_was_taken_back() -> None:
+    splitter = LineSplitter("utf-16")
+    splitter.add(Stdout(b"\xfe\xff" + "one\ntwo\n".encode("utf-16-be")))
+    assert splitter.next_line() == Line("one", Stdout)
+    assert splitter.take_back() == [Stdout("two\n".encode("utf-16-be"))]
+    assert feed(splitter, Stdout("three\n".encode("utf-16-be"))) == [Line("three", Stdout)]
+
+
+def test_bytes_that_are_no_text_can_be_had_as_bytes() -> None:
+    splitter = LineSplitter(errors="strict")
+    assert feed(splitter, Stdout(b"good\nbegun \xf0\x9f")) == [Line("good", Stdout)]
+    splitter.add(Stdout(b"bad\n"))
+    for _ in range(2):
+        with pytest.raises(UnicodeDecodeError):
+            splitter.next_line()
+    assert b"".join(event.data for event in splitter.take_back()) == b"begun \xf0\x9fbad\n"
+    assert feed(splitter, Stdout(b"better\n")) == [Line("better", Stdout)]
+
+
 # ---- several streams ----
 
 
@@ -151,17 +251,17 @@ def test_utf_16_of_each_stream_with_its_own_mark() -> None:
 
 def test_strict_errors_have_the_bytes() -> None:
     splitter = LineSplitter(errors="strict")
-    assert splitter.feed(Stdout(b"good\nbegun \xf0\x9f")) == [Line("good", Stdout)]
+    assert feed(splitter, Stdout(b"good\nbegun \xf0\x9f")) == [Line("good", Stdout)]
     with pytest.raises(UnicodeDecodeError) as info:
-        splitter.feed(Stdout(b"bad\n"))
+        feed(splitter, Stdout(b"bad\n"))
     assert info.value.object == b"\xf0\x9fbad\n"
 
 
 def test_strict_errors_at_the_end() -> None:
     splitter = LineSplitter(errors="strict")
-    assert splitter.feed(Stdout(b"cut \xf0\x9f")) == []
+    assert feed(splitter, Stdout(b"cut \xf0\x9f")) == []
     with pytest.raises(UnicodeDecodeError):
-        splitter.feed(OutputClosed())
+        feed(splitter, OutputClosed())
 
 
 @pytest.mark.parametrize(
@@ -192,7 +292,7 @@ def joins(splitter: LineSplitter, pieces: int, size: int) -> int:
     sys.setprofile(profile)
     try:
         for _ in range(pieces):
-            splitter.feed(Stdout(b"x" * size))
+            feed(splitter, Stdout(b"x" * size))
     finally:
         sys.setprofile(None)
     return count
@@ -203,14 +303,14 @@ def test_a_long_line_in_many_pieces_takes_time_as_its_length(pieces: int) -> Non
     """Each join copies no more than one line and one piece."""
     splitter = LineSplitter()
     assert joins(splitter, pieces, 10) == 0
-    assert splitter.feed(Stdout(b"\n")) == [Line("x" * pieces * 10, Stdout)]
+    assert feed(splitter, Stdout(b"\n")) == [Line("x" * pieces * 10, Stdout)]
     assert joins(LineSplitter(max_length=1000), pieces, 10) <= pieces * 10 // 1000
 
 
 def test_a_line_without_end_is_held_up_to_the_bound_only() -> None:
     splitter, given_out = LineSplitter(max_length=100), 0
     for count in itertools.count(1):
-        given_out += sum(len(line.text) for line in splitter.feed(Stdout(b"x" * 30)))
+        given_out += sum(len(line.text) for line in feed(splitter, Stdout(b"x" * 30)))
         assert count * 30 - given_out <= 101
         if count == 1000:
             break

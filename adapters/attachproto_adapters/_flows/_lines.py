@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import codecs
-from collections.abc import Iterator
+import itertools
+import operator
+from collections import deque
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -30,13 +34,16 @@ class Line:
 
 
 class LineSplitter:
-    """Events in, lines out.
+    """Events in, lines out. The bytes of what has not been given out as a line can be taken back.
 
     Args:
         encoding: of the text; one of Python's, with an incremental decoder.
         errors: what to do with bytes that are no text, as for ``bytes.decode``.
         max_length: most characters of one line. A longer one comes in pieces of this length, so that nothing is lost
             and memory is bounded.
+
+    Attributes:
+        ended: the last event was ``OutputClosed``.
 
     Raises:
         LookupError: there is no such encoding.
@@ -48,56 +55,183 @@ class LineSplitter:
             raise ValueError(f"max_length is at least 1, not {max_length}")
         # Python's codecs are not all of text, as hex is not, and only decoding tells.
         b" ".decode(encoding, "ignore")
-        self._decoder = codecs.getincrementaldecoder(encoding)
+        decoder = codecs.getincrementaldecoder(encoding)
         codecs.lookup_error(errors)
-        self._errors = errors
+        self.ended = False
+        self._new_decoder: Callable[[], codecs.IncrementalDecoder] = lambda: decoder(errors)
         self._max_length = max_length
         self._streams: dict[type[DataEvent], _Stream] = {}
+        self._numbers = itertools.count()
+        # Those that may have a line to give: that of the last event, or all of them at the end.
+        self._ready: deque[_Stream] = deque()
 
-    def feed(self, event: OutputEvent) -> list[Line]:
-        """The lines that this event ends; at the end of the output, what is left without an end.
+    def add(self, event: OutputEvent) -> None:
+        """Take one event, once ``next_line`` has given ``None``."""
+        if isinstance(event, OutputClosed):
+            self.ended = True
+            for each in self._streams.values():
+                each.end()
+            self._ready.extend(self._streams.values())
+            return
+        kind = type(event)
+        if kind not in self._streams:
+            self._streams[kind] = _Stream(kind, self._new_decoder, self._max_length)
+        stream = self._streams[kind]
+        stream.add(event.data, next(self._numbers))
+        self._ready.append(stream)
+
+    def next_line(self) -> Line | None:
+        """The next line, or ``None`` if another event is needed; at the end of the output also what has no end.
 
         Raises:
-            UnicodeDecodeError: bytes are no text, with ``errors="strict"``; they are in the error.
+            UnicodeDecodeError: bytes are no text, with ``errors="strict"``; they are in the error, and the next call
+                raises it again. ``take_back`` gives them.
         """
-        if isinstance(event, OutputClosed):
-            return [line for kind, stream in self._streams.items() for line in stream.split(kind, b"", final=True)]
-        kind = type(event)
-        stream = self._streams.get(kind)
-        if stream is None:
-            stream = self._streams[kind] = _Stream(self._decoder(self._errors), self._max_length)
-        return stream.split(kind, event.data)
+        while self._ready:
+            if (line := self._ready[0].next_line()) is not None:
+                return line
+            self._ready.popleft()
+        return None
+
+    def take_back(self) -> list[DataEvent]:
+        """The bytes of all that was not given out, in the order in which it came. None of it is kept."""
+        self._ready.clear()
+        self.ended = False
+        unread = [each for stream in self._streams.values() for each in stream.take_back()]
+        return [kind(data) for _, kind, data in sorted(unread, key=operator.itemgetter(0))]
+
+
+@attrs.define
+class _Chunk:
+    """The bytes of one event, without those at its end that begin a character, which are in the next one's.
+
+    Attributes:
+        number: of the event.
+        state: the decoder's, at the first of these bytes.
+        data: the bytes.
+        size: how many characters the decoder gave.
+    """
+
+    number: int
+    state: int
+    data: bytes
+    size: int
 
 
 class _Stream:
-    """One stream, and what it has of a line that has not ended: in pieces, so that its length is copied once."""
+    """One stream: its text that was not given out yet, and the bytes it was decoded from.
 
-    def __init__(self, decoder: codecs.IncrementalDecoder, max_length: int) -> None:
-        self._decoder = decoder
+    Text is kept in pieces until it holds a line or is too long, so that its length is copied once.
+    """
+
+    def __init__(
+        self, kind: type[DataEvent], new_decoder: Callable[[], codecs.IncrementalDecoder], max_length: int
+    ) -> None:
+        self._kind = kind
+        self._new_decoder = new_decoder
+        self._decoder = new_decoder()
         self._max_length = max_length
+        self._reset()
+
+    def _reset(self) -> None:
+        self._text = ""
+        self._at = 0
         self._pieces: list[str] = []
         self._size = 0
+        self._chunks: deque[_Chunk] = deque()
+        # How many characters of the chunks come before the text.
+        self._before = 0
+        self._ended = False
+        self._error: UnicodeError | None = None
 
-    def split(self, kind: type[DataEvent], data: bytes, *, final: bool = False) -> list[Line]:
-        piece = self._decoder.decode(data, final)
+    def add(self, data: bytes, number: int) -> None:
+        begun, state = self._decoder.getstate()
+        if begun and self._chunks:
+            self._chunks[-1].data = self._chunks[-1].data[: -len(begun)]
+        chunk = _Chunk(number, state, begun + data, 0)
+        self._chunks.append(chunk)
+        chunk.size = self._decode(data)
+        while len(self._chunks) > 1 and self._chunks[0].size <= self._before + self._at:
+            self._before -= self._chunks.popleft().size
+
+    def end(self) -> None:
+        size = self._decode(b"", final=True)
+        if self._chunks:
+            self._chunks[-1].size += size
+        self._ended = True
+        self._join()
+
+    def _decode(self, data: bytes, *, final: bool = False) -> int:
+        try:
+            piece = self._decoder.decode(data, final)
+        except UnicodeError as exc:  # not a UnicodeDecodeError where the mark of UTF-16 is missing
+            self._error = exc
+            return 0
         self._pieces.append(piece)
         self._size += len(piece)
         # One more than the bound, because the \r of a line's end is not of its length.
-        if not final and "\n" not in piece and self._size <= self._max_length + 1:
-            return []
-        *whole, rest = "".join(self._pieces).split("\n")
-        lines = [line for text in whole for line in self._bounded(text.removesuffix("\r"), kind)]
-        while len(rest) > self._max_length + 1 or (final and len(rest) > self._max_length):
-            lines.append(Line(rest[: self._max_length], kind, ended=False))
-            rest = rest[self._max_length :]
-        if final and rest:
-            lines.append(Line(rest, kind, ended=False))
-            rest = ""
-        self._pieces, self._size = [rest], len(rest)
-        return lines
+        if "\n" in piece or self._size > self._max_length + 1:
+            self._join()
+        return len(piece)
 
-    def _bounded(self, text: str, kind: type[DataEvent]) -> Iterator[Line]:
-        while len(text) > self._max_length:
-            yield Line(text[: self._max_length], kind, ended=False)
-            text = text[self._max_length :]
-        yield Line(text, kind)
+    def _join(self) -> None:
+        self._text = "".join((self._text[self._at :], *self._pieces))
+        self._before += self._at
+        self._at, self._pieces, self._size = 0, [], len(self._text)
+
+    def next_line(self) -> Line | None:
+        text, at, most = self._text, self._at, self._max_length
+        # Not further: looking to the end of the text for each short piece would take time as its square.
+        end = text.find("\n", at, at + most + 2)
+        stop = end - 1 if end > at and text[end - 1] == "\r" else end
+        if end >= 0 and stop - at <= most:
+            return self._give(stop, end + 1)
+        left = len(text) - at
+        if left > most + 1 or (self._ended and left > most):
+            return self._give(at + most, at + most, ended=False)
+        if self._error is not None:
+            raise self._error
+        if self._ended and left:
+            return self._give(len(text), len(text), ended=False)
+        return None
+
+    def _give(self, stop: int, end: int, *, ended: bool = True) -> Line:
+        line = Line(self._text[self._at : stop], self._kind, ended)
+        self._size -= end - self._at
+        self._at = end
+        return line
+
+    def take_back(self) -> Iterator[tuple[int, type[DataEvent], bytes]]:
+        """The number of each event of which something is left, and its bytes. Only the decoder's state is kept."""
+        chunks, given = self._chunks, self._before + self._at
+        _, state = self._decoder.getstate()
+        self._reset()
+        for index, chunk in enumerate(chunks):
+            data = chunk.data
+            if given:
+                data, state = self._rest(chunk, given)
+                given -= min(given, chunk.size)
+            elif index == 0:
+                state = chunk.state
+            if data:
+                yield chunk.number, self._kind, data
+        self._decoder.setstate((b"", state))
+
+    def _rest(self, chunk: _Chunk, given: int) -> tuple[bytes, int]:
+        """The bytes behind so many characters, and the decoder's state there."""
+
+        def decoded(size: int) -> int:
+            decoder.setstate((b"", chunk.state))
+            return len(decoder.decode(chunk.data[:size]))
+
+        decoder = self._new_decoder()
+        size = bisect.bisect_left(range(len(chunk.data)), given, key=decoded)
+        found = decoded(size)
+        begun, state = decoder.getstate()
+        if found < given:  # the decoder gave the last of them for the bytes of the next chunk, or for the end
+            return b"", state
+        if found == given:
+            return chunk.data[size - len(begun) :], state
+        # The last of these bytes has shown that those before it are no character. Rather twice than lost.
+        decoded(size - 1)
+        return chunk.data[size - 1 :], decoder.getstate()[1]
