@@ -14,6 +14,7 @@ from attachproto import Accepted, AttachOptions, Logs, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
+from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._flows import create_and_open_exec, judge_stream, open_attach, open_exec, open_logs
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult
@@ -102,6 +103,7 @@ class AsyncApi(Generic[A, S]):
         ``blocking.run_exec``.
         """
         input = as_bytes(input)
+        check_max_output(max_output)
         api_version = resolve_api_version(api_version, os.environ)
         steps = create_and_open_exec(container, command, stdin=input is not None, api_version=api_version, **options)
         async with await self._open(steps, host) as attachment:

@@ -14,10 +14,11 @@ from attachproto_adapters._async_runner import drive
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
+from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._flows import exec_exit_code
 from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
-from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed
+from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
 from attachproto_adapters._flows._steps import Opened
 from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, whole_response
 
@@ -73,7 +74,7 @@ class AsyncAttachment(AttachmentBase[L]):
             RuntimeError: another task is sending. (*)
         """
         self._check_send()
-        view = memoryview(data).cast("B")
+        view = as_view(data)
         for at in range(0, len(view), WRITE_SIZE):
             await self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
 
@@ -167,6 +168,7 @@ class AsyncAttachment(AttachmentBase[L]):
             OutputTooLarge, EngineReportedError: what was read is in the error.
             RemoteProtocolError, OSError, AttachmentClosed: as for ``receive``.
         """
+        check_max_output(max_output)
         if input is not None and self._sending:
             raise self._busy("another task is sending")
         self._begin(input)

@@ -17,6 +17,7 @@ from attachproto import (
     OutputClosed,
     RawOutput,
     Request,
+    State,
     Stderr,
     Stdout,
     Systemerr,
@@ -31,7 +32,6 @@ from attachproto_adapters._flows._stdin import (
     as_bytes,
     check_half_close,
     check_input,
-    check_not_lost,
     check_stdin,
 )
 from attachproto_adapters._flows._steps import Opened
@@ -54,6 +54,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._session = session
         self._opened = opened
         self._exit_code = None if opened is None else opened.exit_code
+        self._stdin_asked = session.connection.our_state is State.STREAMING
         self._over = False
         self._closed = False
         self._gathered = Gathered()
@@ -84,8 +85,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._check_open()
         if self._feed is not None and self._feed.active:
             raise LocalProtocolError("communicate() is in the middle of its input: call it again, or close")
-        check_not_lost(self._session.connection.our_state)
-        check_stdin(self.inspected)
+        check_stdin(self._session.connection.our_state, self.inspected, asked=self._stdin_asked)
 
     def _check_close_stdin(self) -> None:
         self._check_send()
@@ -129,6 +129,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     def _begin(self, input: bytes | None) -> None:
         """Take the input of a ``communicate``, or find that of one that was interrupted."""
+        input = as_bytes(input)
         if self._feed is not None and self._feed.lost and not self._over:
             if input is not None:
                 raise LocalProtocolError(
@@ -140,9 +141,13 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             return
         if self._feed is None:
             self._check_open()
-            check_input(self._session.connection.our_state, self.inspected, can_half_close=self.can_half_close)
-            # A copy of what the caller could change meanwhile.
-            self._feed = Feed(as_bytes(input) or b"", self._session.outgoing)
+            check_input(
+                self._session.connection.our_state,
+                self.inspected,
+                asked=self._stdin_asked,
+                can_half_close=self.can_half_close,
+            )
+            self._feed = Feed(input, self._session.outgoing)
         elif input != self._feed.input:
             raise ValueError("communicate() was interrupted with other input; it can only go on with that")
 

@@ -25,12 +25,13 @@ from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
+from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._flows import (
     exec_exit_code,
 )
 from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
-from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed
+from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
 from attachproto_adapters._flows._steps import Opened
 from attachproto_adapters._transport._blocking import (
     BlockingSession,
@@ -83,7 +84,7 @@ class Attachment(AttachmentBase[BlockingSession]):
             RuntimeError: another thread is sending.
         """
         self._check_send()
-        view = memoryview(data).cast("B")
+        view = as_view(data)
         with self._one_sender():
             for at in range(0, len(view), WRITE_SIZE):
                 self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
@@ -200,6 +201,7 @@ class Attachment(AttachmentBase[BlockingSession]):
             EngineReportedError: the engine put an error of its own into the stream; both outputs are in the error.
             RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
         """
+        check_max_output(max_output)
         self._begin(input)
         self._take_back()
         while self._unread:

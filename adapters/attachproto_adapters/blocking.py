@@ -21,6 +21,7 @@ from attachproto import (
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
+from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._flows import (
     create_and_open_exec,
     judge_stream,
@@ -175,6 +176,7 @@ def run_exec(
         RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
     """
     input = as_bytes(input)
+    check_max_output(max_output)
     api_version = resolve_api_version(api_version, os.environ)
     steps = create_and_open_exec(container, command, stdin=input is not None, api_version=api_version, **options)
     with _open(steps, host, timeout) as attachment:

@@ -617,10 +617,12 @@ async def communicate_with_a_terminal(opened: Opener) -> None:
 @scenario(half_closes=1)
 async def input_of_the_wrong_type_changes_nothing(opened: Opener) -> None:
     attachment = await opened(echo, WITH_STDIN)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"text\.encode\(\)"):
         await attachment.communicate("text")  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"text\.encode\(\)"):
         await attachment.send_stdin("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="max_output is an int"):
+        await attachment.communicate(b"abc", max_output="7")  # type: ignore[arg-type]
     assert await attachment.communicate(b"abc") == (b"abc", b"")
 
 
@@ -629,7 +631,7 @@ async def max_output(opened: Opener, input: bytes | None) -> None:
     attachment = await opened(then(accept, say(Stdout(b"12345"), Stderr(b"678")), until_closed), WITH_STDIN)
     with pytest.raises(OutputTooLarge, match="more than 7 bytes") as caught:
         await attachment.communicate(input, max_output=7)
-    assert (caught.value.stdout, caught.value.stderr) == (b"12345", b"678")
+    assert (caught.value.stdout, caught.value.stderr) == (b"12345", b"67")
 
 
 @scenario()
@@ -645,7 +647,7 @@ async def max_output_counts_what_a_former_call_read(opened: Opener) -> None:
         await attachment.communicate(max_output=4)
     with pytest.raises(OutputTooLarge) as caught:
         await attachment.communicate(max_output=7)
-    assert (caught.value.stdout, caught.value.stderr) == (b"12345", b"678")
+    assert (caught.value.stdout, caught.value.stderr) == (b"12345", b"67")
     assert await attachment.communicate() == (b"123459", b"678")
 
 

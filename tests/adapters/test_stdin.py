@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attachproto import SEND_EOF, LocalProtocolError, State, Stdin, StdinClosed
 from attachproto_adapters import HalfCloseEndsAttach, HalfCloseUnsupported, InspectedContainer, InspectedExec
-from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, Sendable, check_input
+from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, Sendable, as_bytes, as_view, check_input
 
 
 class Outgoing:
@@ -125,7 +125,7 @@ CAT = InspectedContainer(tty=False, open_stdin=True, stdin_once=True, status="ru
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.STREAMING])
 def test_without_stdin_nothing_can_be_sent(state: State) -> None:
-    with pytest.raises(LocalProtocolError, match="no stdin"):
+    with pytest.raises(LocalProtocolError, match=r"no stdin any more|was ended before"):
         check_input(state, CAT, can_half_close=True)
 
 
@@ -139,6 +139,20 @@ def test_where_it_can_be_sent(inspected: InspectedContainer | InspectedExec | No
 def test_an_exec_without_stdin() -> None:
     with pytest.raises(LocalProtocolError, match="AttachStdin"):
         check_input(State.STREAMING, InspectedExec(tty=False, open_stdin=False, podman=None), can_half_close=True)
+
+
+def test_stdin_that_was_not_asked_for_is_told_how_to_ask() -> None:
+    with pytest.raises(LocalProtocolError, match=r"AttachOptions\(stdin=True\).*input="):
+        check_input(State.DONE, CAT, asked=False, can_half_close=True)
+
+
+def test_a_str_is_told_how_to_become_bytes() -> None:
+    for call in (as_bytes, as_view):
+        with pytest.raises(TypeError, match=r"not str: .*text\.encode\(\)"):
+            call("text")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="takes bytes, not int"):
+            call(5)  # type: ignore[arg-type]
+        assert bytes(call(bytearray(b"abc"))) == b"abc"  # type: ignore[arg-type]
 
 
 def test_where_a_half_close_ends_the_attach() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attachproto import RemoteProtocolError, Request, Response
 from attachproto_adapters._errors import ApiVersionRejected, AttachError, RequestRejected
+from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text
 from attachproto_adapters._flows._inspect import of_type, read_json
 
 _JSON = (("content-type", "application/json"),)
@@ -35,6 +36,8 @@ def wait_request(container: str, condition: str, api_version: str | None) -> Req
 
 def resize_request(kind: str, name: str, height: int, width: int, api_version: str | None) -> Request:
     """The call that tells the TTY of a container or an exec its size (height first, as the API has it)."""
+    check_count("height", height)
+    check_count("width", width)
     query = (("h", str(height)), ("w", str(width)))
     return Request("POST", (kind, name, "resize"), query, api_version=api_version)
 
@@ -53,16 +56,17 @@ def create_exec_request(
     """The call that creates an exec (moby ``postContainerExecCreate``). What is not given is left out.
 
     Raises:
-        TypeError: the command is a string, or holds what is none.
+        TypeError: the command is a string or has other things than strings in it; a field is of another type.
         ValueError: the command is empty; a field needs a later API than was asked for.
     """
     if isinstance(command, str | bytes):
-        raise TypeError(f"a command is a sequence of arguments, such as ['sh', '-c', {command!r}], and not a string")
+        raise TypeError(f"a command is a sequence of arguments such as ['sh', '-c', {command!r}], not one string")
     arguments = list(command)
     if not all(isinstance(argument, str) for argument in arguments):
-        raise TypeError(f"the arguments of a command are strings: {arguments!r}")
+        raise TypeError(f"the arguments of a command are str, and not all of these are: {arguments!r}")
     if not arguments:
         raise ValueError("the command is empty")
+    check_flag("tty", tty)
     body: dict[str, object] = {
         "AttachStdin": stdin,
         "AttachStdout": True,
@@ -72,13 +76,14 @@ def create_exec_request(
     }
     if env is not None:
         _needs("env", (1, 25), api_version)
-        if bad := [name for name in env if not name or "=" in name]:
-            raise ValueError(f"a name in the environment is not empty and holds no '=': {bad[0]!r}")
+        check_env(env)
         body["Env"] = [f"{name}={value}" for name, value in env.items()]
     if user is not None:
+        check_text("user", user, "0")
         body["User"] = user
     if workdir is not None:
         _needs("workdir", (1, 35), api_version)
+        check_text("workdir", workdir, "/srv")
         body["WorkingDir"] = workdir
     return Request(
         "POST",

@@ -38,7 +38,8 @@ class Gathered:
         """Take one event.
 
         Raises:
-            OutputTooLarge: it is more than ``max_output`` bytes by now; what was read is in the error.
+            OutputTooLarge: it is more than ``max_output`` bytes by now; the first ``max_output`` are in the error. All
+                is kept for a later call.
         """
         match event:
             case Stdout(data=data) | RawOutput(data=data):
@@ -52,9 +53,16 @@ class Gathered:
         if max_output is not None and len(self._stdout) + len(self._stderr) + len(self._systemerr) > max_output:
             raise OutputTooLarge(
                 f"the container printed more than {max_output} bytes (max_output)",
-                bytes(self._stdout),
-                bytes(self._stderr),
+                *self._first(max_output, isinstance(event, Stderr)),
             )
+
+    def _first(self, size: int, stderr_is_last: bool) -> tuple[bytes, bytes]:
+        """The outputs without what is over this size, which is the end of the one that came last."""
+        excess = max(0, len(self._stdout) + len(self._stderr) - size)
+        # An earlier call may have had a larger bound: then more is over it than the last.
+        off_stderr = min(excess, len(self._stderr)) if stderr_is_last else max(0, excess - len(self._stdout))
+        stdout_end = len(self._stdout) - (excess - off_stderr)
+        return bytes(self._stdout[:stdout_end]), bytes(self._stderr[: len(self._stderr) - off_stderr])
 
     def result(self) -> tuple[bytes, bytes]:
         """Stdout and stderr.

@@ -77,11 +77,25 @@ class Feed:
 
 
 def as_bytes(input: bytes | None) -> bytes | None:
-    """The input as bytes that nobody can change; ``TypeError`` if it is none."""
-    return input if input is None or type(input) is bytes else bytes(memoryview(input))
+    """The input as bytes that nobody can change; ``TypeError`` if it is not bytes."""
+    return input if input is None or type(input) is bytes else bytes(_as_memory(input))
 
 
-def check_input(our_state: State, inspected: Facts | None, *, can_half_close: bool) -> None:
+def as_view(data: bytes) -> memoryview:
+    """What is to be sent, byte by byte; ``TypeError`` if it is not bytes."""
+    return _as_memory(data).cast("B")
+
+
+def _as_memory(data: object) -> memoryview:
+    if isinstance(data, str):
+        raise TypeError("stdin takes bytes, not str: encode the text first, such as with text.encode()")
+    try:
+        return memoryview(data)  # type: ignore[arg-type]  # which is what is asked here
+    except TypeError:
+        raise TypeError(f"stdin takes bytes, not {type(data).__name__}") from None
+
+
+def check_input(our_state: State, inspected: Facts | None, *, asked: bool = True, can_half_close: bool) -> None:
     """Refuse input that would have to be ended by a half-close which does not work here.
 
     Raises:
@@ -89,28 +103,30 @@ def check_input(our_state: State, inspected: Facts | None, *, can_half_close: bo
         HalfCloseEndsAttach: by the engine, for this container.
         LocalProtocolError: stdin is not attached, or has ended.
     """
-    check_not_lost(our_state)
-    if our_state is not State.STREAMING:
-        raise LocalProtocolError("there is no stdin to send to: attach with stdin=True, and end it once only")
-    check_stdin(inspected)
+    check_stdin(our_state, inspected, asked=asked)
     check_half_close(can_half_close=can_half_close)
     if inspected is not None and inspected.half_close_ends_attach:
         raise HalfCloseEndsAttach(half_close_ends_attach(inspected))
 
 
-def check_not_lost(our_state: State) -> None:
-    """Raise ``LocalProtocolError`` if a send has failed."""
+def check_stdin(our_state: State, inspected: Facts | None, *, asked: bool) -> None:
+    """Refuse to send where there is no stdin.
+
+    Raises:
+        LocalProtocolError: stdin was not asked for, has ended, or an earlier send has failed.
+    """
+    if not asked or (isinstance(inspected, InspectedExec) and not inspected.open_stdin):
+        raise LocalProtocolError(
+            "stdin was not asked for: attach with AttachOptions(stdin=True); for a command, give run_exec() input=, or "
+            "create the exec with AttachStdin"
+        )
     if our_state is State.ERROR:
         raise LocalProtocolError(
             "there is no stdin any more: an earlier send failed, or was interrupted, and nobody knows how much of it "
             "had left; output can still be read"
         )
-
-
-def check_stdin(inspected: Facts | None) -> None:
-    """Raise ``LocalProtocolError`` for an exec without stdin, of which the state machine cannot know."""
-    if isinstance(inspected, InspectedExec) and not inspected.open_stdin:
-        raise LocalProtocolError("there is no stdin to send to: the exec was created without AttachStdin")
+    if our_state is not State.STREAMING:
+        raise LocalProtocolError("stdin was ended before: nothing can be sent after its end, and it can end only once")
 
 
 def check_half_close(*, can_half_close: bool) -> None:

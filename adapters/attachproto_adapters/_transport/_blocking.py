@@ -32,7 +32,9 @@ _POLL_MAX = 2**31 - 1
 
 def check_timeout(timeout: float | None) -> None:
     """Raise ``ValueError`` for a timeout that would make a socket not block: everything here waits."""
-    if timeout is not None and timeout <= 0:
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+        raise TypeError(f"a timeout is a number of seconds or None, not {timeout!r}")
+    if timeout is not None and not timeout > 0:
         raise ValueError(
             f"a timeout is None or above 0 seconds, not {timeout}: a socket that does not block cannot wait"
         )

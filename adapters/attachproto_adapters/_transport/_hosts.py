@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 
 from attachproto_adapters._errors import EngineUnreachable, HostInvalid
+from attachproto_adapters._flows._arguments import check_text
 from attachproto_adapters._transport._contexts import Context, config_dir, find_context
 from attachproto_adapters._transport._schemes import Host, TcpHost, TlsFiles, UnixHost, parse_host
 
@@ -37,6 +38,7 @@ def resolve_host(host: str | None, environ: Mapping[str, str]) -> Host:
         EngineUnreachable: nothing names an engine, and none has its socket in the usual places.
     """
     if host is not None:
+        check_text("host", host, "unix:///var/run/docker.sock")
         return _with_environment_tls(parse_host(host, "as given"), environ)
     if host := environ.get("DOCKER_HOST", "").strip():
         return _with_environment_tls(parse_host(host, "from DOCKER_HOST"), environ)

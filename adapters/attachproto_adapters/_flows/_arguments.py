@@ -1,0 +1,44 @@
+"""The types of what a caller gives, checked at the call: an engine would answer late, or take it for something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def check_text(name: str, value: object, example: str) -> None:
+    """Raise ``TypeError`` unless this is a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a str such as {example!r}, not {value!r}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise ``TypeError`` unless this is a ``bool``."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {value!r}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise ``TypeError`` unless this is an ``int``, and ``ValueError`` if it is negative."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is an int, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} is 0 or more, not {value}")
+
+
+def check_max_output(value: object) -> None:
+    """Raise ``TypeError`` or ``ValueError`` unless this is a number of bytes, or ``None``."""
+    if value is not None:
+        check_count("max_output", value)
+
+
+def check_env(env: object) -> None:
+    """Raise ``TypeError`` or ``ValueError`` unless this names variables and gives each a text."""
+    if not isinstance(env, Mapping):
+        raise TypeError(f"env is a mapping of names to values such as {{'LANG': 'C'}}, not {env!r}")
+    for name, value in env.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"env maps str to str, and has {name!r}: {value!r}; leave out a variable that is to have no value"
+            )
+        if not name or "=" in name:
+            raise ValueError(f"a name in env is not empty and has no '=' in it, not {name!r}")

@@ -1,0 +1,112 @@
+"""What a caller gives is checked before anything is asked, by each adapter."""
+
+from __future__ import annotations
+
+import pathlib
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from attachproto import RawOutput, Stderr, Stdout, Systemerr
+from attachproto_adapters import OutputTooLarge
+from attachproto_adapters._flows._output import Gathered, OutputEvent
+from tests.adapters.frameworks import FRAMEWORKS, Framework
+from tests.adapters.scripted import Engine
+
+COMMAND: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"user": 0}, TypeError, "user is a str such as '0', not 0"),
+    ({"workdir": pathlib.PurePosixPath("/srv")}, TypeError, "workdir is a str such as '/srv', not PurePosixPath"),
+    ({"env": {"A": None}}, TypeError, "env maps str to str, and has 'A': None"),
+    ({"env": {1: "A"}}, TypeError, "env maps str to str, and has 1: 'A'"),
+    ({"env": ["A=1"]}, TypeError, "env is a mapping"),
+    ({"env": {"A=B": "1"}}, ValueError, "has no '=' in it, not 'A=B'"),
+    ({"env": {"": "1"}}, ValueError, "a name in env is not empty"),
+    ({"tty": 1}, TypeError, "tty is True or False, not 1"),
+    ({"max_output": "7"}, TypeError, "max_output is an int, not '7'"),
+    ({"max_output": True}, TypeError, "max_output is an int, not True"),
+    ({"max_output": -1}, ValueError, "max_output is 0 or more, not -1"),
+    ({"input": "text"}, TypeError, r"not str: encode the text first, such as with text\.encode\(\)"),
+    ({"host": 5}, TypeError, "host is a str such as 'unix:///var/run/docker.sock', not 5"),
+]
+
+LOGS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"since": datetime(2026, 1, 31)}, ValueError, "since is a datetime without a time zone.*astimezone"),
+    ({"until": "yesterday"}, ValueError, "until is seconds since the epoch, an aware datetime, or RFC 3339"),
+    ({"tail": "5"}, TypeError, "tail is of type int"),
+]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+@pytest.mark.parametrize(("given", "error", "match"), COMMAND)
+def test_of_a_command(
+    framework: Framework, engine: Engine, given: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    async def scenario() -> None:
+        with pytest.raises(error, match=match):
+            await framework.run_exec("web", ["true"], **{"host": engine.host, **given})
+
+    framework.run(scenario)
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+@pytest.mark.parametrize(("given", "error", "match"), LOGS)
+def test_of_logs(
+    framework: Framework, engine: Engine, given: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    async def scenario() -> None:
+        with pytest.raises(error, match=match):
+            await framework.logs("web", host=engine.host, **given)
+
+    framework.run(scenario)
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("size", [("80", 24), (24, None), (True, 80)])
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+def test_of_a_resize(framework: Framework, engine: Engine, size: tuple[Any, Any]) -> None:
+    async def scenario() -> None:
+        async with await framework.attach("web", host=engine.host) as attachment:
+            with pytest.raises(TypeError, match=r"(height|width) is an int"):
+                await attachment.resize(*size)
+
+    framework.run(scenario)
+    assert "resize" not in engine.calls
+
+
+# ---- what max_output keeps ----
+
+
+@pytest.mark.parametrize(
+    ("events", "stdout", "stderr"),
+    [
+        ([Stdout(b"12345678")], b"1234567", b""),
+        ([RawOutput(b"12345678")], b"1234567", b""),
+        ([Stderr(b"12345678")], b"", b"1234567"),
+        ([Stdout(b"123"), Stderr(b"45678")], b"123", b"4567"),
+        ([Stderr(b"123"), Stdout(b"45678")], b"4567", b"123"),
+        ([Stdout(b"123"), Stderr(b"4567"), Stdout(b"x" * 9)], b"123", b"4567"),
+        ([Stdout(b"123"), Systemerr(b"x" * 9)], b"123", b""),
+        ([Systemerr(b"x" * 7), Stdout(b"123")], b"123", b""),
+    ],
+)
+def test_the_error_has_no_more_than_max_output(events: list[OutputEvent], stdout: bytes, stderr: bytes) -> None:
+    gathered = Gathered()
+    for event in events[:-1]:
+        gathered.add(event, 7)
+    with pytest.raises(OutputTooLarge) as caught:
+        gathered.add(events[-1], 7)
+    assert (caught.value.stdout, caught.value.stderr) == (stdout, stderr)
+
+
+@pytest.mark.parametrize("last", [Stdout(b"x"), Stderr(b"x"), Systemerr(b"x")])
+def test_nor_has_it_behind_a_call_with_a_larger_bound(last: OutputEvent) -> None:
+    for first in (Stdout(b"123456"), Stderr(b"123456")):
+        gathered = Gathered()
+        gathered.add(first, None)
+        with pytest.raises(OutputTooLarge) as caught:
+            gathered.add(last, 3)
+        kept = caught.value.stdout, caught.value.stderr
+        assert sum(map(len, kept)) == 3
+        assert b"123" in kept or isinstance(last, Systemerr)
