@@ -19,9 +19,11 @@ from attachproto import (
     Attach,
     Connection,
     Event,
+    ExecStart,
     LocalProtocolError,
     Logs,
     RawOutput,
+    Reason,
     RemoteProtocolError,
     Request,
     Role,
@@ -92,7 +94,7 @@ def check_every_cut(
     make: Callable[[], Any],
     data: bytes,
     expected: Sequence[Any],
-    error: str | None = None,
+    error: str | Reason | None = None,
     *,
     eof: bool = True,
     after: Sequence[list[bytes]] | None = None,
@@ -105,7 +107,7 @@ def check_every_cut(
             assert raised is None, pieces
         else:
             assert raised is not None, pieces
-            assert error in str(raised), pieces
+            assert raised.reason is error if isinstance(error, Reason) else error in str(raised), pieces
 
 
 def client(request: Request | StreamRequest, **limits: Any) -> Connection:
@@ -125,7 +127,9 @@ def server(request: Request | StreamRequest, **limits: Any) -> Connection:
 
 
 def bare(event: Any) -> Any:
-    """An event without what only one end knows: header fields that were added, the TTY that did not travel."""
+    """An event without what only one end knows: header fields that were added, a TTY or stdin that did not travel."""
+    if isinstance(event, ExecStart):
+        return attrs.evolve(event, headers=(), stdin=True)
     if isinstance(event, Attach | Logs):
         return attrs.evolve(event, headers=(), tty=None)
     if hasattr(event, "headers"):

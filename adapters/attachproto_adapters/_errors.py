@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Final
+
+from attachproto import AttachError as AttachError
+
+# A refusal may be 1 MiB long. Its text in an exception must stay readable; the attribute keeps it whole.
+_SHOWN: Final = 500
 
 
-class AttachError(Exception):
-    """The base of what the adapters raise themselves. Errors of sockets and of the protocol stay what they are."""
+def shown(text: str) -> str:
+    """The beginning of somebody else's text, for an exception's own. Of a page of HTML it is the first line."""
+    start = text.lstrip().splitlines()[0] if text.lstrip().startswith("<") else text
+    return start if len(start) == len(text) and len(text) <= _SHOWN else f"{start[:_SHOWN]} ..."
 
 
 class EngineUnreachable(AttachError, ConnectionError):
@@ -37,7 +45,7 @@ class RequestRejected(AttachError):
     """
 
     def __init__(self, status_code: int, message: str, asked: str) -> None:
-        super().__init__(f"{message or 'no reason given'} ({status_code} to {asked})")
+        super().__init__(f"{shown(message) or 'no reason given'} ({status_code} to {asked})")
         self.status_code = status_code
         self.message = message
 
@@ -118,7 +126,7 @@ class EngineReportedError(AttachError):
     """
 
     def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
-        super().__init__(f"the engine reports: {message}")
+        super().__init__(f"the engine reports: {shown(message)}")
         self.message = message
         self.stdout = stdout
         self.stderr = stderr

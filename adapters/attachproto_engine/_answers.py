@@ -6,7 +6,7 @@ import json
 from email.utils import formatdate
 from typing import Any, Final
 
-from attachproto import RAW_STREAM, SERVER, Connection, Headers, Rejected, Response, __version__
+from attachproto import RAW_STREAM, Headers, Rejected, Response, __version__
 from attachproto_engine._containers import ApiError
 
 _SERVER: Final = f"attachproto-engine/{__version__} (not a sandbox)"
@@ -120,15 +120,3 @@ def as_rejected(response: Response) -> Rejected:
     """A refusal of a plain call, as one of a stream."""
     length = (("content-length", str(len(response.body))), ("connection", "close"))
     return Rejected(response.status_code, response.headers + length, response.body)
-
-
-def encode_rejected(rejected: Rejected) -> bytes:
-    """The bytes of a refusal to a request that the core has not taken for an attach, since its name or keys are none.
-
-    The core answers such a request as a plain one, with a length; dockerd does not. So it is refused on a connection
-    that was asked for a valid one.
-    """
-    connection = Connection(SERVER)
-    connection.receive_data(b"POST /containers/any/attach HTTP/1.1\r\nHost: any\r\n\r\n")
-    connection.next_event()
-    return connection.send(rejected)

@@ -25,6 +25,7 @@ from attachproto import (
     Headers,
     LocalProtocolError,
     Logs,
+    Reason,
     RemoteProtocolError,
     Request,
     Response,
@@ -37,7 +38,6 @@ from attachproto_engine._answers import (
     Answers,
     PodmanAnswers,
     as_rejected,
-    encode_rejected,
 )
 from attachproto_engine._containers import ApiError, Containers
 from attachproto_engine._routes import MINIMUM, Call, DeferredResponse, check_json, find_route, match
@@ -81,8 +81,8 @@ class Api:
             request = await wire.next_event()
         except RemoteProtocolError as exc:
             # Nobody is told that a connection was made and not used.
-            if "before any request" not in str(exc):
-                await self._unreadable(wire, str(exc))
+            if exc.reason is not Reason.NOTHING_CAME:
+                await self._unreadable(wire, exc.reason)
             return
         assert isinstance(request, Request | StreamRequest)  # a server is told nothing else first
         try:
@@ -147,8 +147,8 @@ class Api:
             name = (self._containers.find_exec(name).container if of_exec else self._containers.find(name)).name
         return self._prepare(wire, name, call)
 
-    async def _unreadable(self, wire: ServerConnection, text: str) -> None:
-        too_large = "larger than" in text
+    async def _unreadable(self, wire: ServerConnection, reason: Reason) -> None:
+        too_large = reason in (Reason.HEAD_TOO_LARGE, Reason.BODY_TOO_LARGE)
         answer = (431, "Request Header Fields Too Large") if too_large else (400, "Bad Request")
         await wire.send(self._answers.unreadable(*answer))
 
@@ -225,8 +225,7 @@ class Api:
             await wire.send(self._answers.moved(location))
             return
         if refused := self._bad_attach(request):
-            await wire.writer.write(encode_rejected(self._answers.attach_refused(refused)))
-            await wire.writer.finish()
+            await wire.send(self._answers.attach_refused(refused))
             return
         route = find_route(request.method, request.path)
         if route is None:

@@ -9,8 +9,10 @@ sockets.
 from attachproto._connection import Connection as Connection
 from attachproto._connection import Event as Event
 from attachproto._detach_keys import parse_detach_keys as parse_detach_keys
+from attachproto._errors import AttachError as AttachError
 from attachproto._errors import LocalProtocolError as LocalProtocolError
 from attachproto._errors import ProtocolError as ProtocolError
+from attachproto._errors import Reason as Reason
 from attachproto._errors import RemoteProtocolError as RemoteProtocolError
 from attachproto._events import Accepted as Accepted
 from attachproto._events import Continue as Continue

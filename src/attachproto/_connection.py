@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never, overload
 import h11
 
 from attachproto._answers import read_answer, read_response
-from attachproto._errors import LocalProtocolError, RemoteProtocolError
+from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError, excerpt
 from attachproto._events import (
     Accepted,
     Continue,
@@ -50,7 +50,6 @@ from attachproto._writing import (
     chunk,
     encode_accepted,
     encode_head,
-    encode_rejected,
     encode_request,
     is_chunked,
     status_line,
@@ -142,7 +141,7 @@ class Connection:
         self._quirks = checked(quirks)
         self._machine = StateMachine()
         self._inbox = Inbox()
-        self._failure: str | None = None
+        self._failure: tuple[str, Reason] | None = None
         self._reader: HttpReader
         # The request: for a client what it asked, for a server what it answers, and how.
         self._request: Request | StreamRequest | None = None
@@ -211,7 +210,7 @@ class Connection:
                 self._machine.move(self._their_role, event)
                 event = self._pull()
         except RemoteProtocolError as exc:
-            self._failure = str(exc)
+            self._failure = (str(exc), exc.reason)
             self._machine.move(self._their_role, Cue.FAIL)
             self._inbox.clear()
             raise
@@ -242,7 +241,7 @@ class Connection:
     def _check_can_come(self, state: State) -> None:
         if state is State.ERROR:
             assert self._failure is not None
-            raise RemoteProtocolError(self._failure)
+            raise RemoteProtocolError(*self._failure)
         if state is State.DONE:
             raise LocalProtocolError("the exchange is over: the peer's last event was given")
         if state is State.FRAMING_UNKNOWN:
@@ -294,7 +293,7 @@ class Connection:
             and (field(head.headers, "expect") or "").lower() == "100-continue"
         ):
             yield Cue.EXPECT_CONTINUE
-        name = f"the request {head.method} {head.target}"
+        name = f"the request {excerpt(f'{head.method} {head.target}')}"
         body = yield from self._reader.body(self._max_request_body, "max_request_body", name)
         yield recognise(Request.received(head.method, head.target, head.headers, body))
 
@@ -376,7 +375,7 @@ class Connection:
             case Accepted():
                 return self._accept(event)
             case Rejected():
-                return encode_rejected(event)
+                return self._response.rejected(event)
             case ResponseHead():
                 return self._response.head(event)
             case Response():
@@ -390,7 +389,7 @@ class Connection:
             event,
             upgrade=field(request.headers, "upgrade") is not None,
             http_version=self._http_version,
-            wants_stdin=request.wants_stdin,
+            wants_stdin=request.wants_stdin and request.stdin_is_in_request,
         )
         write = encode_frame if event.framing is Framing.MULTIPLEXED else _raw
         if is_chunked(event):

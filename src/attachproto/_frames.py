@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
-from attachproto._errors import LocalProtocolError, RemoteProtocolError
+from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError, excerpt
 from attachproto._events import Framing, Output, OutputClosed, RawOutput, Stderr, Stdin, StdinClosed, Stdout, Systemerr
 from attachproto._inbox import Inbox, Take
 from attachproto._quirks import DETACHED, LastWords, Quirk, checked
@@ -86,7 +86,7 @@ class FrameReader:
         # Of the frame that began last; negative where no newline may follow it: there is none, or its newline came.
         self._length = -1
         self._left = 0
-        self._failure: str | None = None
+        self._failure: tuple[str, Reason] | None = None
         self._over = False
 
     def next_event(self) -> FrameEvent | OutputClosed | Literal[Signal.NEED_DATA]:
@@ -99,7 +99,7 @@ class FrameReader:
             LocalProtocolError: ``OutputClosed`` was given already.
         """
         if self._failure is not None:
-            raise RemoteProtocolError(self._failure)
+            raise RemoteProtocolError(*self._failure)
         if self._over:
             raise LocalProtocolError("OutputClosed was the last event of this stream")
         while True:
@@ -107,12 +107,12 @@ class FrameReader:
                 try:
                     chunk = self._take()
                 except RemoteProtocolError as exc:
-                    raise self._failed(f"{exc}{self._missing(' and ')}") from None
+                    raise self._failed(f"{exc}{self._missing(' and ')}", exc.reason) from None
                 if chunk is None:
                     return NEED_DATA
                 if not chunk:
                     if missing := self._missing("the stream ended "):
-                        raise self._failed(missing)
+                        raise self._failed(missing, Reason.CUT_IN_FRAME)
                     event = self._closed()
                     self._over = isinstance(event, OutputClosed)
                     return event
@@ -204,7 +204,8 @@ class FrameReader:
                 wrong = "Podman before 4.4 replays its logs, which is read with Quirk.NEWLINE_OUTSIDE_FRAME"
             raise self._failed(
                 f"unknown stream type {number} where a frame begins (engines send 0 to 3): either these are "
-                f"the raw bytes of a TTY and the request should say tty=True, or {wrong}"
+                f"the raw bytes of a TTY and the request should say tty=True, or {wrong}",
+                Reason.UNKNOWN_STREAM_TYPE,
             )
 
     def _missing(self, prefix: str) -> str:
@@ -221,10 +222,10 @@ class FrameReader:
             )
         return ""
 
-    def _failed(self, message: str) -> RemoteProtocolError:
-        self._failure = message
+    def _failed(self, message: str, reason: Reason) -> RemoteProtocolError:
+        self._failure = (message, reason)
         self._chunk, self._at = b"", 0
-        return RemoteProtocolError(message)
+        return RemoteProtocolError(message, reason)
 
 
 class FrameDecoder(FrameReader):
@@ -310,5 +311,6 @@ def demux(data: Buffer, *, quirks: Iterable[Quirk] = ()) -> tuple[bytes, bytes]:
         elif isinstance(event, Stderr):
             stderr.append(event.data)
         elif isinstance(event, Systemerr):
-            raise RemoteProtocolError(f"the engine reports: {event.data.decode('utf-8', 'replace').strip()}")
+            text = event.data.decode("utf-8", "replace").strip()
+            raise RemoteProtocolError(f"the engine reports: {excerpt(text)}", Reason.ENGINE_ERROR)
     return b"".join(stdout), b"".join(stderr)

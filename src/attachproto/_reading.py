@@ -19,7 +19,7 @@ from typing import Final, Literal, TypeVar
 import attrs
 import h11
 
-from attachproto._errors import RemoteProtocolError
+from attachproto._errors import Reason, RemoteProtocolError, excerpt
 from attachproto._headers import Headers, field
 from attachproto._inbox import Inbox, Take
 from attachproto._signals import NEED_DATA, Signal
@@ -41,13 +41,8 @@ _SWITCH: Final = re.compile(rb"HTTP/1\.[01] 101[ \r\n]")
 _ANSWER: Final = b"HTTP/"
 _METHOD_BYTE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 
-# Enough to recognise a page or a protocol in an error's text.
-_EXCERPT: Final = 120
-
-
-def excerpt(data: bytes | str) -> str:
-    """The beginning of what a peer said, as it may stand in an error's text."""
-    return repr(data) if len(data) <= _EXCERPT else f"{data[:_EXCERPT]!r}..."
+# What h11 says of a bad head or chunk may quote a whole line.
+_H11_TEXT_MAX: Final = 120
 
 
 @attrs.frozen
@@ -75,6 +70,17 @@ class Head:
     def delimited(self) -> bool:
         """Whether the body says itself where it ends. That of a 101 cannot: RFC 9110 knows no body there."""
         return self.status_code != 101 and (self.chunked or self.length is not None)
+
+    @property
+    def ends_request(self) -> bool:
+        """Whether whoever wrote this answer reads no more of the request: no engine's own stream says such a thing."""
+        options = {
+            option.strip().lower()
+            for name, value in self.headers
+            if name == "connection"
+            for option in value.split(",")
+        }
+        return self.delimited or (self.status_code != 101 and "close" in options)
 
 
 class HttpReader:
@@ -110,9 +116,11 @@ class HttpReader:
             else:
                 continue
             self._delimited = head.delimited
-            self._drained()  # h11 tells of an empty body without a byte
+            self._drained(at_end=False)  # h11 tells of an empty body without a byte
             return head
-        raise RemoteProtocolError(f"more than {_INFORMATIONAL_MAX} heads of status 1xx came in place of an answer")
+        raise RemoteProtocolError(
+            f"more than {_INFORMATIONAL_MAX} heads of status 1xx came in place of an answer", Reason.BAD_HEAD
+        )
 
     def _one_head(self, size: int) -> Reading[bytes]:
         data = bytearray()
@@ -123,10 +131,10 @@ class HttpReader:
                 yield NEED_DATA
                 continue
             if not piece:
+                if not data:
+                    raise RemoteProtocolError(f"the connection ended before any {what} came", Reason.NOTHING_CAME)
                 raise RemoteProtocolError(
-                    f"the connection ended inside the {what}'s head, after {excerpt(bytes(data))}"
-                    if data
-                    else f"the connection ended before any {what} came"
+                    f"the connection ended inside the {what}'s head, after {excerpt(bytes(data))}", Reason.CUT_IN_HEAD
                 )
             # A blank line may have been cut: two bytes of it can lie behind us.
             searched = max(0, len(data) - 2)
@@ -137,7 +145,8 @@ class HttpReader:
             if size + end > self._max_head:
                 raise RemoteProtocolError(
                     f"the {what}'s head is larger than {self._max_head} bytes (max_head); "
-                    f"it begins {excerpt(bytes(data))}"
+                    f"it begins {excerpt(bytes(data))}",
+                    Reason.HEAD_TOO_LARGE,
                 )
             if found:
                 self._inbox.put_back(bytes(data[end:]))
@@ -146,9 +155,9 @@ class HttpReader:
     def _check_start(self, data: bytearray) -> None:
         if self._answers:
             if not _ANSWER.startswith(data[: len(_ANSWER)]):
-                raise RemoteProtocolError(f"this is no HTTP answer: {excerpt(bytes(data))}")
+                raise RemoteProtocolError(f"this is no HTTP answer: {excerpt(bytes(data))}", Reason.NOT_HTTP)
         elif not _METHOD_BYTE.match(data):
-            raise RemoteProtocolError(f"this is no HTTP request: {excerpt(bytes(data))}")
+            raise RemoteProtocolError(f"this is no HTTP request: {excerpt(bytes(data))}", Reason.NOT_HTTP)
 
     def _parsed(self, data: bytes) -> h11.Request | h11.InformationalResponse | h11.Response:
         try:
@@ -156,9 +165,12 @@ class HttpReader:
             event = self._http.next_event()
         except h11.RemoteProtocolError as exc:
             if _SWITCH.match(data) and not self._upgrades:
-                raise RemoteProtocolError("the answer is 101, a switch of protocols, which nobody asked for") from None
-            # h11 may quote a whole line, of any length.
-            raise RemoteProtocolError(f"a bad head: {str(exc)[:_EXCERPT]} (it begins {excerpt(data)})") from None
+                raise RemoteProtocolError(
+                    "the answer is 101, a switch of protocols, which nobody asked for", Reason.UNASKED_UPGRADE
+                ) from None
+            raise RemoteProtocolError(
+                f"a bad head: {str(exc)[:_H11_TEXT_MAX]} (it begins {excerpt(data)})", Reason.BAD_HEAD
+            ) from None
         assert isinstance(event, h11.Request | h11.InformationalResponse | h11.Response)  # it was a whole head
         return event
 
@@ -181,11 +193,11 @@ class HttpReader:
             if piece is None:
                 return None
             self._http.receive_data(piece)
-            if data := self._drained():
+            if data := self._drained(at_end=not piece):
                 return data
         return b""
 
-    def _drained(self) -> bytes:
+    def _drained(self, *, at_end: bool) -> bytes:
         """What h11 makes of the bytes that it has."""
         data = []
         try:
@@ -193,7 +205,8 @@ class HttpReader:
                 data.append(event.data)
         except h11.RemoteProtocolError as exc:
             # Raised later: what came before it is delivered first.
-            self._cut = RemoteProtocolError(f"the body was cut or is malformed: {exc}")
+            reason = Reason.CUT_IN_BODY if at_end else Reason.BAD_CHUNKS
+            self._cut = RemoteProtocolError(f"the body was cut or is malformed: {str(exc)[:_H11_TEXT_MAX]}", reason)
         else:
             # h11 pauses where the connection is no longer HTTP's; there is no more body then.
             self._ended = event is h11.PAUSED or isinstance(event, h11.EndOfMessage)
@@ -217,7 +230,7 @@ class HttpReader:
             try:
                 piece = self._take_body()
             except RemoteProtocolError as exc:
-                raise RemoteProtocolError(f"{exc}; so far {of} said {excerpt(bytes(data))}") from None
+                raise RemoteProtocolError(f"{exc}; so far {of} said {excerpt(bytes(data))}", exc.reason) from None
             if piece is None:
                 yield NEED_DATA
                 continue
@@ -226,5 +239,6 @@ class HttpReader:
             data += piece
             if len(data) > limit:
                 raise RemoteProtocolError(
-                    f"the body of {of} is larger than {limit} bytes ({name}); it begins {excerpt(bytes(data))}"
+                    f"the body of {of} is larger than {limit} bytes ({name}); it begins {excerpt(bytes(data))}",
+                    Reason.BODY_TOO_LARGE,
                 )

@@ -124,11 +124,18 @@ SAYS: Final[Mapping[Role, Mapping[State, Mapping[What, State]]]] = {
     Role.SERVER: {
         _S.IDLE: _FAIL,
         # It may also refuse (417, 413, 401) what it has not read, which is what the client waits to hear.
-        _S.MAY_CONTINUE: {Continue: _S.MAY_CONTINUE, ResponseHead: _S.RESPONDING, Response: _S.DONE, **_FAIL},
+        _S.MAY_CONTINUE: {
+            Continue: _S.MAY_CONTINUE,
+            ResponseHead: _S.RESPONDING,
+            Response: _S.DONE,
+            Rejected: _S.DONE,
+            **_FAIL,
+        },
         _S.MUST_RESPOND: {
             Continue: _S.MUST_RESPOND,
             ResponseHead: _S.RESPONDING,
             Response: _S.DONE,
+            Rejected: _S.DONE,
             **_FAIL,
         },
         _S.RESPONDING: {Response: _S.DONE, **_FAIL},

@@ -92,6 +92,9 @@ class StreamRequest(abc.ABC):
     upgrades: ClassVar[bool] = True
     """Whether the connection is asked to be upgraded; then a ``200`` must be a stream of the engine's."""
 
+    stdin_is_in_request: ClassVar[bool] = True
+    """Whether a server can tell from the request that the client wants stdin."""
+
     @property
     @abc.abstractmethod
     def wants_stdin(self) -> bool:
@@ -158,11 +161,11 @@ class Attach(StreamRequest):
 class ExecStart(StreamRequest):
     """Start an exec that was created, and attach to it: ``POST /exec/{id}/start`` (moby ``postContainerExecStart``).
 
-    Whether it has a stdin was decided at its creation (``AttachStdin``), so sending is always allowed.
-
     Attributes:
         exec_id: what the creation answered.
         tty: what the creation said. dockerd frames by this one, Podman by the creation's.
+        stdin: what the creation said (``AttachStdin``). Without it nothing can be sent, and an answer is read also
+            where a proxy has ended the request. It does not travel: a server sees ``True``, as it may be.
         console_size: height and width of the terminal in characters; API 1.42 and later, with a TTY.
 
     Raises:
@@ -171,7 +174,10 @@ class ExecStart(StreamRequest):
 
     exec_id: str = attrs.field(validator=is_name)
     tty: bool = attrs.field(kw_only=True, validator=of_type(bool))
+    stdin: bool = attrs.field(default=True, kw_only=True, validator=of_type(bool))
     console_size: tuple[int, int] | None = attrs.field(default=None, kw_only=True)
+
+    stdin_is_in_request: ClassVar[bool] = False
 
     def __attrs_post_init__(self) -> None:
         if self.console_size is None:
@@ -189,7 +195,7 @@ class ExecStart(StreamRequest):
     @property
     def wants_stdin(self) -> bool:
         """Whether anything may be sent to the container."""
-        return True
+        return self.stdin
 
     def to_request(self) -> Request:
         """The same as an HTTP request, without the header fields of the upgrade."""

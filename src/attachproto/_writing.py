@@ -140,11 +140,13 @@ def encode_accepted(event: Accepted, *, upgrade: bool, http_version: str, wants_
         first += (("connection", headers.get("connection", "Upgrade")), ("upgrade", headers.get("upgrade", "tcp")))
     elif event.status_code != 200:
         raise LocalProtocolError(f"a stream is accepted with 101 or 200, not {event.status_code}")
+    elif wants_stdin and (is_chunked(event) or "close" in headers.get("connection", "").lower()):
+        raise LocalProtocolError(
+            "a chunked answer, or one with Connection: close, ends the request, and this client wants to send stdin"
+        )
     elif is_chunked(event):
         if headers["transfer-encoding"] != "chunked":
             raise LocalProtocolError(f"a stream can be chunked, and nothing else: {headers['transfer-encoding']!r}")
-        if wants_stdin:
-            raise LocalProtocolError("a chunked answer ends the request, and this client wants to send stdin")
         if http_version == "1.0":
             raise LocalProtocolError("an HTTP/1.0 client reads no chunks")
         first += (("connection", "close"),)
@@ -158,21 +160,8 @@ def is_chunked(event: Accepted) -> bool:
     return field(event.headers, "transfer-encoding") is not None
 
 
-def encode_rejected(event: Rejected) -> bytes:
-    """Write a refusal. Without a ``content-length`` of the caller's its text ends with the connection, as dockerd's.
-
-    Raises:
-        LocalProtocolError: the status is none of a refusal, or the header fields do not fit the body.
-    """
-    _checked(event.status_code, event.headers, 400)
-    if field(event.headers, "transfer-encoding") is not None:
-        raise LocalProtocolError("the text of a refusal is written as it is, without a Transfer-Encoding")
-    _check_length(event.headers, event.body)
-    return encode_head(status_line(event.status_code), event.headers) + event.body
-
-
 class ResponseWriter:
-    """Writes a plain call's answer, in one piece or its head first. It carries ``Connection: close``."""
+    """Writes a refusal, or a plain call's answer: in one piece or its head first, with ``Connection: close``."""
 
     def __init__(self, *, method: str, http_version: str) -> None:
         self._head_only = method == "HEAD"
@@ -210,6 +199,19 @@ class ResponseWriter:
         if not counted and event.status_code not in _BODILESS:
             headers += (("content-length", str(len(event.body))),)
         return encode_head(status_line(event.status_code), headers) + body
+
+    def rejected(self, event: Rejected) -> bytes:
+        """A refusal, as it is said: without a ``content-length`` its text ends with the connection, as dockerd's does.
+
+        Raises:
+            LocalProtocolError: the status is none of a refusal, or the header fields do not fit the body.
+        """
+        _checked(event.status_code, event.headers, 400)
+        if field(event.headers, "transfer-encoding") is not None:
+            raise LocalProtocolError("the text of a refusal is written as it is, without a Transfer-Encoding")
+        _check_length(event.headers, event.body)
+        head = encode_head(status_line(event.status_code), event.headers)
+        return head if self._head_only else head + event.body
 
     def _bodiless(self, status_code: int) -> bool:
         return self._head_only or status_code in _BODILESS

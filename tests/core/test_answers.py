@@ -12,9 +12,11 @@ from attachproto import (
     Accepted,
     Attach,
     AttachOptions,
+    ExecStart,
     Framing,
     OutputClosed,
     RawOutput,
+    Reason,
     Rejected,
     RemoteProtocolError,
     Request,
@@ -27,6 +29,8 @@ from attachproto import (
 from tests.helpers import EOF, H101M, H101R, H200M, H200R, check_every_cut, client, cut_at, frame, joined, read_all
 
 ASK = Attach("web", tty=False)
+EXEC = ExecStart("e1", tty=False)
+EXEC_OUT = ExecStart("e1", tty=False, stdin=False)
 ASK_TTY = Attach("web", tty=True)
 ASK_STDIN = Attach("web", AttachOptions(stdin=True), tty=False)
 CALL = Request("GET", ("containers", "web", "json"))
@@ -52,8 +56,8 @@ def answer(status: str, *fields: str, body: bytes = b"") -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status}", *fields, "", ""]).encode() + body
 
 
-# name: (request, bytes until the end of file, events, the error's text or None)
-CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
+# name: (request, bytes until the end of file, events, the error's text or reason)
+CASES: dict[str, tuple[Any, bytes, list[Any], str | Reason | None]] = {
     # -- accepted --
     "101 and frames": (ASK, H101M + BOTH, [A101M, *EVENTS], None),
     "101 and nothing": (ASK, H101M, [A101M, OutputClosed()], None),
@@ -65,7 +69,7 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
     ),
     "101 raw-stream, TTY: raw": (ASK_TTY, H101R + OUT, [A101R, RawOutput(OUT), OutputClosed()], None),
     "multiplexed-stream needs no tty": (Attach("web"), H101M + BOTH, [A101M, *EVENTS], None),
-    "multiplexed-stream against tty=True": (ASK_TTY, H101M + BOTH, [], "never does for a TTY"),
+    "multiplexed-stream against tty=True": (ASK_TTY, H101M + BOTH, [], Reason.FRAMING_CONTRADICTED),
     "101 with another reason, lower-case names, bare LF, no type": (
         ASK,
         b"HTTP/1.1 101 Switching Protocols\nupgrade: TCP\nconnection: upgrade\n\n" + BOTH,
@@ -157,7 +161,7 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
         ASK,
         H200C + chunks(OUT)[: -len(b"0\r\n\r\n")],
         [Accepted(Framing.MULTIPLEXED, 200, (MULTIPLEXED, CHUNKED)), Stdout(b"out\n")],
-        "the body was cut or is malformed: peer closed connection",
+        Reason.CUT_IN_BODY,
     ),
     "chunks cut in a frame": (
         ASK,
@@ -175,7 +179,7 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
         ASK,
         H200C + b"c\r\n" + OUT + b"\r\nzz\r\n",
         [Accepted(Framing.MULTIPLEXED, 200, (MULTIPLEXED, CHUNKED)), Stdout(b"out\n")],
-        "the body was cut or is malformed",
+        Reason.BAD_CHUNKS,
     ),
     "length cut between two frames": (
         ASK,
@@ -189,7 +193,7 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
         [Accepted(Framing.RAW, 200, (RAW, ("content-length", "100"))), RawOutput(b"abc")],
         "received 3 bytes, expected 100",
     ),
-    "unknown stream type": (ASK, H101M + OUT + frame(7, b""), [A101M, Stdout(b"out\n")], "unknown stream type 7"),
+    "unknown stream type": (ASK, H101M + OUT + frame(7, b""), [A101M, Stdout(b"out\n")], Reason.UNKNOWN_STREAM_TYPE),
     # -- refused --
     "dockerd's refusal: text until the end": (
         ASK,
@@ -250,39 +254,85 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
         "the answer is 200 text/html, no stream of an engine; is there a proxy or another service at this address?: "
         "b'hello'",
     ),
-    "200 without a type": (ASK, answer("200 OK", body=b"whatever"), [], "the answer is 200 without a Content-Type"),
+    "200 without a type": (ASK, answer("200 OK", body=b"whatever"), [], Reason.NOT_A_STREAM),
     "200 octet-stream": (
         ASK,
         answer("200 OK", "Content-Type: application/octet-stream"),
         [],
-        "the answer is 200 application/octet-stream",
+        Reason.NOT_A_STREAM,
     ),
-    "204": (ASK, answer("204 No Content"), [], "the answer is 204"),
+    "204": (ASK, answer("204 No Content"), [], Reason.NOT_A_STREAM),
     "301": (
         ASK,
         answer("301 Moved Permanently", "Location: /containers/attach", "Content-Length: 0"),
         [],
         "a redirect to '/containers/attach'",
     ),
-    "stdin against a chunked answer": (ASK_STDIN, H200C + chunks(OUT), [], "stdin cannot be sent"),
-    "stdin against a length": (ASK_STDIN, H200M[:-2] + b"Content-Length: 0\r\n\r\n", [], "stdin cannot be sent"),
-    "two media types": (ASK, H101M[:-2] + b"Content-Type: text/plain\r\n\r\n", [], "more than one Content-Type"),
-    "no answer": (ASK, b"", [], "ended before any answer came"),
+    "stdin against a chunked answer": (ASK_STDIN, H200C + chunks(OUT), [], Reason.STDIN_IMPOSSIBLE),
+    "stdin against a length": (ASK_STDIN, H200M[:-2] + b"Content-Length: 0\r\n\r\n", [], Reason.STDIN_IMPOSSIBLE),
+    "stdin against Connection: close": (
+        ASK_STDIN,
+        H200R[:-2] + b"Connection: keep-alive, Close\r\n\r\n" + OUT,
+        [],
+        Reason.STDIN_IMPOSSIBLE,
+    ),
+    "Connection: close, and no stdin wanted": (
+        ASK,
+        H200R[:-2] + b"Connection: close\r\n\r\n" + BOTH,
+        [Accepted(Framing.MULTIPLEXED, 200, (RAW, ("connection", "close"))), *EVENTS],
+        None,
+    ),
+    "a keep-alive ends nothing": (
+        ASK_STDIN,
+        H200R[:-2] + b"Connection: keep-alive\r\n\r\n" + BOTH,
+        [Accepted(Framing.MULTIPLEXED, 200, (RAW, ("connection", "keep-alive"))), *EVENTS],
+        None,
+    ),
+    "exec with stdin, chunked": (EXEC, H200C + chunks(OUT), [], Reason.STDIN_IMPOSSIBLE),
+    "exec with stdin, Connection: close": (
+        EXEC,
+        H200R[:-2] + b"Connection: close\r\n\r\n" + OUT,
+        [],
+        Reason.STDIN_IMPOSSIBLE,
+    ),
+    "exec without stdin, chunked": (
+        EXEC_OUT,
+        H200C + chunks(BOTH),
+        [Accepted(Framing.MULTIPLEXED, 200, (MULTIPLEXED, CHUNKED)), *EVENTS],
+        None,
+    ),
+    "exec without stdin, Connection: close": (
+        EXEC_OUT,
+        H200R[:-2] + b"Connection: close\r\n\r\n" + BOTH,
+        [Accepted(Framing.MULTIPLEXED, 200, (RAW, ("connection", "close"))), *EVENTS],
+        None,
+    ),
+    "exec with stdin, dockerd's 200": (
+        EXEC,
+        H200R[:-2] + b"Api-Version: 1.41\r\nServer: Docker/20.10.24 (linux)\r\n\r\n" + BOTH,
+        [
+            Accepted(Framing.MULTIPLEXED, 200, (RAW, ("api-version", "1.41"), ("server", "Docker/20.10.24 (linux)"))),
+            *EVENTS,
+        ],
+        None,
+    ),
+    "two media types": (ASK, H101M[:-2] + b"Content-Type: text/plain\r\n\r\n", [], Reason.FRAMING_CONTRADICTED),
+    "no answer": (ASK, b"", [], Reason.NOTHING_CAME),
     "a head that is cut": (ASK, H101M[:-1], [], "ended inside the answer's head, after b'HTTP/1.1 101"),
-    "nothing but 1xx": (ASK, answer("100 Continue") * 17, [], "more than 16 heads of status 1xx"),
+    "nothing but 1xx": (ASK, answer("100 Continue") * 17, [], Reason.BAD_HEAD),
     "frames without a head": (ASK, OUT, [], "this is no HTTP answer: b'\\x01"),
-    "an empty line first": (ASK, b"\r\n" + H101M, [], "this is no HTTP answer"),
-    "a TLS alert": (ASK, b"\x15\x03\x01\x00\x02\x02\x16", [], "this is no HTTP answer"),
-    "HTTP/2": (ASK, b"HTTP/2 101\r\n\r\n", [], "a bad head"),
-    "no number": (ASK, b"HTTP/1.1 1O1 UPGRADED\r\n\r\n", [], "a bad head"),
+    "an empty line first": (ASK, b"\r\n" + H101M, [], Reason.NOT_HTTP),
+    "a TLS alert": (ASK, b"\x15\x03\x01\x00\x02\x02\x16", [], Reason.NOT_HTTP),
+    "HTTP/2": (ASK, b"HTTP/2 101\r\n\r\n", [], Reason.BAD_HEAD),
+    "no number": (ASK, b"HTTP/1.1 1O1 UPGRADED\r\n\r\n", [], Reason.BAD_HEAD),
     "a bad field": (ASK, b"HTTP/1.1 101 UPGRADED\r\nUpgrade : tcp\r\n\r\n", [], "a bad head: illegal header line"),
     "two lengths": (
         ASK,
         answer("404 Not Found", "Content-Length: 1", "Content-Length: 2", body=b"ab"),
         [],
-        "a bad head",
+        Reason.BAD_HEAD,
     ),
-    "gzip, chunked": (ASK, answer("200 OK", "Transfer-Encoding: gzip, chunked"), [], "a bad head"),
+    "gzip, chunked": (ASK, answer("200 OK", "Transfer-Encoding: gzip, chunked"), [], Reason.BAD_HEAD),
     # -- plain calls --
     "JSON with a length": (
         CALL,
@@ -316,12 +366,12 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | None]] = {
         [ResponseHead(200, (("content-length", "2"),)), Response(200, (("content-length", "2"),))],
         None,
     ),
-    "101 to a plain call": (CALL, H101M, [], "101, a switch of protocols, which nobody asked for"),
+    "101 to a plain call": (CALL, H101M, [], Reason.UNASKED_UPGRADE),
     "a plain answer that is cut": (
         CALL,
         answer("200 OK", "Content-Length: 5", body=b"ab"),
         [ResponseHead(200, (("content-length", "5"),))],
-        "so far the answer to GET /containers/web/json said b'ab'",
+        "so far the answer to 'GET /containers/web/json' said b'ab'",
     ),
 }
 
@@ -422,13 +472,28 @@ def test_an_errors_text_is_bounded() -> None:
     for request, data in (
         (ASK, b"HTTP/1.1 1O1 " + b"\xff" * 60_000 + b"\r\n\r\n"),
         (ASK, answer("301 Moved", "Location: /" + "x" * 60_000)),
+        (ASK, answer("200 OK", "Content-Type: " + "x" * 60_000)),
+        (ASK, H101M[:-2] + b"Content-Type: " + b"x" * 60_000 + b"\r\n\r\n"),
+        (ASK, H200C + b"z" * 10_000 + b"\r\n"),
+        (CALL, answer("200 OK", "Content-Length: 9", body=b"\xff" * 8)),
+        (Request("GET", ("x" * 60_000,)), answer("200 OK", "Content-Length: 9")),
         (ASK, answer("200 OK", "Content-Type: text/html", "Content-Length: 60000", body=b"\xff" * 60_000)),
     ):
         connection = client(request)
         connection.receive_data(data)
+        connection.receive_data(EOF)
         with pytest.raises(RemoteProtocolError) as caught:
-            connection.next_event()
+            list(connection.events())
         assert len(str(caught.value)) < 1500
+
+
+def test_of_a_page_the_first_line_is_quoted_with_the_status() -> None:
+    page = b"\n <!DOCTYPE html>\n<html><head>" + b"x" * 60_000
+    connection = client(ASK)
+    connection.receive_data(answer("200 OK", "Content-Type: text/html", f"Content-Length: {len(page)}", body=page))
+    with pytest.raises(RemoteProtocolError, match=r"is 200 text/html, .*: b'<!DOCTYPE html>'\.\.\.$") as caught:
+        connection.next_event()
+    assert caught.value.reason is Reason.NOT_A_STREAM
 
 
 def test_a_head_that_never_ends() -> None:

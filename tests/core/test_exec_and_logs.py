@@ -18,6 +18,7 @@ from attachproto import (
     Logs,
     OutputClosed,
     RawOutput,
+    Reason,
     Rejected,
     RemoteProtocolError,
     Request,
@@ -135,6 +136,31 @@ class TestExecStart:
             ],
         )
 
+    def test_without_stdin_nothing_can_be_sent(self) -> None:
+        """Also when the answer is an upgrade; the server cannot know."""
+        connection = client(ExecStart(ID, tty=False, stdin=False))
+        connection.receive_data(H101M + frame(1, b"out"))
+        assert isinstance(connection.next_event(), Accepted)
+        assert connection.our_state is State.DONE
+        for event in (Stdin(b"x"), StdinClosed()):
+            refused(connection, event)
+        assert connection.next_event() == Stdout(b"out")
+        with pytest.raises(TypeError, match="stdin is of type bool"):
+            ExecStart(ID, tty=False, stdin=None)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("field", [CHUNKED, ("connection", "close")])
+    def test_a_server_may_answer_as_a_proxy_does(self, field: tuple[str, str]) -> None:
+        """The request does not say whether stdin is wanted, so the server's user must know it."""
+        server = Connection(SERVER)
+        client = Connection(CLIENT)
+        server.receive_data(client.send(ExecStart(ID, tty=False, stdin=False)))
+        assert isinstance(server.next_event(), ExecStart)
+        client.receive_data(server.send(Accepted(Framing.MULTIPLEXED, 200, (field,))))
+        client.receive_data(server.send(Stdout(b"out")))
+        end = server.send(OutputClosed())
+        client.receive_data(end if isinstance(end, bytes) else b"")
+        assert list(client.events())[1:] == [Stdout(b"out"), OutputClosed()]
+
     def test_a_refusal(self) -> None:
         connection = client(ExecStart(ID, tty=False))
         connection.receive_data(b"HTTP/1.1 409 Conflict\r\nContent-Length: 16\r\n\r\n" + b'{"message":"no"}')
@@ -220,14 +246,16 @@ class TestLogs:
     def test_a_page_is_none(self) -> None:
         connection = client(Logs("web"))
         connection.receive_data(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi")
-        with pytest.raises(RemoteProtocolError, match="text/html"):
+        with pytest.raises(RemoteProtocolError, match="text/html") as caught:
             connection.next_event()
+        assert caught.value.reason is Reason.NOT_A_STREAM
 
     def test_a_101_is_none(self) -> None:
         connection = client(Logs("web"))
         connection.receive_data(H101M)
-        with pytest.raises(RemoteProtocolError, match="which nobody asked for"):
+        with pytest.raises(RemoteProtocolError, match="101") as caught:
             connection.next_event()
+        assert caught.value.reason is Reason.UNASKED_UPGRADE
 
     def test_where_nothing_tells_the_framing(self) -> None:
         connection = client(Logs("web"))
@@ -257,6 +285,6 @@ class TestLogs:
 
 
 def test_they_are_stream_requests() -> None:
-    requests: list[StreamRequest] = [ExecStart(ID, tty=False), Logs("web")]
-    assert [request.wants_stdin for request in requests] == [True, False]
-    assert [request.upgrades for request in requests] == [True, False]
+    requests: list[StreamRequest] = [ExecStart(ID, tty=False), ExecStart(ID, tty=False, stdin=False), Logs("web")]
+    assert [request.wants_stdin for request in requests] == [True, False, False]
+    assert [request.upgrades for request in requests] == [True, True, False]

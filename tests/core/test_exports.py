@@ -18,7 +18,8 @@ import attachproto_adapters
 NAMES = """
 Connection CLIENT SERVER Role NEED_DATA SEND_EOF Signal State AttachOptions Attach Request ResponseHead Response
 Accepted Rejected Stdin StdinClosed Stdout Stderr RawOutput Systemerr OutputClosed Continue Framing FrameDecoder
-encode_frame demux Quirk ProtocolError LocalProtocolError RemoteProtocolError
+encode_frame demux Quirk AttachError ProtocolError LocalProtocolError
+RemoteProtocolError Reason ExecStart Logs
 """.split()  # noqa: SIM905
 
 

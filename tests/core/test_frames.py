@@ -12,6 +12,7 @@ from attachproto import (
     LocalProtocolError,
     OutputClosed,
     RawOutput,
+    Reason,
     RemoteProtocolError,
     Stderr,
     Stdin,
@@ -24,8 +25,8 @@ from tests.helpers import EOF, check_every_cut, cut_at, frame, joined, read_all
 
 UNKNOWN = "unknown stream type"
 
-# name: (bytes, events before the end, the error's text or None)
-CASES: dict[str, tuple[bytes, list[object], str | None]] = {
+# name: (bytes, events before the end, the error's text or reason)
+CASES: dict[str, tuple[bytes, list[object], str | Reason | None]] = {
     "nothing": (b"", [OutputClosed()], None),
     "one frame": (frame(1, b"out\n"), [Stdout(b"out\n"), OutputClosed()], None),
     "both streams": (
@@ -46,8 +47,8 @@ CASES: dict[str, tuple[bytes, list[object], str | None]] = {
         None,
     ),
     "padding is not zero": (b"\x01\xff\xff\xff\0\0\0\x01x", [Stdout(b"x"), OutputClosed()], None),
-    "type 4": (frame(1, b"ok") + b"\x04\0\0\0\0\0\0\0", [Stdout(b"ok")], f"{UNKNOWN} 4 "),
-    "type 4 after an empty frame": (frame(1, b"") + b"\x04\0\0\0\0\0\0\0", [], f"{UNKNOWN} 4 "),
+    "type 4": (frame(1, b"ok") + b"\x04\0\0\0\0\0\0\0", [Stdout(b"ok")], Reason.UNKNOWN_STREAM_TYPE),
+    "type 4 after an empty frame": (frame(1, b"") + b"\x04\0\0\0\0\0\0\0", [], Reason.UNKNOWN_STREAM_TYPE),
     "type 255, one byte of it": (frame(2, b"ok") + b"\xff", [Stderr(b"ok")], f"{UNKNOWN} 255 "),
     "a terminal read as frames": (b"$ ls\r\n", [], f"{UNKNOWN} 36 "),
     "podman 4.3 log replay": (
@@ -229,5 +230,9 @@ def test_demux() -> None:
 def test_demux_is_honest() -> None:
     with pytest.raises(RemoteProtocolError, match="2 are missing"):
         demux(frame(1, b"a", length=3))
-    with pytest.raises(RemoteProtocolError, match="the engine reports: no logs"):
+    with pytest.raises(RemoteProtocolError, match="the engine reports: 'no logs'") as caught:
         demux(frame(1, b"a") + frame(3, b"no logs\n"))
+    assert caught.value.reason is Reason.ENGINE_ERROR
+    with pytest.raises(RemoteProtocolError) as caught:
+        demux(frame(3, b"\xff" * 100_000))
+    assert len(str(caught.value)) < 1500

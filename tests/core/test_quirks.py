@@ -112,7 +112,7 @@ def test_demux_with_quirks() -> None:
     assert demux(line(1, b"a") + line(2, b"") + line(1, b"b"), quirks=[NEWLINE]) == (b"a\nb\n", b"\n")
     with pytest.raises(RemoteProtocolError, match=f"{UNKNOWN} 10"):
         demux(line(1, b"a"))
-    with pytest.raises(RemoteProtocolError, match="the engine reports: Error: detached from container"):
+    with pytest.raises(RemoteProtocolError, match="the engine reports: 'Error: detached from container'"):
         demux(frame(1, b"a") + WORDS, quirks=[DETACHED_TEXT])
     assert demux(frame(1, b"a") + WORDS) == (b"a", TEXT)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from attachproto import RemoteProtocolError, Request, Response
-from attachproto_adapters._errors import ApiVersionRejected, AttachError, RequestRejected
+from attachproto import Reason, RemoteProtocolError, Request, Response
+from attachproto_adapters._errors import ApiVersionRejected, AttachError, RequestRejected, shown
 from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text
 from attachproto_adapters._flows._inspect import of_type, read_json
 
@@ -108,7 +108,9 @@ def exec_id(response: Response) -> str:
     try:
         return of_type(str, read_json(response)["Id"])
     except (LookupError, TypeError) as exc:
-        raise RemoteProtocolError(f"the exec's creation was answered without an ID: {exc!r}") from None
+        raise RemoteProtocolError(
+            f"the exec's creation was answered without an ID: {shown(repr(exc))}", Reason.BAD_DOCUMENT
+        ) from None
 
 
 def exit_code(response: Response) -> int:
@@ -122,10 +124,12 @@ def exit_code(response: Response) -> int:
     try:
         error, code = value.get("Error"), value["StatusCode"]
         if error and error.get("Message"):
-            raise AttachError(f"the engine could not wait for the container: {error['Message']}")
+            raise AttachError(f"the engine could not wait for the container: {shown(str(error['Message']))}")
         return of_type(int, code)
     except (LookupError, TypeError, AttributeError) as exc:
-        raise RemoteProtocolError(f"wait's answer has not the fields of an engine's: {exc!r}") from None
+        raise RemoteProtocolError(
+            f"wait's answer has not the fields of an engine's: {shown(repr(exc))}", Reason.BAD_DOCUMENT
+        ) from None
 
 
 def succeeded(request: Request, response: Response) -> Response:

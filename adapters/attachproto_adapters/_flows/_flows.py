@@ -30,6 +30,7 @@ from attachproto_adapters._errors import (
     ExecAlreadyStarted,
     HalfCloseEndsAttach,
     RequestRejected,
+    shown,
     warn,
 )
 from attachproto_adapters._flows._api_calls import (
@@ -149,7 +150,11 @@ def open_exec(
             f"the exec {exec_id} was started before: an exec can be started and attached to only once"
         )
     request = ExecStart(
-        exec_id, tty=inspected.tty if tty is None else tty, console_size=console_size, api_version=api_version
+        exec_id,
+        tty=inspected.tty if tty is None else tty,
+        stdin=inspected.open_stdin,
+        console_size=console_size,
+        api_version=api_version,
     )
     yield from _stream(request)
     return Opened("exec", exec_id, api_version, inspected)
@@ -183,12 +188,12 @@ def create_and_open_exec(
         look: Response = yield Call(inspect_request("containers", container, api_version))
         if look.status_code == 200 and not (of := InspectedContainer.from_response(look)).running:
             raise ContainerNotRunning(
-                f"the container {container} is {of.status}: commands need a running one ({response.message})"
+                f"the container {container} is {of.status}: commands need a running one ({shown(response.message)})"
             )
     response = yield from _judged(request, response)
     created = exec_id(response)
     inspected = attrs.evolve(inspected, podman=podman_version(response))
-    yield from _stream(ExecStart(created, tty=tty, api_version=api_version))
+    yield from _stream(ExecStart(created, tty=tty, stdin=stdin, api_version=api_version))
     return Opened("exec", created, api_version, inspected)
 
 

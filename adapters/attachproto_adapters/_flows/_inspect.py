@@ -8,7 +8,8 @@ from typing import Any, Final, Self, TypeVar
 
 import attrs
 
-from attachproto import Attach, Quirk, RemoteProtocolError, Response
+from attachproto import Attach, Quirk, Reason, RemoteProtocolError, Response
+from attachproto_adapters._errors import shown
 
 T = TypeVar("T")
 
@@ -195,8 +196,12 @@ def read_json(response: Response) -> Any:
     try:
         return json.loads(response.body)
     except (ValueError, RecursionError):
-        raise RemoteProtocolError(f"the engine's answer is no JSON: {response.body[:120]!r}") from None
+        raise RemoteProtocolError(
+            f"the engine's answer ({response.status_code}) is no JSON: {shown(response.message)!r}", Reason.BAD_DOCUMENT
+        ) from None
 
 
 def _not_an_engines(what: str, exc: Exception) -> RemoteProtocolError:
-    return RemoteProtocolError(f"{what}'s answer has not the fields of an engine's: {exc!r}")
+    return RemoteProtocolError(
+        f"{what}'s answer has not the fields of an engine's: {shown(repr(exc))}", Reason.BAD_DOCUMENT
+    )
