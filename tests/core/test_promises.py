@@ -590,6 +590,10 @@ class TestPromise09BothEnds:
         assert "accept with status_code=200" in refused(connection, Accepted(Framing.RAW))
         assert connection.send(Accepted(Framing.RAW, 200)).startswith(b"HTTP/1.1 200 OK\r\n")
 
+    def test_chunked_is_the_only_coding(self) -> None:
+        connection = server(Attach("web", tty=False))
+        assert "can be chunked" in refused(connection, Accepted(Framing.RAW, 200, (("transfer-encoding", "gzip"),)))
+
     def test_no_chunks_for_http_1_0(self) -> None:
         connection = Connection(SERVER)
         connection.receive_data(b"POST /containers/web/attach?stream=1 HTTP/1.0\r\n\r\n")
