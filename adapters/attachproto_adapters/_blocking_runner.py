@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from attachproto import (
     Accepted,
+    Request,
     ResponseHead,
 )
+from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._flows._steps import Call, CallDeferred, FlowResult, Pause, Steps, Stream
 from attachproto_adapters._transport._blocking import (
     BlockingSession,
@@ -28,6 +30,7 @@ def drive(steps: Steps[T], dialer: Dialer) -> FlowResult[T, BlockingSession]:
         held: BlockingSession | None = None
         accepted: Accepted | None = None
         paused = 0.0
+        asked: Request | None = None
         result: Any = None
         while True:
             try:
@@ -37,6 +40,7 @@ def drive(steps: Steps[T], dialer: Dialer) -> FlowResult[T, BlockingSession]:
                 return FlowResult(stop.value, stream, accepted, held)
             match step:
                 case Call(request):
+                    asked = request
                     result = dialer.call(request)
                 case CallDeferred(request):
                     held = dialer.ask(request)
@@ -54,5 +58,8 @@ def drive(steps: Steps[T], dialer: Dialer) -> FlowResult[T, BlockingSession]:
                 case Pause(seconds):
                     paused += seconds
                     if dialer.timeout is not None and paused > dialer.timeout:
-                        raise TimeoutError("timed out")
+                        what = "a flow" if asked is None else named(asked)
+                        raise TimeoutError(
+                            f"timed out: no final answer within {dialer.timeout:g} s: {what} at {dialer.host}"
+                        )
                     time.sleep(seconds)

@@ -763,7 +763,7 @@ async def what_was_read_before_the_close_is_still_delivered(opened: Opener) -> N
     assert await attachment.receive() == Stdout(b"a")
     await attachment.aclose()
     assert await attachment.receive() == Stderr(b"b")
-    with pytest.raises(AttachmentClosed):
+    with pytest.raises(AttachmentClosed, match="the attachment is closed"):
         await attachment.receive()
 
 

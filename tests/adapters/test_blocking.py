@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 import ssl
@@ -146,7 +147,7 @@ def test_receive_timeout_loses_nothing(opened: Opener) -> None:
     attachment = opened(act)
     attachment.settimeout(SHORT)
     for _ in range(2):
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"no output came within 0\.05 s: POST /containers/web/attach$"):
             attachment.receive()
     attachment.settimeout(BOUND)
     more.set()
@@ -232,7 +233,7 @@ def test_send_timeout_ends_stdin_and_leaves_the_output(opened: Opener) -> None:
 
     attachment = opened(act, WITH_STDIN)
     attachment.settimeout(SHORT)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"took no more input within 0\.05 s: POST /containers/web/attach$"):
         attachment.send_stdin(bytes(8 * MEGABYTE))
     for misuse in (lambda: attachment.send_stdin(b"x"), attachment.close_stdin, lambda: attachment.communicate(b"x")):
         with pytest.raises(LocalProtocolError):
@@ -308,7 +309,7 @@ def test_communicate_again_without_naming_the_input(opened: Opener) -> None:
 
     attachment = opened(act, WITH_STDIN)
     attachment.settimeout(SHORT)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"no output came, and no input was taken, within 0\.05 s: POST /containers"):
         attachment.communicate(data)
     attachment.settimeout(BOUND)
     more.set()
@@ -493,7 +494,9 @@ def test_wait_timeout_and_again(engine: Engine, held: bool) -> None:
         attachment.communicate()
         attachment.settimeout(SHORT)
         for _ in range(2):
-            with pytest.raises(TimeoutError):
+            with pytest.raises(
+                TimeoutError, match=r"timed out: .* within 0\.05 s: POST /containers/web/wait at unix:///"
+            ):
                 attachment.wait()
         attachment.settimeout(BOUND)
         exited.set()
@@ -507,7 +510,7 @@ def test_an_exec_that_does_not_end_in_time(engine: Engine) -> None:
     with exec_start("e1", host=engine.host, timeout=BOUND) as attachment:
         attachment.settimeout(SHORT)
         for _ in range(2):
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError, match=r"timed out: no .* within 0\.05 s: GET /exec/e1/json at unix:///"):
                 attachment.wait()
         engine.on("inspect", answers(docker_exec(exit_code=7)))
         assert attachment.wait() == 7
@@ -522,6 +525,11 @@ def test_an_attach_that_times_out_leaves_nothing(engine: Engine, call: str) -> N
         attach("web", host=engine.host, start=True, timeout=SHORT)
     engine.close()
     assert caught.tb is not None
+    path = "json" if call == "inspect" else call
+    assert re.fullmatch(
+        rf"timed out: no answer came within 0\.05 s: (GET|POST) /containers/web/{path} at {engine.host} \(as given\)",
+        str(caught.value),
+    )
 
 
 @pytest.mark.parametrize("timeout", [0, -1])

@@ -101,7 +101,8 @@ class AsyncSession(Session):
         """Read once, and give it to the state machine. Cancelled, it has taken nothing."""
         if self.broken is not None:
             self.raise_broken(self.broken)
-        self.check_not_closed("being read")
+        if self.closed:
+            raise AttachmentClosed("the attachment is closed: nothing more can be read")
         try:
             data = await self.receive_some()
         except self.errors as exc:

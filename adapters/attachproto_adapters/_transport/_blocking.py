@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import Host, NonTcpHost, TcpHost
@@ -38,6 +39,11 @@ def check_timeout(timeout: float | None) -> None:
         raise ValueError(
             f"a timeout is None or above 0 seconds, not {timeout}: a socket that does not block cannot wait"
         )
+
+
+def _is_ours(exc: BaseException) -> bool:
+    """Whether a timeout of the socket has passed; the kernel's own, such as ETIMEDOUT, has a number."""
+    return isinstance(exc, TimeoutError) and exc.errno is None
 
 
 class BlockingSession(Session):
@@ -68,6 +74,7 @@ class BlockingSession(Session):
 
     def ask(self, request: Request | StreamRequest) -> None:
         """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""
+        self.asked = named(request.to_request() if isinstance(request, StreamRequest) else request)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.send(request)
 
@@ -83,6 +90,8 @@ class BlockingSession(Session):
             self.send_failed(exc)
             if self.closed:
                 raise AttachmentClosed("the attachment was closed while it was sending") from None
+            if _is_ours(exc):
+                raise self._timed_out("the engine took no more input") from exc
             raise
         finally:
             self._sending = False
@@ -102,6 +111,8 @@ class BlockingSession(Session):
         """
         if self.broken is not None:
             self._raise_broken(self.broken)
+        if self.closed:
+            raise AttachmentClosed("the attachment is closed: nothing more can be read")
         try:
             # Nothing may come between these two: what was read must reach the state machine.
             data = self.sock.recv(READ_SIZE)
@@ -112,6 +123,8 @@ class BlockingSession(Session):
             ours = isinstance(exc, OSError) and exc.errno in (None, errno.EAGAIN)
             if not ours and (why := self.failed(exc)) is not exc:
                 self._raise_broken(why)
+            if _is_ours(exc):
+                raise self._timed_out(self.awaited()) from exc
             raise
         # Our own close looks like the peer's end, and must not pass for it.
         if self.closed:
@@ -124,6 +137,9 @@ class BlockingSession(Session):
             if self.broken is not None:
                 self._raise_broken(self.broken)
         self.incoming(data)
+
+    def _timed_out(self, what: str) -> TimeoutError:
+        return self.timed_out(what, self.sock.gettimeout() or 0.0)
 
     def _raise_broken(self, exc: BaseException) -> NoReturn:
         if isinstance(exc, OSError):
@@ -156,7 +172,7 @@ class BlockingSession(Session):
         def ready() -> tuple[bool, bool]:
             found = poller.poll(None if timeout is None else min(timeout * 1000, _POLL_MAX))
             if not found:
-                raise TimeoutError("timed out")
+                raise self._timed_out("no output came, and no input was taken,")
             # An error or a hang-up is told by reading.
             return bool(found[0][1] & ~select.POLLOUT), bool(found[0][1] & select.POLLOUT)
 
@@ -208,7 +224,7 @@ class Dialer(Address):
     def dial(self, quirks: Iterable[Quirk] = ()) -> BlockingSession:
         """A new connection."""
         host, child = self.host, None
-        with self.reached():
+        with self.reached(), self._in_time():
             tls = self.tls()
             if isinstance(host, TcpHost):
                 sock = self._open_tcp(host)
@@ -224,6 +240,15 @@ class Dialer(Address):
                 raise
             return session
 
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as exc:
+            if not _is_ours(exc):
+                raise
+            raise TimeoutError(f"no connection within {self.timeout:g} s") from exc
+
     def _open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
         waited = 0.0
         with contextlib.closing(open_non_tcp(host)) as steps:
@@ -234,7 +259,7 @@ class Dialer(Address):
                     sock, child = opened.value
                     return sock, child
                 if self.timeout is not None and waited >= self.timeout:
-                    raise TimeoutError("timed out")
+                    raise TimeoutError
                 time.sleep(pause)
                 waited += pause
 

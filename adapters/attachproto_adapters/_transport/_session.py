@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Generator, Iterable
 
-from attachproto import CLIENT, SEND_EOF, Connection, Event, Quirk
+from attachproto import CLIENT, SEND_EOF, Connection, Event, Quirk, State
 from attachproto_adapters._errors import unreachable
 from attachproto_adapters._flows._stdin import Sendable
 from attachproto_adapters._transport._address import failure_reason
@@ -26,6 +26,7 @@ class Session(abc.ABC):
     Attributes:
         connection: the state machine.
         closed: by us.
+        asked: the call that was made on it, for errors.
         broken: what the transport has told us of its end. The kernel tells it once; the next read would give an end
             that is none.
     """
@@ -41,6 +42,7 @@ class Session(abc.ABC):
         header = "localhost" if host is None else host.header
         self.connection = Connection(CLIENT, host=header, quirks=quirks)
         self.closed = False
+        self.asked = ""
         self.broken: BaseException | None = None
         self._host = host
         self._tls = tls
@@ -57,6 +59,22 @@ class Session(abc.ABC):
     @abc.abstractmethod
     def can_half_close(self) -> bool:
         """Whether the transport can end our direction and go on with the other."""
+
+    def timed_out(self, what: str, seconds: float) -> TimeoutError:
+        """The error for what did not happen within this time; it names the call and the address."""
+        host = "" if self._host is None else str(self._host)
+        where = " at ".join(filter(None, (self.asked, host)))
+        return TimeoutError(f"timed out: {what} within {seconds:g} s" + (f": {where}" if where else ""))
+
+    def awaited(self) -> str:
+        """What has not come, for an error, if nothing more comes."""
+        match self.connection.their_state:
+            case State.STREAMING:
+                return "no output came"
+            case State.RESPONDING:
+                return "the rest of the answer did not come"
+            case _:
+                return "no answer came"
 
     def outgoing(self, event: Event) -> Sendable:
         """What goes to the transport for this event: bytes, or the wish for a half-close of the transport's own.
