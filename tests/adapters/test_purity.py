@@ -14,7 +14,20 @@ import attachproto_adapters._flows
 FOLDER = pathlib.Path(attachproto_adapters._flows.__file__).parent
 
 # datetime and collections read no clock by themselves; warnings is how a caller is warned.
-ALLOWED = {"__future__", "attachproto", "attrs", "codecs", "collections", "datetime", "json", "re", "typing"}
+ALLOWED = {
+    "__future__",
+    "attachproto",
+    "attrs",
+    "bisect",
+    "codecs",
+    "collections",
+    "datetime",
+    "itertools",
+    "json",
+    "operator",
+    "re",
+    "typing",
+}
 OWN = ("attachproto_adapters._flows", "attachproto_adapters._errors")
 FORBIDDEN = ("socket", "ssl", "subprocess", "select", "selectors", "asyncio", "trio")
 
