@@ -1,4 +1,4 @@
-"""A pipe's or a terminal's descriptor on the event loop: read and written without blocking, and without a buffer."""
+"""A descriptor of a pipe or terminal on the event loop: non-blocking, and without a buffer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Descriptor:
-    """Owns a descriptor. One task may read while others write, each whole. Closing wakes all of them."""
+    """Owns a descriptor. One task may read while others write; writes are not mixed. Closing wakes all of them."""
 
     def __init__(self, number: int) -> None:
         os.set_blocking(number, False)
@@ -21,7 +21,7 @@ class Descriptor:
         self._patient = True
 
     async def read(self, size: int) -> bytes:
-        """The next bytes; ``b""`` at the end (on a terminal that is when nobody has its other side open)."""
+        """Read up to ``size`` bytes; ``b""`` at the end. A terminal ends when its other side is closed (``EIO``)."""
         while not self._closed:
             try:
                 return os.read(self.number, size)
@@ -36,7 +36,7 @@ class Descriptor:
         return b""
 
     async def write(self, data: bytes) -> bool:
-        """Write all of it; ``False`` if nobody reads it any more."""
+        """Write all of it; ``False`` if the other side is closed."""
         view = memoryview(data)
         async with self._writing:
             while view:
@@ -51,12 +51,12 @@ class Descriptor:
         return True
 
     def hurry(self) -> None:
-        """From now on reading ends where it would wait."""
+        """From now on ``read`` returns ``b""`` instead of waiting."""
         self._patient = False
         self._wake()
 
     def close(self) -> None:
-        """Give it back. Who waits on it comes to its end."""
+        """Close the descriptor. Pending reads return ``b""``, pending writes ``False``."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self.number)
@@ -73,7 +73,7 @@ class Descriptor:
         finally:
             self._waiting.discard(waiter)
             if not self._closed:
-                # Closed, its number may be another file's already.
+                # After close() the kernel may give the number to another file.
                 remove(self.number)
 
     def _wake(self) -> None:

@@ -1,9 +1,9 @@
-"""Detach keys: found in what a client types, as pure code.
+"""Finds the detach keys in a client's stdin. It does no I/O.
 
-Strategy: the keys are matched over the byte stream, however it was cut. What may be the beginning of them is held
-back until the next byte, without a time limit; a byte that does not go on puts it back in front. As in moby's
-``term/proxy.go``, that byte is not tried as a first key again (``ctrl-p ctrl-p ctrl-q`` does not detach), and what is
-held back at the end of input is lost. Its fault of sending a held-back byte twice is not repeated here.
+Strategy: the keys are matched over the byte stream, however it is cut. Bytes that may be their beginning are held back
+until the next byte, without a time limit. If that byte does not continue the keys, the held bytes are passed on before
+it. As in moby's ``term/proxy.go``, that byte is not tried as the first key (``ctrl-p ctrl-p ctrl-q`` does not detach),
+and bytes that are held back at the end of input are lost. moby's bug of sending a held byte twice is not repeated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class DetachFilter:
         """Filter the next bytes.
 
         Returns:
-            What is the container's, and whether the client detaches. The keys, and what follows them, are nobody's.
+            The bytes for the container, and whether the client detaches. The keys and what follows them are dropped.
         """
         if not self._matched and self._keys[0] not in data:
             return data, False

@@ -1,13 +1,12 @@
-"""What a container printed: one file, and readers that each go through it at their own pace.
+"""The output of a container: one file, which each reader reads at its own speed.
 
-Strategy: output is appended to a temporary file that has no name, and everybody reads from there: who attaches, who
-wants the logs, who replays first and follows then. So the place between replay and stream is exact, a reader costs a
-position and no buffer, and memory does not grow with output or readers. A reader that gates holds the container
-back: while it is more than ``_LAG`` behind, ``room()`` waits, which is what stops a container whose client does not
-read (dockerd does so at about the same distance).
+Strategy: output is appended to a temporary file without a name. Attach, logs, and replay followed by output all read
+from that file. So the boundary between replay and new output is exact, a reader costs one position and no buffer, and
+memory does not grow with output or readers. A reader with ``gates`` slows the container down: while it is more than
+``_LAG`` bytes behind, ``room()`` waits, and the process's pipe fills. dockerd does so at about the same distance.
 
-A record in the file is what one read of the process brought, with its time. Lines, which is what logs are made of,
-are cut out when they are read.
+A record in the file holds what one read from the process returned, and its time. Lines, for logs, are cut when they are
+read.
 """
 
 from __future__ import annotations
@@ -29,31 +28,31 @@ _RUN_ENDED: Final = 0
 
 _RECORD: Final = struct.Struct(">BQL")
 
-# dockerd's copy buffer, and with it its largest frame.
+# The size of dockerd's copy buffer, and so of its largest frame.
 PIECE: Final = 32 * 1024
 
-# Holds one record at least; more would be memory for each reader that waits.
+# Large enough for one record. A larger block would cost memory for each waiting reader.
 _BLOCK: Final = _RECORD.size + PIECE
 
 # dockerd holds about 1 MB for each client that does not read.
 _LAG: Final = 1024 * 1024
 
-# How large the file of a container gets whose output is not kept.
+# The largest file of a container whose output is not kept (log driver none).
 _UNKEPT: Final = 4 * 1024 * 1024
 
-# So often a place is remembered from where the last lines can be read.
+# A landmark, from where the last lines can be read, is kept after so many bytes.
 _LANDMARK: Final = 64 * 1024
 
-# What dockerd's json-file driver cuts a longer line into.
+# dockerd's json-file driver cuts longer lines into pieces of this size.
 _LINE: Final = 16 * 1024
 
 
 @attrs.frozen
 class Record:
-    """What one read of a process brought.
+    """What one read from a process returned.
 
     Attributes:
-        stream: ``STDOUT`` or ``STDERR``; a terminal's output is ``STDOUT``. Another one ends a run.
+        stream: ``STDOUT`` or ``STDERR``; a terminal's output is ``STDOUT``. Any other value marks the end of a run.
         time: when it was read, in nanoseconds since the epoch.
         data: at most ``PIECE`` bytes.
     """
@@ -72,15 +71,15 @@ class OutputLog:
     """The output of a container, over all of its runs.
 
     Attributes:
-        size: how much there is, where a reader that has read it all stands.
-        broken: it cannot be stored any more; readers come to an end.
+        size: the position behind the last record.
+        broken: output cannot be written to the file any more; readers then get an end.
     """
 
     def __init__(self, *, keep: bool = True) -> None:
         """Make it.
 
         Args:
-            keep: for who comes later. Without, only what somebody still has to read is on the disk.
+            keep: keep output for later readers. If false, the file holds only what a present reader has not read.
         """
         self._keep = keep
         self._base = 0
@@ -91,14 +90,14 @@ class OutputLog:
         self._moved = asyncio.Event()
         self._gated = True
         self._released = False
-        # Of each landmark how many lines had ended there, and where reading must begin to have all after them whole.
+        # Each landmark: how many lines had ended there, and from where to read so that all later lines are whole.
         self._landmarks = [(0, 0)]
         self._landmark = 0
         self._newlines = 0
         self._begins: dict[int, int] = {}
 
     def append(self, stream: int, data: bytes, time: int) -> None:
-        """Store output, and wake who waits for it."""
+        """Append output, and wake the readers that wait for it."""
         if not self._keep:
             if stream != _RUN_ENDED and not self._cursors:
                 return
@@ -133,31 +132,31 @@ class OutputLog:
             self._landmarks.append((self._newlines, min(self._begins.values(), default=self.size)))
 
     def tail(self, lines: int) -> int:
-        """A position from where at least so many of the last lines can be read, after at most a few cut ones."""
+        """A position from where at least so many of the last lines can be read. A few cut lines may come first."""
         wanted = self._newlines - lines
         at = bisect.bisect_right(self._landmarks, wanted, key=lambda landmark: landmark[0]) - 1
         return self._landmarks[max(0, at)][1]
 
     def end_run(self, time: int) -> None:
-        """Mark the end of a run: who attached to it comes to the end of its stream here."""
-        with contextlib.suppress(OSError):  # then they come to it without a mark
+        """Mark the end of a run. The stream of every client that is attached ends here."""
+        with contextlib.suppress(OSError):  # broken readers end without the mark
             self.append(_RUN_ENDED, b"", time)
 
     def gate(self, closed: bool) -> None:
-        """Say whether slow readers hold the container back. When its process is gone there is no one to hold."""
+        """Set whether slow readers slow the container down. After its process has ended, nothing is slowed down."""
         self._gated = closed
         self._moved.set()
 
     async def room(self) -> None:
-        """Wait until no reader that gates is too far behind."""
-        # Where nothing is kept, now and then all of it must have been read, so that the file can begin anew.
+        """Wait until no reader with ``gates`` is too far behind."""
+        # If nothing is kept, the file can start again only when everything has been read.
         lag = _LAG if self._keep or self.size - self._base < _UNKEPT else 0
         while self._gated and any(self.size - cursor.position > lag for cursor in self._cursors if cursor.gates):
             self._moved.clear()
             await self._moved.wait()
 
     def read(self, position: int, end: int) -> tuple[list[Record], int]:
-        """The next records from ``position`` on that begin before ``end``, and the position behind them."""
+        """Read records that begin between ``position`` and ``end``. Returns them, and the position behind them."""
         block = os.pread(self._file.fileno(), _BLOCK, position - self._base)
         records = []
         at = 0
@@ -171,7 +170,7 @@ class OutputLog:
         return records, position + at
 
     def follow(self, position: int, *, gates: bool) -> Cursor:
-        """A reader, from ``position`` on. Close it."""
+        """A new reader that starts at ``position``. The caller closes it."""
         cursor = Cursor(self, position, gates=gates)
         self._cursors.add(cursor)
         return cursor
@@ -188,14 +187,14 @@ class OutputLog:
         self._moved.set()
 
     def release(self) -> None:
-        """Give the file back when its last reader has left."""
+        """Close the file once its last reader is closed."""
         self._released = True
         if not self._cursors:
             self._file.close()
 
 
 class Cursor:
-    """One reader's place in the log."""
+    """One reader, and its position in the log."""
 
     def __init__(self, log: OutputLog, position: int, *, gates: bool) -> None:
         self._log = log
@@ -205,7 +204,7 @@ class Cursor:
         self._end: int | None = None
 
     async def records(self) -> list[Record]:
-        """The next records, when there are some; none at the end."""
+        """Wait for the next records; an empty list at the end."""
         while self._end is None and self.position == self._log.size:
             if self._log.broken:
                 return []
@@ -219,26 +218,26 @@ class Cursor:
         return found
 
     def stop(self) -> None:
-        """End at what is there now."""
+        """End behind the last record that is there now."""
         if self._end is None:
             self._end = self._log.size
             self.more.set()
 
     def close(self) -> None:
-        """End here."""
+        """End at the present position."""
         self._end = self.position
         self.more.set()
         self._log.forget(self)
 
 
 class Lines:
-    """Cuts records into lines, as dockerd's log has them: up to their newline, or 16 KiB."""
+    """Cuts records into lines as dockerd's log does: each ends with its newline, or after 16 KiB."""
 
     def __init__(self) -> None:
         self._begun: dict[int, tuple[int, bytearray]] = {}
 
     def feed(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The lines that these records complete. The end of a run completes what it left open."""
+        """The lines that these records complete. The end of a run completes every open line."""
         for record in records:
             if record.ends_run:
                 yield from self.flush()
@@ -255,7 +254,7 @@ class Lines:
                     self._begun[record.stream] = (time, line)
 
     def flush(self) -> Iterator[Record]:
-        """What has begun and not ended."""
+        """The lines that have begun and have no newline yet."""
         for stream, (time, line) in sorted(self._begun.items()):
             yield Record(stream, time, bytes(line))
         self._begun.clear()

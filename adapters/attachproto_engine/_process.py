@@ -1,11 +1,11 @@
-"""A local process as what runs in a container: its start, its streams, its end.
+"""The local process that stands for a container: its start, its streams, its end.
 
-Strategy: ``posix_spawn`` does in the child what is needed, without code of ours between fork and exec, and from any
-thread. Each process leads a session of its own; a terminal becomes its controlling one because it is opened there,
-by name, by a leader that has none. When the leader ends, it is left as a zombie until everything else in its session
-has been killed, so that the session's number cannot be another's by then.
+Strategy: ``posix_spawn`` sets the child up, so no Python runs between fork and exec, and it works from any thread.
+Each process leads a session of its own. The child opens its terminal by name: a session leader without a controlling
+terminal gets the one that it opens. When the leader ends, it stays a zombie until everything else in its session has
+been killed: until then the kernel cannot give the session's number to another process.
 
-Not a sandbox: the process is an ordinary one of this machine, with the rights of who runs the engine.
+This is no sandbox: the process is an ordinary one of this machine, with the rights of the user who runs the engine.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from attachproto_engine._descriptor import Descriptor
 from attachproto_engine._output import PIECE, STDERR, STDOUT
 
 Sink = Callable[[int, bytes], Awaitable[None]]
-"""Takes output: the stream it belongs to, and the bytes. While it waits, nothing more is read."""
+"""Takes output: the stream and the bytes. While it waits, no more output is read."""
 
-# dockerd's own limit: a process that has left the session may hold the pipes open for ever.
+# As dockerd: a process that has left the session may keep the pipes open for ever.
 _DRAIN_SECONDS: Final = 2.0
 
-# Python ignores some, and who started it (nohup, a shell's background job) others; a child would inherit that.
+# Python ignores some signals, and nohup or a shell's background job ignores others. A child would inherit that.
 _DEFAULT_SIGNALS: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 _IN_DIRECTORY: Final = 'cd "$0" && exec "$@"'
@@ -44,7 +44,7 @@ class StartFailed(Exception):
     """The command cannot be executed.
 
     Attributes:
-        exit_code: 127 if there is none, 126 if it is no program.
+        exit_code: 127 if there is no such file, 126 if it cannot be executed.
     """
 
     def __init__(self, text: str, exit_code: int) -> None:
@@ -54,14 +54,14 @@ class StartFailed(Exception):
 
 @attrs.frozen
 class Command:
-    """What to execute.
+    """A command to execute.
 
     Attributes:
         arguments: the program and its arguments.
-        environment: the whole of it.
-        directory: where; ``None`` for where the engine is.
-        tty: on a terminal of its own.
-        stdin: with an open stdin; ``/dev/null`` otherwise. A terminal is always both.
+        environment: all variables; nothing is inherited.
+        directory: the working directory; ``None`` for the engine's.
+        tty: run it on a terminal of its own.
+        stdin: give it an open stdin; otherwise stdin is ``/dev/null``. On a terminal stdin is always open.
         size: height and width of the terminal.
     """
 
@@ -74,20 +74,20 @@ class Command:
 
 
 class Process:
-    """A running process. Made inside the event loop."""
+    """A running process. Create it inside the event loop."""
 
     def __init__(self, command: Command) -> None:
         """Start it.
 
         Raises:
-            StartFailed: it cannot be.
+            StartFailed: it cannot be started.
         """
         program = _find(command)
         with contextlib.ExitStack() as opened:
             actions = self._open_terminal(command, opened) if command.tty else self._open_pipes(command, opened)
             arguments = list(command.arguments)
             if command.directory is not None:
-                # posix_spawn cannot change the directory, and chdir here would be every thread's.
+                # posix_spawn cannot change the directory, and os.chdir() would change it for every thread.
                 arguments = ["/bin/sh", "-c", _IN_DIRECTORY, command.directory, program, *arguments[1:]]
                 program = arguments[0]
             try:
@@ -102,7 +102,7 @@ class Process:
                 )
             except OSError as exc:
                 raise _failure(command.arguments[0], exc) from None
-            except ValueError as exc:  # an environment that cannot be one
+            except ValueError as exc:  # a variable with NUL or '=' in its name
                 raise StartFailed(f'exec: "{command.arguments[0]}": {exc}', 126) from None
             opened.pop_all()
         for number in self._child_ends:
@@ -142,7 +142,7 @@ class Process:
         opened.callback(os.close, outer)
         opened.callback(os.close, inner)
         self._child_ends = []
-        # Ours until the end: or the program could end its output by closing it for a moment.
+        # Kept open until the end: else a program that closes the terminal for a moment would end its output.
         self._terminal_side = inner
         self._terminal = Descriptor(outer)
         self.stdin = self._terminal
@@ -157,21 +157,21 @@ class Process:
     # ---- while it runs ----
 
     def pump(self, sink: Sink) -> None:
-        """Begin to hand its output to ``sink``."""
+        """Start passing its output to ``sink``."""
         self._pumps = [
             asyncio.get_running_loop().create_task(_pump(stream, descriptor, sink))
             for stream, descriptor in self._outputs.items()
         ]
 
     def close_stdin(self) -> None:
-        """End its stdin. A terminal has no such end."""
+        """Close its stdin. A terminal's stdin cannot be closed."""
         if self.stdin is not None and self.stdin is not self._terminal:
             self.stdin.close()
 
     def resize(self, height: int, width: int) -> None:
         """Set the size of its terminal, if it has one; it gets a SIGWINCH."""
         if self._terminal is not None:
-            # Wider than the field, it wraps around, as in dockerd.
+            # The kernel's fields have 16 bits; larger numbers wrap around, as in dockerd.
             size = struct.pack("HHHH", height & 0xFFFF, width & 0xFFFF, 0, 0)
             fcntl.ioctl(self._terminal.number, termios.TIOCSWINSZ, size)
 
@@ -188,7 +188,7 @@ class Process:
     # ---- its end ----
 
     async def ended(self) -> int:
-        """Wait for its end, and end what it started; its exit code, or 128 and the number of the signal."""
+        """Wait until it has ended, and kill what is left of its session. Returns its exit code, or 128 + the signal."""
         await _zombie(self.pid)
         signal_session(self.pid, signal.SIGKILL)
         self.exit_code = _reap(self.pid)
@@ -198,7 +198,7 @@ class Process:
         return self.exit_code
 
     async def drained(self) -> None:
-        """Wait until its output is in, or nobody is there to write it; then give everything back."""
+        """Wait until its output is read, for at most 2 seconds; then close its descriptors."""
         loop = asyncio.get_running_loop()
         timer = loop.call_later(_DRAIN_SECONDS, self._hurry)
         try:
@@ -218,7 +218,7 @@ class Process:
 async def _pump(stream: int, descriptor: Descriptor, sink: Sink) -> None:
     while data := await descriptor.read(PIECE):
         await sink(stream, data)
-        # A read that never waits would keep everybody else waiting.
+        # A process that prints without pause must not block the event loop.
         await asyncio.sleep(0)
 
 
@@ -229,7 +229,7 @@ def _find(command: Command) -> str:
         if found is None:
             raise StartFailed(f'exec: "{name}": executable file not found in $PATH', 127)
         return os.path.abspath(found)
-    # Relative to where it will run.
+    # Relative to the process's directory.
     path = os.path.join(command.directory or os.getcwd(), name)
     if not os.path.exists(path):
         raise _failure(name, FileNotFoundError())
@@ -249,7 +249,7 @@ def _failure(name: str, exc: OSError) -> StartFailed:
 
 
 def signal_session(leader: int, number: int) -> None:
-    """Signal every process in a session, whatever groups a shell has made in it."""
+    """Signal every process of a session, in all of its process groups."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
     for process in _members(leader):
@@ -259,7 +259,7 @@ def signal_session(leader: int, number: int) -> None:
 
 def _members(leader: int) -> list[int]:
     found = []
-    with contextlib.suppress(FileNotFoundError):  # no /proc: the group must do
+    with contextlib.suppress(FileNotFoundError):  # without /proc only the group is signalled
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
                 process = int(entry.name)
@@ -272,14 +272,14 @@ def _reap(pid: int) -> int:
     try:
         _, status = os.waitpid(pid, 0)
     except ChildProcessError:
-        # Somebody else in this process waits for every child, and has taken it.
+        # Other code in this Python process waits for all children, and has taken the status.
         return 255
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
 
 
 async def _zombie(pid: int) -> None:
-    """Wait until the process has ended, and leave it to be reaped."""
+    """Wait until the process has ended, without reaping it."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     try:
