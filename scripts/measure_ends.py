@@ -135,14 +135,14 @@ def measure_container(engine: Engine, command: list[str], waits: Delays, inspect
         attach = Link(engine.socket, "POST", f"{path}/attach?stream=1&stdin=0&stdout=1&stderr=1&logs=0", upgrade=True)
         wait = Link(engine.socket, "POST", f"{path}/wait?condition=next-exit")
         with closing(attach), closing(wait):
-            engine.start(container)
             begun = time.monotonic()
+            engine.start(container)
             attach.read_until(b"out\n")
             attach.read_to_end()
             end_of_file = time.monotonic()
             body = wait.read_until(b"}")
             waits.milliseconds.append((time.monotonic() - end_of_file) * 1000)
-        if command is QUIET and end_of_file - begun < QUIET_SECONDS * 0.9:  # it was started a moment before `begun`
+        if command is QUIET and end_of_file - begun < QUIET_SECONDS:
             waits.early += 1
         code = json.loads(body[body.index(b"{") : body.index(b"}") + 1])["StatusCode"]
         if code != EXIT_CODE:

@@ -16,6 +16,7 @@ from attachproto_adapters._errors import ExitCodeUnknown as ExitCodeUnknown
 from attachproto_adapters._errors import HalfCloseEndsAttach as HalfCloseEndsAttach
 from attachproto_adapters._errors import HalfCloseUnsupported as HalfCloseUnsupported
 from attachproto_adapters._errors import HostInvalid as HostInvalid
+from attachproto_adapters._errors import LogsUnavailable as LogsUnavailable
 from attachproto_adapters._errors import OutputTooLarge as OutputTooLarge
 from attachproto_adapters._errors import RequestRejected as RequestRejected
 from attachproto_adapters._flows._inspect import InspectedContainer as InspectedContainer

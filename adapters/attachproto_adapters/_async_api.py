@@ -15,7 +15,8 @@ from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
 from attachproto_adapters._flows._arguments import check_max_output
-from attachproto_adapters._flows._flows import create_and_open_exec, judge_stream, open_attach, open_exec, open_logs
+from attachproto_adapters._flows._attach import open_attach, open_logs
+from attachproto_adapters._flows._flows import create_and_open_exec, judge_stream, open_exec
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult
 from attachproto_adapters._flows._stdin import as_bytes
@@ -110,8 +111,8 @@ class AsyncApi(Generic[A, S]):
             stdout, stderr = await attachment.communicate(input, max_output=max_output)
             try:
                 code = await attachment.wait()
-            except RequestRejected as exc:
-                raise ExitCodeUnknown(str(exc), stdout, stderr) from exc
+            except (RequestRejected, ExitCodeUnknown) as exc:
+                raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", stdout, stderr) from exc
             return ExecResult(code, stdout, stderr)
 
     async def open_on(self, session: S, request: StreamRequest) -> A:

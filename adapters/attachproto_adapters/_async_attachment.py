@@ -226,9 +226,11 @@ class AsyncAttachment(AttachmentBase[L]):
 
         Raises:
             RequestRejected: the engine refused the call.
+            ExitCodeUnknown: the engine does not know the exit code: the container was removed, or Podman has reset it.
             AttachError: this attachment was opened over a connection of your own.
             RuntimeError: another task is waiting. (*)
         """
+        self._check_exit_code_is_kept()
         if self._exit_code is None:
             opened, dialer = self._engine("wait()"), self._dialer
             assert dialer is not None

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, TypeVar
 
 from attachproto import Accepted, ResponseHead
-from attachproto_adapters._flows._steps import Call, CallDeferred, FlowResult, Pause, Steps, Stream
+from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, FlowResult, Pause, Steps, Stream
 from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, open_stream, whole_response
 
 T = TypeVar("T")
@@ -35,6 +35,10 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L]) -> FlowResult[T, L]:
                     result = await held.next_event()
                     if isinstance(result, ResponseHead) and result.status_code >= 300:
                         result = await whole_response(held)
+                case Discard():
+                    if held is not None:
+                        await held.aclose()
+                        held = None
                 case Stream(stream_request, quirks):
                     if stream is not None:
                         await stream.aclose()

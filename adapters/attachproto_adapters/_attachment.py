@@ -22,7 +22,13 @@ from attachproto import (
     Stdout,
     Systemerr,
 )
-from attachproto_adapters._errors import AttachError, AttachmentClosed, warn
+from attachproto_adapters._errors import (
+    AttachError,
+    AttachmentClosed,
+    ContainerNotRunning,
+    ExitCodeUnknown,
+    warn,
+)
 from attachproto_adapters._flows._api_calls import resize_request
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
 from attachproto_adapters._flows._lines import LineSplitter
@@ -85,6 +91,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._check_open()
         if self._feed is not None and self._feed.active:
             raise LocalProtocolError("communicate() is in the middle of its input: call it again, or close")
+        self._check_has_stdin()
         check_stdin(self._session.connection.our_state, self.inspected, asked=self._stdin_asked)
 
     def _check_close_stdin(self) -> None:
@@ -92,6 +99,12 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         check_half_close(can_half_close=self.can_half_close)
         if self.inspected is not None and self.inspected.half_close_ends_attach:
             warn(half_close_ends_attach(self.inspected))
+
+    def _check_has_stdin(self) -> None:
+        if self._opened is not None and self._opened.ended:
+            raise ContainerNotRunning(
+                f"the container {self._opened.name} has exited: its output can be read, and nothing reads its stdin"
+            )
 
     def _check_open(self) -> None:
         if self._over:
@@ -141,6 +154,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             return
         if self._feed is None:
             self._check_open()
+            self._check_has_stdin()
             check_input(
                 self._session.connection.our_state,
                 self.inspected,
@@ -172,6 +186,13 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         if self._opened is None:
             raise AttachError(f"{who} needs an attachment that knows its engine: open_attachment() makes none")
         return self._opened
+
+    def _check_exit_code_is_kept(self) -> None:
+        if self._opened is not None and self._opened.exit_code_lost:
+            raise ExitCodeUnknown(
+                f"the container {self._opened.name} had exited when it was attached to, and the engine has forgotten "
+                "its exit code (an attach resets a container on Podman): attach with wait=True while it runs"
+            )
 
     def _check_not_closed(self) -> None:
         if self._closed:

@@ -262,9 +262,11 @@ class Attachment(AttachmentBase[BlockingSession]):
 
         Raises:
             RequestRejected: the engine refused the call.
+            ExitCodeUnknown: the engine does not know the exit code: the container was removed, or Podman has reset it.
             AttachError: this attachment was opened over a connection of your own.
             TimeoutError: it has not exited in time; call it again.
         """
+        self._check_exit_code_is_kept()
         if self._exit_code is None:
             opened, dialer = self._engine("wait()"), self._dialer
             assert dialer is not None

@@ -12,7 +12,7 @@ from attachproto import (
     ResponseHead,
 )
 from attachproto_adapters._flows._api_calls import named
-from attachproto_adapters._flows._steps import Call, CallDeferred, FlowResult, Pause, Steps, Stream
+from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, FlowResult, Pause, Steps, Stream
 from attachproto_adapters._transport._blocking import (
     BlockingSession,
     Dialer,
@@ -48,6 +48,10 @@ def drive(steps: Steps[T], dialer: Dialer) -> FlowResult[T, BlockingSession]:
                     result = held.next_event()
                     if isinstance(result, ResponseHead) and result.status_code >= 300:
                         result = whole_response(held)
+                case Discard():
+                    if held is not None:
+                        held.close()
+                        held = None
                 case Stream(stream_request, quirks):
                     if stream is not None:
                         stream.close()

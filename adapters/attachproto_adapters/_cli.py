@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from attachproto import AttachOptions, ProtocolError, RawOutput, Stdout, __version__
-from attachproto_adapters._errors import AttachError, printable
+from attachproto_adapters._errors import AttachError, ExitCodeUnknown, printable
 from attachproto_adapters._transport._schemes import HELP
 from attachproto_adapters._transport._sockets import READ_SIZE
 from attachproto_adapters.blocking import Attachment, attach
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _PIPE_CLOSED
     except (AttachError, ProtocolError, OSError, ValueError) as exc:
         _complain(str(exc))
-        return 1
+        return _OURS if isinstance(exc, ExitCodeUnknown) else 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -72,6 +72,18 @@ class ContainerNotRunning(AttachError):
     """The container has exited, so that an attach would wait for ever (dockerd) or reset it (Podman); or is paused."""
 
 
+class LogsUnavailable(AttachError):
+    """The container's log driver cannot be read back, so that there are no logs to give.
+
+    Attributes:
+        driver: the log driver, as ``HostConfig.LogConfig.Type`` names it; empty if the engine did not name it.
+    """
+
+    def __init__(self, message: str, driver: str = "") -> None:
+        super().__init__(message)
+        self.driver = driver
+
+
 class ExecAlreadyStarted(AttachError):
     """The exec was started before, and engines start and attach to one only once."""
 
@@ -103,15 +115,15 @@ class OutputTooLarge(AttachError):
 
 
 class ExitCodeUnknown(AttachError):
-    """A command has run, and the engine cannot tell its exit code: its container was removed, for instance.
+    """A container or a command has run, and the engine cannot tell its exit code: it was removed, for instance.
 
     Attributes:
-        stdout: the whole of stdout.
-        stderr: the whole of stderr.
+        stdout: the whole of stdout, where ``run_exec`` raises it.
+        stderr: the whole of stderr, likewise.
     """
 
-    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
-        super().__init__(f"the command has run, and nobody knows its exit code: {message}")
+    def __init__(self, message: str, stdout: bytes = b"", stderr: bytes = b"") -> None:
+        super().__init__(message)
         self.stdout = stdout
         self.stderr = stderr
 

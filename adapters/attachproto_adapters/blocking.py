@@ -22,12 +22,11 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
 from attachproto_adapters._flows._arguments import check_max_output
+from attachproto_adapters._flows._attach import open_attach, open_logs
 from attachproto_adapters._flows._flows import (
     create_and_open_exec,
     judge_stream,
-    open_attach,
     open_exec,
-    open_logs,
 )
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult
@@ -183,8 +182,8 @@ def run_exec(
         stdout, stderr = attachment.communicate(input, max_output=max_output)
         try:
             code = attachment.wait()
-        except RequestRejected as exc:
-            raise ExitCodeUnknown(str(exc), stdout, stderr) from exc
+        except (RequestRejected, ExitCodeUnknown) as exc:
+            raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", stdout, stderr) from exc
         return ExecResult(code, stdout, stderr)
 
 

@@ -33,7 +33,6 @@ from attachproto import (
 )
 from attachproto_adapters import (
     ApiVersionRejected,
-    AttachError,
     AttachmentClosed,
     AttachWarning,
     ContainerNotRunning,
@@ -47,6 +46,7 @@ from attachproto_adapters import (
     InspectedContainer,
     InspectedExec,
     Line,
+    LogsUnavailable,
     OutputTooLarge,
     RequestRejected,
 )
@@ -179,12 +179,100 @@ async def start_of_a_container_that_runs_already(framework: Framework, engine: E
 async def exited_between_the_two_looks(framework: Framework, engine: Engine) -> None:
     """The first stream would never end; it is closed, and what was logged is read."""
     engine.on("inspect", answers(container()), answers(container(status="exited", exit_code=9)))
-    engine.on("attach", stays(), accepts(Stdout(b"logged")))
+    engine.on("attach", stays())
+    engine.on("logs", accepts(Stdout(b"logged"), status_code=200))
     async with await framework.attach("web", WITH_LOGS, host=engine.host) as attachment:
         assert await attachment.communicate() == (b"logged", b"")
         assert await attachment.wait() == 9
-    assert engine.calls == ["inspect", "attach", "inspect", "attach"]
-    assert [request.options.stream for request in engine.attach_requests()] == [True, False]
+    assert engine.calls == ["inspect", "attach", "inspect", "logs"]
+
+
+@scenario(podman=[False, "4.3.1", "5.8.6"])
+async def a_container_that_has_exited_is_read_as_often_as_one_likes(
+    framework: Framework, engine: Engine, podman: bool | str
+) -> None:
+    """By ``GET /logs``: an attach would never end on dockerd, and reset the container on Podman."""
+    engine.on("inspect", answers(container(status="exited", exit_code=6), podman=podman))
+    engine.on("logs", accepts(Stdout(b"out\n"), Stderr(b"err\n"), status_code=200))
+    for _ in range(5):
+        async with await framework.attach("web", WITH_LOGS, host=engine.host, wait=True) as attachment:
+            assert await attachment.communicate() == (b"out\n", b"err\n")
+            assert await attachment.wait() == 6
+    assert engine.calls == ["inspect", "logs"] * 5
+
+
+@scenario()
+async def nothing_reads_the_stdin_of_a_container_that_has_exited(framework: Framework, engine: Engine) -> None:
+    engine.on("inspect", answers(container(status="exited")))
+    engine.on("logs", accepts(Stdout(b"logged"), status_code=200))
+    options = AttachOptions(stdin=True, logs=True)
+    async with await framework.attach("web", options, host=engine.host) as attachment:
+        for refused in (attachment.send_stdin(b"x"), attachment.close_stdin(), attachment.communicate(b"x")):
+            with pytest.raises(ContainerNotRunning, match="nothing reads its stdin"):
+                await refused
+        assert await attachment.communicate() == (b"logged", b"")
+
+
+@scenario(again=["exited", "created"])
+async def an_attach_that_podman_refuses_because_the_container_has_ended(
+    framework: Framework, engine: Engine, again: str
+) -> None:
+    """The attach has made ``created`` of it, and the exit code is gone: nobody is asked for it."""
+    engine.on("inspect", answers(container(), podman=True), answers(container(status=again, exit_code=5), podman=True))
+    engine.on("attach", rejects(500, "can only attach to created or running containers: container state improper"))
+    engine.on("logs", accepts(Stdout(b"logged"), status_code=200))
+    async with await framework.attach("web", WITH_LOGS, host=engine.host) as attachment:
+        assert await attachment.communicate() == (b"logged", b"")
+        for _ in range(2):
+            if again == "exited":
+                assert await attachment.wait() == 5
+            else:
+                with pytest.raises(ExitCodeUnknown, match="web had exited"):
+                    await attachment.wait()
+    assert engine.calls == ["inspect", "attach", "inspect", "logs"]
+
+
+@scenario()
+async def an_attach_that_podman_refuses_because_it_stops_the_container(framework: Framework, engine: Engine) -> None:
+    engine.on("inspect", answers(container(status="stopping"), podman=True))
+    engine.on("attach", rejects(500, "can only attach to created or running containers - currently in state stopping"))
+    with pytest.raises(ContainerNotRunning, match="web is stopping: can only attach"):
+        await framework.attach("web", WITH_LOGS, host=engine.host)
+
+
+# ---- log drivers that cannot be read ----
+
+
+@scenario(status=["running", "exited"])
+async def logs_that_cannot_be_read_are_refused_before_anything_is_opened(
+    framework: Framework, engine: Engine, status: str
+) -> None:
+    engine.on("inspect", answers(container(status=status, log_driver="none")))
+    for opening in (framework.attach("web", WITH_LOGS, host=engine.host), framework.logs("web", host=engine.host)):
+        with pytest.raises(LogsUnavailable, match="'none'") as caught:
+            await opening
+        assert caught.value.driver == "none"
+    assert engine.calls == ["inspect", "inspect"]
+
+
+@scenario()
+async def what_has_no_logs_yet_is_attached_to_without_them(framework: Framework, engine: Engine) -> None:
+    engine.on("inspect", answers(container(status="created", log_driver="none")))
+    engine.on("attach", accepts(Stdout(b"all of it")))
+    async with await framework.attach("web", WITH_LOGS, host=engine.host, start=True) as attachment:
+        assert await attachment.communicate() == (b"all of it", b"")
+    assert [request.options for request in engine.attach_requests()] == [AttachOptions()]
+
+
+@scenario()
+async def dockerd_is_asked_whether_it_can_read_a_log_driver(framework: Framework, engine: Engine) -> None:
+    engine.on("inspect", answers(container(log_driver="gelf")))
+    engine.on("logs", rejects(501, "configured logging driver does not support reading"))
+    with pytest.raises(LogsUnavailable, match="does not support reading") as caught:
+        await framework.attach("web", WITH_LOGS, host=engine.host)
+    assert caught.value.driver == "gelf"
+    assert engine.calls == ["inspect", "logs"]
+    assert targets(engine)[-1].endswith("&tail=0")
 
 
 @scenario(again=[container(status="exited"), container(status="created")])
@@ -487,14 +575,44 @@ async def wait_is_asked_at_the_call_otherwise(framework: Framework, engine: Engi
 
 @scenario()
 async def wait_knows_what_inspect_said_before_the_attach(framework: Framework, engine: Engine) -> None:
-    """Podman resets an exited container to `created` when it is attached to, and forgets the code."""
+    """Another client may have it reset or removed by Podman until then."""
     engine.on("inspect", answers(container(status="exited", exit_code=6)), answers(container(status="created")))
-    engine.on("attach", accepts(Stdout(b"logged")))
-    async with await framework.attach("web", WITH_LOGS, host=engine.host, wait=True) as attachment:
+    engine.on("logs", accepts(Stdout(b"logged"), status_code=200))
+    async with await framework.attach("web", WITH_LOGS, host=engine.host) as attachment:
         assert await attachment.communicate() == (b"logged", b"")
         assert await attachment.wait() == 6
-    assert engine.calls == ["inspect", "attach"]
-    assert engine.attach_requests()[0].options == AttachOptions(logs=True, stream=False)
+    assert engine.calls == ["inspect", "logs"]
+
+
+@scenario()
+async def a_wait_that_is_held_on_podman_is_the_next_exit(framework: Framework, engine: Engine) -> None:
+    """Also of a container that our attach has reset: what was held before has the exit code."""
+    running, reset = answers(container(), podman=True), answers(container(status="created"), podman=True)
+    engine.on("inspect", running, running, reset)
+    engine.on("wait", waits(4))
+    engine.on("attach", stays())
+    engine.on("logs", accepts(Stdout(b"logged"), status_code=200))
+    async with await framework.attach("web", WITH_LOGS, host=engine.host, wait=True) as attachment:
+        assert engine.calls == ["inspect", "wait next-exit", "inspect", "attach", "inspect", "logs"]
+        assert await attachment.communicate() == (b"logged", b"")
+        assert await attachment.wait() == 4
+
+
+@scenario()
+async def a_wait_that_came_too_late_on_podman_is_closed(framework: Framework, engine: Engine) -> None:
+    """It would never be answered."""
+    closed = threading.Event()
+    engine.on(
+        "inspect", answers(container(), podman=True), answers(container(status="exited", exit_code=6), podman=True)
+    )
+    engine.on("wait", then(holds, lambda _: closed.set()))
+    engine.on("logs", accepts(Stdout(b"logged"), status_code=200))
+    async with await framework.attach("web", WITH_LOGS, host=engine.host, wait=True) as attachment:
+        await framework.aside(lambda: closed.wait(BOUND))
+        assert closed.is_set()
+        assert await attachment.communicate() == (b"logged", b"")
+        assert await attachment.wait() == 6
+    assert engine.calls == ["inspect", "wait next-exit", "inspect", "logs"]
 
 
 @scenario()
@@ -517,10 +635,11 @@ async def a_wait_whose_connection_broke_asks_anew(framework: Framework, engine: 
 
 @scenario(held=[False, True])
 async def a_wait_that_the_engine_cannot_answer(framework: Framework, engine: Engine, held: bool) -> None:
-    engine.on("wait", answers({"StatusCode": 0, "Error": {"Message": "it is gone"}}))
+    """Podman's answers for what it has removed, and for what was reset."""
+    engine.on("wait", answers({"StatusCode": 0, "Error": {"Message": "it is gone"}}), waits(-1))
     async with await framework.attach("web", host=engine.host, wait=held) as attachment:
-        for _ in range(2):
-            with pytest.raises(AttachError, match="it is gone"):
+        for reason in ("it is gone", "-1"):
+            with pytest.raises(ExitCodeUnknown, match=reason):
                 await attachment.wait()
 
 
@@ -944,8 +1063,12 @@ async def wait_for_the_container_that_logs(
 @scenario()
 async def logs_that_are_refused(framework: Framework, engine: Engine) -> None:
     words = "configured logging driver does not support reading"
-    engine.on("logs", rejects(501, words))
-    with pytest.raises(RequestRejected, match=rf"{words} \(501 to GET /containers/web/logs"):
+    engine.on("inspect", answers(container(log_driver="gelf")))
+    engine.on("logs", rejects(501, words), rejects(500, "no journal"))
+    with pytest.raises(LogsUnavailable, match=words) as caught:
+        await framework.logs("web", host=engine.host)
+    assert caught.value.driver == "gelf"
+    with pytest.raises(RequestRejected, match=r"no journal \(500 to GET /containers/web/logs"):
         await framework.logs("web", host=engine.host)
 
 
@@ -959,11 +1082,10 @@ NEWLINES_OUTSIDE = (
 
 @scenario(podman=["4.3.1", "4.0.0-dev"])
 async def podmans_newlines_outside_of_frames(framework: Framework, engine: Engine, podman: str) -> None:
-    engine.on("inspect", answers(container(status="exited", exit_code=3), podman=podman))
+    engine.on("inspect", answers(container(), podman=podman))
     engine.on("attach", then(write(H101M + NEWLINES_OUTSIDE), close))
     async with await framework.attach("web", WITH_LOGS, host=engine.host) as attachment:
         assert await attachment.communicate() == (b"out1\nout2\n", b"err1\nerr2\n")
-        assert await attachment.wait() == 3
 
 
 @scenario(case=[("4.4.0", {}), ("5.4.2", {}), (False, {}), ("4.3.1", {"quirks": []})])
@@ -971,7 +1093,7 @@ async def where_no_such_newlines_are_known_they_are_an_error(
     framework: Framework, engine: Engine, case: tuple[bool | str, dict[str, Any]]
 ) -> None:
     podman, named = case
-    engine.on("inspect", answers(container(status="exited"), podman=podman))
+    engine.on("inspect", answers(container(), podman=podman))
     engine.on("attach", then(write(H101M + NEWLINES_OUTSIDE), close))
     async with await framework.attach("web", WITH_LOGS, host=engine.host, **named) as attachment:
         assert await attachment.receive() == Stdout(b"out1")
@@ -984,7 +1106,7 @@ async def quirks_that_are_named_stand_for_what_is_known(
     framework: Framework, engine: Engine, case: tuple[bool | str, Collection[Quirk]]
 ) -> None:
     podman, quirks = case
-    engine.on("inspect", answers(container(status="exited"), podman=podman))
+    engine.on("inspect", answers(container(), podman=podman))
     engine.on("attach", then(write(H101M + NEWLINES_OUTSIDE), close))
     async with await framework.attach("web", WITH_LOGS, host=engine.host, quirks=quirks) as attachment:
         assert await attachment.communicate() == (b"out1\nout2\n", b"err1\nerr2\n")

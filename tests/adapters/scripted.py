@@ -312,12 +312,19 @@ def waits(code: int, exited: threading.Event | None = None) -> Act:
 
 
 def container(
-    *, tty: bool = False, open_stdin: bool = True, stdin_once: bool = True, status: str = "running", exit_code: int = 0
+    *,
+    tty: bool = False,
+    open_stdin: bool = True,
+    stdin_once: bool = True,
+    status: str = "running",
+    exit_code: int = 0,
+    log_driver: str = "json-file",
 ) -> dict[str, Any]:
     """What inspect says of a container."""
     return {
         "Config": {"Tty": tty, "OpenStdin": open_stdin, "StdinOnce": stdin_once},
         "State": {"Status": status, "ExitCode": exit_code},
+        "HostConfig": {"LogConfig": {"Type": log_driver, "Config": {}}},
     }
 
 

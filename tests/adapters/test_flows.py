@@ -26,19 +26,21 @@ from attachproto import (
 )
 from attachproto_adapters import (
     ApiVersionRejected,
-    AttachError,
     AttachmentClosed,
     AttachWarning,
     ContainerNotRunning,
     ExecAlreadyStarted,
+    ExitCodeUnknown,
     HalfCloseEndsAttach,
     InspectedContainer,
     InspectedExec,
+    LogsUnavailable,
     RequestRejected,
 )
 from attachproto_adapters._flows._api_calls import exec_id, exit_code, version_range
-from attachproto_adapters._flows._flows import create_and_open_exec, exec_exit_code, open_attach, open_exec, open_logs
-from attachproto_adapters._flows._steps import Call, CallDeferred, Opened, Pause, Step, Steps, Stream
+from attachproto_adapters._flows._attach import open_attach, open_logs
+from attachproto_adapters._flows._flows import create_and_open_exec, exec_exit_code, open_exec
+from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Pause, Step, Steps, Stream
 from tests.adapters.scripted import container, docker_exec, podman_exec
 
 T = TypeVar("T")
@@ -60,7 +62,8 @@ def stream(options: AttachOptions = FOLLOW, *, tty: bool = False, quirks: frozen
     return Stream(Attach("web", options, tty=tty), quirks)
 
 
-REPLAY = stream(AttachOptions(logs=True, stream=False))
+LOGS = Stream(Logs("web", tty=False))
+REFUSED = Rejected(500, (), b"can only attach to created or running containers")
 
 
 def answer(value: object, status_code: int = 200, *, podman: str | None = None) -> Response:
@@ -156,15 +159,32 @@ def test_created_with_wait_asks_for_the_next_exit() -> None:
     assert seen == [INSPECT, NEXT_EXIT, stream(), INSPECT]
 
 
-@pytest.mark.parametrize("status", ["exited", "stopped", "dead"])
+@pytest.mark.parametrize("status", ["exited", "stopped", "dead", "removing"])
 @pytest.mark.parametrize("wait", [False, True])
-def test_exited_with_logs_is_replayed_and_not_followed(status: str, wait: bool) -> None:
-    seen, opened = drive(steps(WITH_LOGS, wait=wait), inspected(status=status, exit_code=7), ACCEPTED)
-    assert seen == [INSPECT, REPLAY]
+@pytest.mark.parametrize("podman", [None, "4.3.1", "5.8.6"])
+def test_exited_with_logs_is_read_by_logs_and_never_attached_to(status: str, wait: bool, podman: str | None) -> None:
+    answers = inspected(status=status, exit_code=7, podman=podman), ACCEPTED
+    seen, opened = drive(steps(WITH_LOGS, wait=wait), *answers)
+    assert seen == [INSPECT, LOGS]
     assert opened.exit_code == 7
 
 
-@pytest.mark.parametrize("status", ["exited", "stopped", "dead"])
+@pytest.mark.parametrize(("stdout", "stderr"), [(True, False), (False, True)])
+@pytest.mark.parametrize("has_tty", [False, True])
+def test_what_is_read_by_logs_is_what_was_asked_for(stdout: bool, stderr: bool, has_tty: bool) -> None:
+    options = AttachOptions(stdin=True, stdout=stdout, stderr=stderr, logs=True)
+    flow = steps(options, api_version="1.41")
+    seen, _ = drive(flow, inspected(status="exited", tty=has_tty), ACCEPTED)
+    assert seen[1] == Stream(Logs("web", stdout=stdout, stderr=stderr, tty=has_tty, api_version="1.41"))
+
+
+def test_exited_has_no_logs_of_stdin() -> None:
+    options = AttachOptions(stdin=True, stdout=False, stderr=False, logs=True)
+    seen, _ = drive_into(ContainerNotRunning, steps(options), inspected(status="exited"))
+    assert seen == [INSPECT]
+
+
+@pytest.mark.parametrize("status", ["exited", "stopped", "dead", "removing"])
 def test_exited_without_logs_is_never_attached_to(status: str) -> None:
     seen, error = drive_into(ContainerNotRunning, steps(wait=True), inspected(status=status, exit_code=7))
     assert seen == [INSPECT]
@@ -172,7 +192,7 @@ def test_exited_without_logs_is_never_attached_to(status: str) -> None:
     assert "exit code 7" in str(error)
 
 
-@pytest.mark.parametrize("status", ["restarting", "removing", "running"])
+@pytest.mark.parametrize("status", ["restarting", "stopping", "running"])
 def test_other_states_are_no_end(status: str) -> None:
     seen, _ = drive(steps(), inspected(status=status), ACCEPTED, inspected(status=status))
     assert seen == [INSPECT, stream(), INSPECT]
@@ -185,17 +205,22 @@ def test_paused_is_never_attached_to(kwargs: dict[str, Any]) -> None:
 
 
 def test_exited_between_the_two_looks_with_logs() -> None:
-    seen, opened = drive(steps(WITH_LOGS), inspected(), ACCEPTED, inspected(status="exited", exit_code=5), ACCEPTED)
-    assert seen == [INSPECT, stream(WITH_LOGS), INSPECT, REPLAY]
+    answers = ACCEPTED, inspected(status="exited", exit_code=5), ACCEPTED
+    seen, opened = drive(steps(WITH_LOGS), inspected(), *answers)
+    assert seen == [INSPECT, stream(WITH_LOGS), INSPECT, LOGS]
+    assert opened.exit_code == 5
+    seen, opened = drive(steps(WITH_LOGS, wait=True), inspected(), HEAD, *answers[:2], None, ACCEPTED)
+    assert seen == [INSPECT, NOT_RUNNING, stream(WITH_LOGS), INSPECT, Discard(), LOGS]
     assert opened.exit_code == 5
 
 
 def test_reset_by_podman_between_the_two_looks() -> None:
-    """It has become a created one by our attach, and its code is forgotten."""
+    """It has become a created one by our attach, and its exit code is lost."""
     answers = inspected(podman="5.4.2"), ACCEPTED, inspected(status="created", podman="5.4.2")
     seen, opened = drive(steps(WITH_LOGS), *answers, ACCEPTED)
-    assert seen == [INSPECT, stream(WITH_LOGS), INSPECT, REPLAY]
+    assert seen == [INSPECT, stream(WITH_LOGS), INSPECT, LOGS]
     assert opened.exit_code is None
+    assert opened.exit_code_lost
     seen, _ = drive_into(ContainerNotRunning, steps(), *answers, match="created")
     assert seen == [INSPECT, stream(), INSPECT]
 
@@ -207,10 +232,159 @@ def test_exited_between_the_two_looks_without_logs() -> None:
     assert "exit code 5" in str(error)
 
 
-def test_logs_alone_need_no_second_look() -> None:
+PODMAN_STATES = {
+    state: inspected(status=state, exit_code=5, podman="4.3.1") for state in ("running", "exited", "created")
+}
+
+
+def test_a_wait_that_is_held_on_podman_is_the_next_exit_of_a_container_that_still_runs() -> None:
+    """``not-running`` answers 0 or -1 there, if the container is removed or reset."""
+    running = PODMAN_STATES["running"]
+    seen, opened = drive(steps(wait=True), running, HEAD, running, ACCEPTED, running)
+    assert seen == [INSPECT, NEXT_EXIT, INSPECT, stream(), INSPECT]
+    assert not opened.ended
+
+
+def test_a_wait_that_was_held_too_late_on_podman_is_not_waited_for() -> None:
+    """``next-exit`` never answers then, and inspect has the exit code."""
+    answers = PODMAN_STATES["running"], HEAD, PODMAN_STATES["exited"], None
+    seen, opened = drive(steps(WITH_LOGS, wait=True), *answers, ACCEPTED)
+    assert seen == [INSPECT, NEXT_EXIT, INSPECT, Discard(), LOGS]
+    assert opened.exit_code == 5
+    seen, _ = drive_into(ContainerNotRunning, steps(wait=True), *answers)
+    assert seen == [INSPECT, NEXT_EXIT, INSPECT, Discard()]
+
+
+def test_a_wait_that_was_held_in_time_outlives_a_reset_by_podman() -> None:
+    running = PODMAN_STATES["running"]
+    answers = running, HEAD, running, ACCEPTED, PODMAN_STATES["created"], ACCEPTED
+    seen, opened = drive(steps(WITH_LOGS, wait=True), *answers)
+    assert seen == [INSPECT, NEXT_EXIT, INSPECT, stream(WITH_LOGS, quirks=OUTSIDE), INSPECT, LOGS]
+    assert not opened.exit_code_lost
+
+
+def test_somebody_else_has_reset_it_before_the_wait() -> None:
+    answers = PODMAN_STATES["running"], HEAD, PODMAN_STATES["created"], None, ACCEPTED
+    seen, opened = drive(steps(WITH_LOGS, wait=True), *answers)
+    assert seen == [INSPECT, NEXT_EXIT, INSPECT, Discard(), LOGS]
+    assert opened.exit_code_lost
+
+
+def test_an_exit_code_that_podman_does_not_know_is_none() -> None:
+    seen, opened = drive(steps(WITH_LOGS), inspected(status="exited", exit_code=-1, podman="5.4.2"), ACCEPTED)
+    assert seen == [INSPECT, LOGS]
+    assert opened.exit_code is None
+    assert opened.exit_code_lost
+
+
+@pytest.mark.parametrize("again", ["exited", "stopped", "created"])
+def test_an_attach_that_podman_refuses_because_it_has_ended(again: str) -> None:
+    running, ended = PODMAN_STATES["running"], inspected(status=again, exit_code=5, podman="5.4.2")
+    seen, opened = drive(steps(WITH_LOGS), running, REFUSED, ended, ACCEPTED)
+    assert seen == [INSPECT, stream(WITH_LOGS, quirks=OUTSIDE), INSPECT, LOGS]
+    assert (opened.exit_code, opened.exit_code_lost) == ((None, True) if again == "created" else (5, False))
+    drive_into(ContainerNotRunning, steps(), running, REFUSED, ended, match="logs=True")
+
+
+@pytest.mark.parametrize("again", ["stopping", "paused", "restarting"])
+def test_an_attach_that_is_refused_because_it_does_not_run(again: str) -> None:
+    """Podman attaches to nothing that it is stopping; its logs are complete when it has stopped."""
+    answers = inspected(status="stopping"), REFUSED, inspected(status=again)
+    drive_into(ContainerNotRunning, steps(WITH_LOGS), *answers, match=f"web is {again}: can only attach")
+
+
+@pytest.mark.parametrize("again", [inspected(), answer({}, 404), answer({}, 500)], ids=["runs", "gone", "ill"])
+def test_an_attach_that_is_refused_for_another_reason(again: Response) -> None:
+    drive_into(RequestRejected, steps(WITH_LOGS), inspected(), REFUSED, again, match="can only attach")
+
+
+@pytest.mark.parametrize("status", ["running", "exited", "created"])
+@pytest.mark.parametrize("podman", [None, "5.4.2"])
+def test_logs_alone_are_read_by_logs(status: str, podman: str | None) -> None:
     options = AttachOptions(logs=True, stream=False)
-    seen, _ = drive(steps(options), inspected(), ACCEPTED)
-    assert seen == [INSPECT, stream(options)]
+    seen, _ = drive(steps(options), inspected(status=status, podman=podman), ACCEPTED)
+    assert seen == [INSPECT, LOGS]
+
+
+# ---- log drivers that cannot be read ----
+
+PROBE = Call(Logs("web", tail=0).to_request())
+UNREADABLE = Response(501, (), b'{"message":"configured logging driver does not support reading"}')
+
+
+@pytest.mark.parametrize("driver", ["none", "passthrough", "passthrough-tty"])
+@pytest.mark.parametrize("status", ["running", "exited"])
+@pytest.mark.parametrize("start", [False, True])
+def test_logs_that_no_engine_can_read_are_refused_before_anything_is_opened(
+    driver: str, status: str, start: bool
+) -> None:
+    response = inspected(status=status, log_driver=driver)
+    seen, error = drive_into(LogsUnavailable, steps(WITH_LOGS, start=start), response, match=f"'{driver}'")
+    assert seen == [INSPECT]
+    assert isinstance(error, LogsUnavailable)
+    assert error.driver == driver
+    seen, _ = drive_into(LogsUnavailable, open_logs(Logs("web")), response, match=f"'{driver}'")
+    assert seen == [INSPECT]
+
+
+@pytest.mark.parametrize("driver", ["none", "fluentd"])
+def test_what_has_not_run_is_attached_to_without_logs(driver: str) -> None:
+    """With ``logs=1`` dockerd would send nothing at all, also of what is printed from now on."""
+    created = inspected(status="created", log_driver=driver)
+    seen, _ = drive(steps(WITH_LOGS), created, HEAD, ACCEPTED, created)
+    assert seen == [INSPECT, NEXT_EXIT, stream(FOLLOW), INSPECT]
+    seen, _ = drive(steps(WITH_LOGS, start=True), created, ACCEPTED, HEAD, STARTED)
+    assert seen == [INSPECT, stream(FOLLOW), NEXT_EXIT, START]
+
+
+def test_what_has_not_run_has_no_logs_to_read() -> None:
+    options = AttachOptions(logs=True, stream=False)
+    drive_into(LogsUnavailable, steps(options), inspected(status="created", log_driver="none"))
+
+
+@pytest.mark.parametrize("again", ["running", "exited"])
+def test_what_was_started_while_we_attached_without_logs_may_have_lost_its_first_output(again: str) -> None:
+    created = inspected(status="created", log_driver="none")
+    answers = created, HEAD, ACCEPTED, inspected(status=again, log_driver="none")
+    drive_into(LogsUnavailable, steps(WITH_LOGS), *answers, match="was started before")
+    drive_into(LogsUnavailable, steps(WITH_LOGS, start=True), created, ACCEPTED, HEAD, Response(304))
+    drive(steps(FOLLOW, start=True), created, ACCEPTED, HEAD, Response(304))
+
+
+def test_dockerd_is_asked_whether_it_can_read_a_driver() -> None:
+    """It can if it keeps a copy, which the driver's name does not tell."""
+    running = inspected(log_driver="fluentd")
+    seen, error = drive_into(LogsUnavailable, steps(WITH_LOGS), running, UNREADABLE, match="does not support reading")
+    assert seen == [INSPECT, PROBE]
+    assert isinstance(error, LogsUnavailable)
+    assert error.driver == "fluentd"
+    seen, _ = drive(steps(WITH_LOGS), running, Response(200), ACCEPTED, running)
+    assert seen == [INSPECT, PROBE, stream(WITH_LOGS), INSPECT]
+    drive_into(RequestRejected, steps(WITH_LOGS), running, answer({"message": "no journal"}, 500), match="no journal")
+
+
+@pytest.mark.parametrize("driver", ["json-file", "local", "journald", "k8s-file", ""])
+def test_drivers_that_every_engine_can_read_are_not_asked_about(driver: str) -> None:
+    running = inspected(log_driver=driver)
+    seen, _ = drive(steps(WITH_LOGS), running, ACCEPTED, running)
+    assert seen == [INSPECT, stream(WITH_LOGS), INSPECT]
+
+
+@pytest.mark.parametrize("driver", ["none", "fluentd"])
+def test_without_logs_the_driver_does_not_matter(driver: str) -> None:
+    running = inspected(log_driver=driver)
+    seen, _ = drive(steps(), running, ACCEPTED, running)
+    assert seen == [INSPECT, stream(), INSPECT]
+
+
+def test_logs_that_dockerd_cannot_read() -> None:
+    answers = inspected(log_driver="fluentd"), Rejected(501, (), UNREADABLE.body)
+    _, error = drive_into(LogsUnavailable, open_logs(Logs("web")), *answers, match="does not support reading")
+    assert isinstance(error, LogsUnavailable)
+    assert error.driver == "fluentd"
+
+
+# ---- what reaches the requests ----
 
 
 def test_all_options_reach_the_request() -> None:
@@ -238,7 +412,7 @@ def test_api_version_goes_into_every_call() -> None:
         (steps(wait=True, api_version="1.41"), (inspected(), HEAD, ACCEPTED, inspected())),
     ):
         seen, opened = drive(flow, *answers)
-        assert [each.request.api_version for each in seen if not isinstance(each, Pause)] == ["1.41"] * 4
+        assert [each.request.api_version for each in seen if not isinstance(each, Pause | Discard)] == ["1.41"] * 4
         assert opened.api_version == "1.41"
 
 
@@ -256,12 +430,9 @@ OUTSIDE = frozenset({Quirk.NEWLINE_OUTSIDE_FRAME})
 
 
 @pytest.mark.parametrize("podman", ["4.3.1", "4.3.1-rhel", "3.4", "4.0.0-dev"])
-@pytest.mark.parametrize("status", ["running", "exited"])
-def test_a_replay_of_podman_before_4_4_has_its_quirk(podman: str, status: str) -> None:
-    options = AttachOptions(logs=True, stream=status == "running")
-    answers = [inspected(status=status, podman=podman), ACCEPTED, inspected(status=status, podman=podman)]
-    seen, _ = drive(steps(WITH_LOGS), *answers[: 3 if status == "running" else 2])
-    assert seen[1] == stream(options, quirks=OUTSIDE)
+def test_a_replay_of_podman_before_4_4_has_its_quirk(podman: str) -> None:
+    seen, _ = drive(steps(WITH_LOGS), inspected(podman=podman), ACCEPTED, inspected(podman=podman))
+    assert seen[1] == stream(WITH_LOGS, quirks=OUTSIDE)
 
 
 @pytest.mark.parametrize(
@@ -435,6 +606,12 @@ def test_a_close_ends_the_asking() -> None:
     assert seen.count(LOOK) == 2
 
 
+def test_an_exec_whose_exit_code_podman_does_not_know() -> None:
+    drive_into(
+        ExitCodeUnknown, exec_exit_code("e1", None, lambda: None), answer(podman_exec(exit_code=-1), podman="5.4")
+    )
+
+
 def test_an_exec_that_the_engine_has_forgotten() -> None:
     drive_into(RequestRejected, exec_exit_code("e1", "1.41", lambda: None), answer({"message": "No such exec"}, 404))
 
@@ -459,6 +636,12 @@ def test_logs_of_what_was_never_started_wait_for_its_first_exit() -> None:
     seen, opened = drive(open_logs(Logs("web")), inspected(status="created"), HEAD, ACCEPTED)
     assert seen == [INSPECT, NEXT_EXIT, Stream(Logs("web", tty=False))]
     assert opened.exit_code is None
+
+
+def test_logs_of_what_podman_has_reset_have_no_exit_code() -> None:
+    _, opened = drive(open_logs(Logs("web")), inspected(status="exited", exit_code=-1), ACCEPTED)
+    assert opened.exit_code is None
+    assert opened.exit_code_lost
 
 
 def test_logs_of_old_podman_have_no_quirk() -> None:
@@ -531,12 +714,12 @@ GONE = Rejected(404, (("content-type", "application/vnd.docker.raw-stream"),), b
     ("kwargs", "answers", "asked"),
     [
         ({}, (NO_SUCH,), "GET /containers/web/json"),
-        ({}, (inspected(), GONE), "POST /containers/web/attach"),
+        ({}, (inspected(), GONE, NO_SUCH), "POST /containers/web/attach"),
         ({"wait": True}, (inspected(), NO_SUCH), "POST /containers/web/wait"),
         ({"start": True}, (inspected(), GONE), "POST /containers/web/attach"),
         ({"start": True}, (inspected(), ACCEPTED, NO_SUCH), "POST /containers/web/wait"),
         ({"start": True}, (inspected(), ACCEPTED, HEAD, NO_SUCH), "POST /containers/web/start"),
-        ({"options": WITH_LOGS}, (inspected(status="exited"), GONE), "POST /containers/web/attach"),
+        ({"options": WITH_LOGS}, (inspected(status="exited"), GONE), "GET /containers/web/logs"),
     ],
 )
 def test_refusal_at_any_step(kwargs: dict[str, Any], answers: Sequence[object], asked: str) -> None:
@@ -600,10 +783,16 @@ def test_half_close_ends_attach(tty: bool, open_stdin: bool, stdin_once: bool, p
 
 
 def test_facts() -> None:
-    response = inspected(tty=True, open_stdin=True, stdin_once=False, status="exited", exit_code=137, podman="5.4.2")
-    assert InspectedContainer.from_response(response) == InspectedContainer(
-        tty=True, open_stdin=True, stdin_once=False, status="exited", exit_code=137, podman="5.4.2"
-    )
+    facts: dict[str, Any] = {"tty": True, "open_stdin": True, "stdin_once": False, "status": "exited", "exit_code": 137}
+    facts["log_driver"] = "none"
+    response = inspected(**facts, podman="5.4.2")
+    assert InspectedContainer.from_response(response) == InspectedContainer(**facts, podman="5.4.2")
+
+
+@pytest.mark.parametrize("host", [None, {}, {"LogConfig": None}, {"LogConfig": {}}, {"LogConfig": {"Type": None}}])
+def test_a_log_driver_that_inspect_does_not_name(host: object) -> None:
+    response = answer({**container(), "HostConfig": host})
+    assert InspectedContainer.from_response(response).log_driver == ""
 
 
 def test_facts_that_an_engine_leaves_out() -> None:
@@ -627,7 +816,6 @@ def waited(body: str) -> int:
     [
         ('{"StatusCode":7}\n', 7),  # dockerd 26 and 28
         ('{"Error":null,"StatusCode":3}\n', 3),  # dockerd 20
-        ('{"StatusCode":-1,"Error":null}\n', -1),  # Podman
         ('{"StatusCode":137,"Error":{"Message":""}}', 137),
         ('{"StatusCode":0,"Error":{}}', 0),
     ],
@@ -637,8 +825,10 @@ def test_exit_code(body: str, code: int) -> None:
 
 
 def test_exit_code_that_the_engine_cannot_tell() -> None:
-    with pytest.raises(AttachError, match=r"could not wait.*container is gone"):
-        waited('{"StatusCode":0,"Error":{"Message":"container is gone"}}')
+    with pytest.raises(ExitCodeUnknown, match=r"could not wait.*container is gone"):
+        waited('{"StatusCode":0,"Error":{"Message":"container is gone"}}')  # Podman 4.3 of a container that was removed
+    with pytest.raises(ExitCodeUnknown, match="-1"):
+        waited('{"StatusCode":-1,"Error":null}\n')  # Podman of a container that has not run, or was reset
 
 
 # ---- answers that are none ----
@@ -678,6 +868,8 @@ def with_(section: str, field: str, what: object) -> str:
         with_("State", "ExitCode", None),
         with_("State", "ExitCode", "seven"),
         with_("State", "ExitCode", float("inf")),
+        with_("HostConfig", "LogConfig", "none"),
+        with_("HostConfig", "LogConfig", {"Type": 1}),
     ],
 )
 def test_inspect_without_the_fields(body: str) -> None:

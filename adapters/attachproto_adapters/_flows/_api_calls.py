@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from attachproto import Reason, RemoteProtocolError, Request, Response
-from attachproto_adapters._errors import ApiVersionRejected, AttachError, RequestRejected, shown
+from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
 from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text
 from attachproto_adapters._flows._inspect import of_type, read_json
 
@@ -117,19 +117,30 @@ def exit_code(response: Response) -> int:
     """The exit code in the answer to a wait.
 
     Raises:
-        AttachError: the engine could not tell.
+        ExitCodeUnknown: the engine does not know it: the container is gone, or Podman has reset it (-1).
         RemoteProtocolError: it is no such answer.
     """
     value = read_json(response)
     try:
         error, code = value.get("Error"), value["StatusCode"]
         if error and error.get("Message"):
-            raise AttachError(f"the engine could not wait for the container: {shown(str(error['Message']))}")
-        return of_type(int, code)
+            raise ExitCodeUnknown(f"the engine could not wait for the container: {shown(str(error['Message']))}")
+        return known_exit_code(of_type(int, code))
     except (LookupError, TypeError, AttributeError) as exc:
         raise RemoteProtocolError(
             f"wait's answer has not the fields of an engine's: {shown(repr(exc))}", Reason.BAD_DOCUMENT
         ) from None
+
+
+def known_exit_code(code: int) -> int:
+    """The exit code, if it is one. Podman says -1 where it has none.
+
+    Raises:
+        ExitCodeUnknown: it is negative.
+    """
+    if code < 0:
+        raise ExitCodeUnknown(f"the engine reports the exit code {shown(str(code))}, which no process can have")
+    return code
 
 
 def succeeded(request: Request, response: Response) -> Response:

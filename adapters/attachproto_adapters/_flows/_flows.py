@@ -6,23 +6,20 @@ adapter only moves bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar, Unpack
+from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import attrs
 
 from attachproto import (
     Accepted,
     Attach,
-    AttachOptions,
     ExecStart,
     LocalProtocolError,
-    Logs,
     Quirk,
     Rejected,
     Request,
     Response,
-    ResponseHead,
     StreamRequest,
 )
 from attachproto_adapters._errors import (
@@ -31,103 +28,29 @@ from attachproto_adapters._errors import (
     HalfCloseEndsAttach,
     RequestRejected,
     shown,
-    warn,
 )
 from attachproto_adapters._flows._api_calls import (
     create_exec_request,
     exec_id,
     inspect_request,
     judge_version,
+    known_exit_code,
     named,
-    start_request,
     succeeded,
     version_range,
-    wait_request,
 )
 from attachproto_adapters._flows._inspect import (
     InspectedContainer,
     InspectedExec,
     half_close_ends_attach,
-    known_quirks,
     podman_version,
 )
 from attachproto_adapters._flows._options import CommandOptions
-from attachproto_adapters._flows._steps import Call, CallDeferred, Opened, Pause, Steps, Stream
+from attachproto_adapters._flows._steps import Call, Opened, Pause, Steps, Stream
 
 # Nothing tells of an exec's end but asking. Its output has ended by then, so most have an exit code at once; the
 # others are asked after a time that grows up to this.
 _PAUSE_MIN, _PAUSE_MAX = 0.005, 0.2
-
-
-def open_attach(
-    container: str,
-    options: AttachOptions,
-    *,
-    tty: bool | None,
-    start: bool,
-    wait: bool,
-    api_version: str | None,
-    quirks: Iterable[Quirk] | None = None,
-) -> Steps[Opened]:
-    """Inspect, hold the wait, attach, start, and look again.
-
-    Raises:
-        ValueError: the container's name is none.
-        RequestRejected: the engine refused one of the calls.
-        ContainerNotRunning: it has exited, and neither its logs nor a start were asked for; or it is paused.
-    """
-    # Built before anything is asked, because it is what judges the name.
-    request = Attach(container, options, tty=tty, api_version=api_version)
-    inspected = yield from _inspect_container(container, api_version)
-    if inspected.paused:
-        raise ContainerNotRunning(f"the container {container} is paused: engines attach once it is unpaused")
-    request = _with_tty(request, inspected)
-    if options.stdin and not inspected.open_stdin:
-        warn("the container was created without OpenStdin: nothing reads what is sent to its stdin")
-    known = known_quirks(inspected.podman, request) if quirks is None else frozenset(quirks)
-    opened = Opened("containers", container, api_version, inspected)
-    if start:
-        yield from _stream(request, known)
-        # Held before the start, and with the condition: without it dockerd answers 0 at once for a container that
-        # has not run, and Podman -1; and once it has run, AutoRemove may have taken it away.
-        yield from _hold_wait(container, "next-exit", api_version)
-        yield from _start(container, api_version)
-        return opened
-    if inspected.exited:
-        yield from _stream(_replay(request, inspected), known)
-        return attrs.evolve(opened, exit_code=inspected.exit_code)
-    if wait or (options.stream and inspected.created):
-        # A created container, which somebody else will start: asked later, an engine may say 0, or that it is too late.
-        yield from _hold_wait(container, "next-exit" if inspected.created else "not-running", api_version)
-    yield from _stream(request, known)
-    if options.stream:
-        # It may have exited since we looked. If it did before the engine joined us to its output, dockerd sends
-        # neither output nor an end, ever; and Podman has made it a created one by our attach, and forgotten its code.
-        inspect = inspect_request("containers", container, api_version)
-        response: Response = yield Call(inspect)
-        if response.status_code == 404:
-            # Removed at its end (AutoRemove): then the stream ends too, and may hold all of its output.
-            return opened
-        again = InspectedContainer.from_response(succeeded(inspect, response))
-        if again.exited or (again.created and not inspected.created):
-            yield from _stream(_replay(request, again), known)
-            return attrs.evolve(opened, exit_code=again.exit_code if again.exited else None)
-    return opened
-
-
-def open_logs(request: Logs) -> Steps[Opened]:
-    """Inspect, unless the request tells all, and read the logs.
-
-    Raises:
-        RequestRejected: the engine refused one of the calls.
-    """
-    inspected = yield from _inspect_container(request.container, request.api_version)
-    if inspected.created:
-        yield from _hold_wait(request.container, "next-exit", request.api_version)
-    yield from _stream(_with_tty(request, inspected))
-    # A container that has not run yet has no exit code, and its status says so.
-    code = inspected.exit_code if inspected.exited else None
-    return Opened("containers", request.container, request.api_version, inspected, code)
 
 
 def open_exec(
@@ -142,7 +65,7 @@ def open_exec(
     """
     if tty is not None:  # else after the inspect
         ExecStart(exec_id, tty=tty, console_size=console_size, api_version=api_version)
-    response = yield from _call(inspect_request("exec", exec_id, api_version))
+    response = yield from first_call(inspect_request("exec", exec_id, api_version))
     inspected = InspectedExec.from_response(response)
     if inspected.running or inspected.exit_code is not None:
         # dockerd would accept, and put its refusal into the output.
@@ -156,7 +79,7 @@ def open_exec(
         console_size=console_size,
         api_version=api_version,
     )
-    yield from _stream(request)
+    yield from require_stream(request)
     return Opened("exec", exec_id, api_version, inspected)
 
 
@@ -193,7 +116,7 @@ def create_and_open_exec(
     response = yield from _judged(request, response)
     created = exec_id(response)
     inspected = attrs.evolve(inspected, podman=podman_version(response))
-    yield from _stream(ExecStart(created, tty=tty, stdin=stdin, api_version=api_version))
+    yield from require_stream(ExecStart(created, tty=tty, stdin=stdin, api_version=api_version))
     return Opened("exec", created, api_version, inspected)
 
 
@@ -202,53 +125,19 @@ def exec_exit_code(exec_id: str, api_version: str | None, check: Callable[[], No
 
     Raises:
         RequestRejected: the engine refused: it forgets an exec when its container ends.
+        ExitCodeUnknown: the engine does not know the exit code.
     """
     pause = _PAUSE_MIN
     while True:
         check()
-        inspected = InspectedExec.from_response((yield from _call(inspect_request("exec", exec_id, api_version))))
+        inspected = InspectedExec.from_response((yield from first_call(inspect_request("exec", exec_id, api_version))))
         if inspected.exit_code is not None:
-            return inspected.exit_code
+            return known_exit_code(inspected.exit_code)
         yield Pause(pause)
         pause = min(pause * 2, _PAUSE_MAX)
 
 
-def _inspect_container(container: str, api_version: str | None) -> Steps[InspectedContainer]:
-    response = yield from _call(inspect_request("containers", container, api_version))
-    return InspectedContainer.from_response(response)
-
-
-R = TypeVar("R", Attach, Logs)
-
-
-def _with_tty(request: R, inspected: InspectedContainer) -> R:
-    return attrs.evolve(request, tty=inspected.tty) if request.tty is None else request
-
-
-def _replay(request: Attach, inspected: InspectedContainer) -> Attach:
-    if not request.options.logs:
-        raise ContainerNotRunning(
-            f"the container {request.container} is not running ({inspected.status}, exit code {inspected.exit_code}): "
-            "ask for its output so far with logs=True, or start it with start=True"
-        )
-    return attrs.evolve(request, options=attrs.evolve(request.options, stream=False))
-
-
-def _start(container: str, api_version: str | None) -> Steps[None]:
-    request = start_request(container, api_version)
-    response: Response = yield Call(request)
-    if response.status_code != 304:  # it runs already
-        succeeded(request, response)
-
-
-def _hold_wait(container: str, condition: str, api_version: str | None) -> Steps[None]:
-    request = wait_request(container, condition, api_version)
-    answer: Response | ResponseHead = yield CallDeferred(request)
-    if isinstance(answer, Response):
-        succeeded(request, answer)
-
-
-def _call(request: Request) -> Steps[Response]:
+def first_call(request: Request) -> Steps[Response]:
     """The answer to the first call of a flow: it is where an engine would refuse the API's version."""
     return (yield from _judged(request, (yield Call(request))))
 
@@ -261,7 +150,7 @@ def _judged(request: Request, response: Response) -> Steps[Response]:
     return succeeded(request, response)
 
 
-def _stream(request: StreamRequest, quirks: frozenset[Quirk] = frozenset()) -> Steps[None]:
+def require_stream(request: StreamRequest, quirks: frozenset[Quirk] = frozenset()) -> Steps[None]:
     judge_stream(request, (yield Stream(request, quirks)))
 
 

@@ -26,7 +26,8 @@ class InspectedContainer:
         open_stdin: the container was created with ``OpenStdin``; without it nothing reads what is sent.
         stdin_once: the first half-close ends the container's stdin.
         status: ``created``, ``running``, ``paused``, ``exited``, …
-        exit_code: of its last run.
+        exit_code: of its last run; negative if the engine does not know it (Podman).
+        log_driver: ``HostConfig.LogConfig.Type``; empty if inspect does not say.
         podman: the engine is Podman of this version, as it says in a header of every answer; else ``None``.
     """
 
@@ -35,6 +36,7 @@ class InspectedContainer:
     stdin_once: bool
     status: str
     exit_code: int
+    log_driver: str = ""
     podman: str | None
 
     @classmethod
@@ -47,12 +49,14 @@ class InspectedContainer:
         value = read_json(response)
         try:
             config, state = value["Config"], value["State"]
+            log_config = _known(_known(value.get("HostConfig"), {}).get("LogConfig"), {})
             return cls(
                 tty=of_type(bool, config["Tty"]),
                 open_stdin=of_type(bool, _known(config.get("OpenStdin"), False)),
                 stdin_once=of_type(bool, _known(config.get("StdinOnce"), False)),
                 status=of_type(str, state["Status"]),
                 exit_code=of_type(int, state.get("ExitCode", 0)),
+                log_driver=of_type(str, _known(log_config.get("Type"), "")),
                 podman=podman_version(response),
             )
         except (LookupError, TypeError, AttributeError) as exc:
@@ -75,8 +79,11 @@ class InspectedContainer:
 
     @property
     def exited(self) -> bool:
-        """Whether its run is over. Podman says ``stopped`` for a moment before it says ``exited``."""
-        return self.status in ("exited", "stopped", "dead")
+        """Whether its run is over.
+
+        Podman says ``stopped`` for a moment before it says ``exited``. With ``AutoRemove`` dockerd says ``removing``.
+        """
+        return self.status in ("exited", "stopped", "dead", "removing")
 
     @property
     def half_close_ends_attach(self) -> bool:
@@ -172,7 +179,7 @@ def known_quirks(podman: str | None, request: Attach) -> frozenset[Quirk]:
     return frozenset({Quirk.NEWLINE_OUTSIDE_FRAME})
 
 
-def _known(value: object, default: object) -> object:
+def _known(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 

@@ -5,6 +5,7 @@ Strategy: a flow is a plain generator. It yields a step and receives its result:
 - ``Call(request)``: the whole answer, a ``Response``. The connection is then closed.
 - ``CallDeferred(request)``: the head of the answer as soon as it arrives, a ``ResponseHead``. The connection stays open
   for the rest. A refusal gives the whole ``Response``.
+- ``Discard()``: ``None``. The connection of ``CallDeferred`` is closed.
 - ``Stream(request)``: ``Accepted`` or ``Rejected``. The connection becomes the attachment; an earlier one is closed.
 - ``Pause(seconds)``: ``None``, after this time.
 
@@ -48,6 +49,11 @@ class CallDeferred:
 
 
 @attrs.frozen
+class Discard:
+    """Close the connection of the deferred call: nobody needs the rest of its answer."""
+
+
+@attrs.frozen
 class Stream:
     """Open the stream, on an engine that has these quirks."""
 
@@ -62,7 +68,7 @@ class Pause:
     seconds: float
 
 
-Step = Call | CallDeferred | Stream | Pause
+Step = Call | CallDeferred | Discard | Stream | Pause
 Steps = Generator[Step, Any, T]
 
 
@@ -76,6 +82,7 @@ class Opened:
         api_version: for later calls.
         inspected: what inspect said before the attach.
         exit_code: if the container had exited by then; later Podman has forgotten it.
+        exit_code_lost: the container had exited, and the engine does not know its exit code any more.
     """
 
     kind: str
@@ -83,6 +90,12 @@ class Opened:
     api_version: str | None
     inspected: Facts
     exit_code: int | None = None
+    exit_code_lost: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the container had exited when it was opened, so that its logs are read."""
+        return self.exit_code is not None or self.exit_code_lost
 
 
 @attrs.frozen
