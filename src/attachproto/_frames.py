@@ -6,7 +6,7 @@ write zeros for the padding, and every reader ignores it).
 Strategy: a frame may announce 4 GiB, and dockerd frames each read of a log line by itself. So payload is handed out
 as it comes, and neighbouring frames of one stream are joined as long as they came in one chunk. Only a header that
 was cut in two is ever kept. The cost is one slice for each frame, and one join and one event for up to 64 KiB.
-Quirks are on no path that is taken without them.
+Quirks are filters of the source (``_quirks``), so that they cost nothing where there are none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError, excerpt
 from attachproto._events import Framing, Output, OutputClosed, RawOutput, Stderr, Stdin, StdinClosed, Stdout, Systemerr
 from attachproto._inbox import Inbox, Take
-from attachproto._quirks import DETACHED, LastWords, Quirk, checked
+from attachproto._quirks import Quirk, checked, filtered
 from attachproto._signals import NEED_DATA, Signal
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _VIEWED: Final = 1024
 
 _LENGTH_MAX: Final = 2**32 - 1
 
-# It stands where a type should: Quirk.NEWLINE_OUTSIDE_FRAME.
+# It stands where a type should without Quirk.NEWLINE_OUTSIDE_FRAME.
 _NEWLINE: Final = 10
 
 FrameEvent = Stdout | Stderr | Systemerr
@@ -73,17 +73,13 @@ class FrameReader:
     """Reads frames from a source of chunks."""
 
     def __init__(self, take: Take, quirks: frozenset[Quirk] = frozenset()) -> None:
-        self._take = take
-        self._closed: Callable[[], Systemerr | OutputClosed] = OutputClosed
-        if Quirk.DETACHED_TEXT in quirks:
-            words = LastWords(take, encode_frame(Stderr(DETACHED)), self._is_between_frames)
-            self._take, self._closed = words.take, words.closed
-        self._newlines = Quirk.NEWLINE_OUTSIDE_FRAME in quirks
+        self._quirks = quirks
+        self._take, self._closed = filtered(take, Framing.MULTIPLEXED, quirks, self._is_between_frames)
         self._chunk = b""
         self._at = 0
         self._header = b""
         self._kind = 0
-        # Of the frame that began last; negative where no newline may follow it: there is none, or its newline came.
+        # Of the frame that began last; negative before the first.
         self._length = -1
         self._left = 0
         self._failure: tuple[str, Reason] | None = None
@@ -132,10 +128,7 @@ class FrameReader:
             yield event
 
     def _complete_header(self) -> None:
-        """Read a header that does not lie in one chunk, or the newline in place of its first byte."""
-        if not self._header and self._chunk[self._at] == _NEWLINE and self._newline_may_come():
-            self._length, self._left = -1, 1
-            return
+        """Read a header that does not lie in one chunk."""
         take = _HEADER.size - len(self._header)
         self._header += self._chunk[self._at : self._at + take]
         self._at = min(self._at + take, len(self._chunk))
@@ -176,10 +169,6 @@ class FrameReader:
                 break
             number, length = unpack(chunk, at)
             if number != kind:
-                if number == _NEWLINE and self._newline_may_come():
-                    # One more byte of the same stream, without a header.
-                    self._length, left = -1, 1
-                    continue
                 if pieces:
                     break
                 self._known(number)
@@ -190,17 +179,13 @@ class FrameReader:
         # A join of one piece copies a view, and passes bytes on as they are.
         return b"".join(pieces)
 
-    def _newline_may_come(self) -> bool:
-        """Whether a newline where a frame should begin belongs to the frame before."""
-        return self._newlines and self._length >= 0
-
     def _is_between_frames(self) -> bool:
         return not self._left and not self._header
 
     def _known(self, number: int) -> None:
         if number >= len(_BY_TYPE):
             wrong = "the engine's frames are wrong"
-            if number == _NEWLINE and self._length >= 0:
+            if number == _NEWLINE and self._length >= 0 and Quirk.NEWLINE_OUTSIDE_FRAME not in self._quirks:
                 wrong = "Podman before 4.4 replays its logs, which is read with Quirk.NEWLINE_OUTSIDE_FRAME"
             raise self._failed(
                 f"unknown stream type {number} where a frame begins (engines send 0 to 3): either these are "
@@ -280,10 +265,8 @@ def output_reader(take: Take, framing: Framing, quirks: frozenset[Quirk]) -> Fra
     """What reads a container's output."""
     if framing is Framing.MULTIPLEXED:
         return FrameReader(take, quirks)
-    if Quirk.DETACHED_TEXT in quirks:
-        words = LastWords(take, DETACHED, lambda: True)
-        return RawReader(words.take, RawOutput, words.closed)
-    return RawReader(take, RawOutput, OutputClosed)
+    take, closed = filtered(take, Framing.RAW, quirks, lambda: True)
+    return RawReader(take, RawOutput, closed)
 
 
 def demux(data: Buffer, *, quirks: Iterable[Quirk] = ()) -> tuple[bytes, bytes]:

@@ -8,11 +8,12 @@ a name the stream is read as the protocol has it, and at the same cost.
 from __future__ import annotations
 
 import enum
+import struct
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from attachproto._errors import RemoteProtocolError
-from attachproto._events import OutputClosed, Systemerr
+from attachproto._events import Framing, OutputClosed, Systemerr
 from attachproto._inbox import Take
 
 
@@ -58,6 +59,78 @@ def checked(quirks: Iterable[Quirk]) -> frozenset[Quirk]:
         if not isinstance(quirk, Quirk):
             raise TypeError(f"quirks are members of Quirk, and {quirk!r} is none")
     return found
+
+
+_FRAME_HEADER: Final = struct.Struct(">BxxxL")
+_STDERR: Final = 2
+_NEWLINE: Final = ord("\n")
+
+
+def filtered(
+    take: Take, framing: Framing, quirks: frozenset[Quirk], between_frames: Callable[[], bool]
+) -> tuple[Take, Callable[[], Systemerr | OutputClosed]]:
+    """Put the filters of these quirks between a source of chunks and its reader, which then needs to know none of them.
+
+    Args:
+        take: the source.
+        framing: of the output.
+        quirks: the quirks; without any, the source itself comes back.
+        between_frames: whether the reader, which has read all that it took, is between two frames.
+
+    Returns:
+        The source for the reader, and what the end of that source means.
+    """
+    closed: Callable[[], Systemerr | OutputClosed] = OutputClosed
+    framed = framing is Framing.MULTIPLEXED
+    if framed and Quirk.NEWLINE_OUTSIDE_FRAME in quirks:
+        take = NewlineFilter(take).take
+    if Quirk.DETACHED_TEXT in quirks:
+        header = _FRAME_HEADER.pack(_STDERR, len(DETACHED)) if framed else b""
+        words = LastWords(take, header + DETACHED, between_frames)
+        take, closed = words.take, words.closed
+    return take, closed
+
+
+class NewlineFilter:
+    """A source of chunks that gives a newline outside of the frames a frame of its own.
+
+    Args:
+        take: the source, which begins with a frame.
+    """
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._header = b""
+        # Payload of the present frame that has not come yet.
+        self._left = 0
+        # The type of the frame before; None where no newline may come: at the beginning, and behind such a newline.
+        self._kind: int | None = None
+
+    def take(self) -> bytes | None:
+        """As the source's."""
+        chunk = self._take()
+        if not chunk:
+            return chunk
+        pieces: list[bytes] = []
+        copied = at = 0
+        while at < len(chunk):
+            if self._left:
+                step = min(self._left, len(chunk) - at)
+                self._left -= step
+                at += step
+            elif chunk[at] == _NEWLINE and not self._header and self._kind is not None:
+                pieces += (chunk[copied:at], _FRAME_HEADER.pack(self._kind, 1))
+                copied = at
+                at += 1
+                self._kind = None
+            else:
+                step = min(_FRAME_HEADER.size - len(self._header), len(chunk) - at)
+                self._header += chunk[at : at + step]
+                at += step
+                if len(self._header) == _FRAME_HEADER.size:
+                    self._kind, self._left = _FRAME_HEADER.unpack(self._header)
+                    self._header = b""
+        return b"".join((*pieces, chunk[copied:])) if pieces else chunk
 
 
 class LastWords:
