@@ -126,7 +126,7 @@ def test_a_configuration_that_cannot_be_understood(make: Callable[[Path], object
     ("make", "told"),
     [
         *BROKEN,
-        (lambda file: None, "is not there: there is no {file}; "),
+        (lambda file: None, "does not exist: there is no {file}; "),
         *(
             (containing(content), "has no docker endpoint with a Host in {file}; ")
             for content in (

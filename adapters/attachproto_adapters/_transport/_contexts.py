@@ -1,4 +1,4 @@
-"""Docker contexts: which one is chosen, and what its files say of the engine."""
+"""Docker contexts: finds the chosen one and reads its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attachproto_adapters._errors import HostInvalid
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]+")
 
-# The context that is none: what DOCKER_HOST and the defaults say.
+# The docker CLI's name for "no context": DOCKER_HOST and the defaults decide.
 _DEFAULT: Final = "default"
 
 _REMEDY: Final = "choose a context with `docker context use`, or set DOCKER_HOST"
@@ -27,10 +27,10 @@ class Context:
     """The engine that a context names.
 
     Attributes:
-        address: as ``DOCKER_HOST`` would have it.
+        address: in the form of ``DOCKER_HOST``.
         origin: where the address came from, for an error.
         verify: whether the engine's certificate is to be checked, if it speaks TLS.
-        tls_directory: where the TLS files are, if there are any.
+        tls_directory: the directory of the TLS files; it may not exist.
     """
 
     address: str
@@ -50,7 +50,7 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
     """The context that ``DOCKER_CONTEXT`` or else docker's ``config.json`` chooses, if any.
 
     Raises:
-        HostInvalid: a file cannot be understood, or the context is not there or names no engine.
+        HostInvalid: a file cannot be read or is not JSON, the context does not exist, or it names no engine.
     """
     directory = config_dir(environ)
     name: object = environ.get("DOCKER_CONTEXT")
@@ -68,7 +68,7 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
     file = directory / "contexts" / "meta" / folder / "meta.json"
     match _read(file, what):
         case None:
-            raise HostInvalid(f"{what} is not there: there is no {file}; {_REMEDY}")
+            raise HostInvalid(f"{what} does not exist: there is no {file}; {_REMEDY}")
         case {"Endpoints": {"docker": {"Host": str(address)} as endpoint}} if address:
             return Context(
                 address,
@@ -89,8 +89,8 @@ def _read(file: Path, what: str) -> dict[str, object] | None:
     except OSError as exc:
         raise HostInvalid(f"{what} cannot be read: {file}: {exc.strerror}; mend that, or set DOCKER_HOST") from exc
     try:
-        found = json.loads(data or b"{}")  # the docker CLI takes an empty file for none, too
-    except (ValueError, RecursionError) as exc:  # the second of 200,000 brackets
+        found = json.loads(data or b"{}")  # the docker CLI also treats an empty file as absent
+    except (ValueError, RecursionError) as exc:  # RecursionError for 200,000 nested brackets
         raise HostInvalid(f"{what} is not JSON: {file}: {exc}; mend it, or set DOCKER_HOST") from None
     if not isinstance(found, dict):
         raise HostInvalid(f"{what} is no JSON object: {file}; mend it, or set DOCKER_HOST")

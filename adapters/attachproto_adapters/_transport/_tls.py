@@ -1,12 +1,12 @@
-"""TLS as a layer without I/O: bytes in, bytes out, one for all adapters.
+"""TLS without I/O, for all adapters: bytes in, bytes out.
 
-Strategy: OpenSSL works on two memory buffers. What was received is decrypted at once, so that nothing but a piece of
-a record is ever left inside; what is to be sent is taken out at once. Reading never has to send: what OpenSSL wants
-to answer to what it read (a TLS 1.3 key update) leaves with the next thing that is sent, before it, which the RFC
-allows (8446, 4.6.3). So one direction never waits for the other.
+Strategy: OpenSSL works on two memory buffers. Received bytes are decrypted at once, so only a part of a record stays
+in the first buffer. Bytes to send are taken out of the second at once. Reading never has to send: OpenSSL's answer to a
+TLS 1.3 key update goes out before the next data that is sent, which RFC 8446, 4.6.3, allows. So neither direction waits
+for the other.
 
-Half-close is ``close_notify``, and reading goes on. That is what Go's ``CloseWrite`` sends and understands;
-``ssl.SSLSocket`` and asyncio's transports end both directions with it.
+A half-close is ``close_notify``, and reading goes on. Go's ``CloseWrite`` does the same, so dockerd understands it.
+``ssl.SSLSocket`` and asyncio's transports cannot: with ``close_notify`` they end both directions.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
     from attachproto_adapters._transport._schemes import TlsFiles
 
-# The largest record that TLS knows.
+# The largest record of TLS (RFC 8446, 5.1).
 _RECORD = 16 * 1024
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
-    """A context as the docker CLI makes one: TLS 1.2 or later, and the host's name checked if anything is.
+    """Make a context as the docker CLI does: TLS 1.2 or later; the host name is checked if the certificate is.
 
     Raises:
-        HostInvalid: a file cannot be read, or holds no such thing.
+        HostInvalid: a file cannot be read, or does not hold a certificate or key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Go never asks for it, and it would have one direction wait for the other.
+    # With renegotiation, one direction would have to wait for the other. Go's TLS never asks for it.
     context.options |= ssl.OP_NO_RENEGOTIATION
     what = "the CA's certificates"
     try:
@@ -56,20 +56,20 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def _no_password() -> NoReturn:
-    # OpenSSL would ask the terminal, in the middle of somebody's program.
-    raise ValueError("the key is encrypted, which engines' clients do not support")
+    # Without a callback OpenSSL would ask for the password on the terminal.
+    raise ValueError("the key is encrypted, which is not supported: decrypt it with `openssl pkey`")
 
 
 class TlsLayer:
     """One TLS connection, as a client.
 
-    One thread may encrypt while another decrypts: OpenSSL forbids two in one object, so each call on it takes a lock,
-    and no I/O is done under it.
+    One thread may encrypt while another decrypts. OpenSSL forbids two threads in one object, so each call takes a lock.
+    No I/O is done under the lock.
 
     Attributes:
-        ended: the peer has ended its direction, with ``close_notify``.
-        failure: why nothing can be read any more; what came before it has been given.
-        alert: what to send where the handshake has failed.
+        ended: the peer has ended its direction by ``close_notify``.
+        failure: why nothing more can be read. The bytes before it were returned.
+        alert: the bytes to send after a failed handshake; they tell the peer why.
     """
 
     def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
@@ -82,10 +82,10 @@ class TlsLayer:
         self.alert = b""
 
     def handshake(self) -> Generator[bytes, bytes, bytes]:
-        """Yields bytes to send, and is sent the bytes that came then; returns the last bytes to send.
+        """Do the handshake: yields bytes to send, expects the bytes that were received, returns the last bytes to send.
 
         Raises:
-            ssl.SSLError: the two do not come together; ``alert`` tells the other end why.
+            ssl.SSLError: the handshake failed; send ``alert``.
         """
         while True:
             try:
@@ -99,7 +99,7 @@ class TlsLayer:
                 return self._outgoing.read()
 
     def encrypt(self, data: Buffer) -> bytes:
-        """What to send for these bytes."""
+        """Encrypt bytes; returns the bytes to send."""
         view = memoryview(data)
         with self._lock:
             while view:
@@ -107,15 +107,15 @@ class TlsLayer:
             return self._outgoing.read()
 
     def end(self) -> bytes:
-        """What to send to end our direction, and no more than that."""
+        """End our direction only; returns the bytes to send (``close_notify``)."""
         with self._lock:
-            # It wants the peer's end too, which is still to come.
+            # unwrap() also waits for the peer's close_notify, which comes later.
             with contextlib.suppress(ssl.SSLWantReadError):
                 self._object.unwrap()
             return self._outgoing.read()
 
     def decrypt(self, data: bytes) -> bytes:
-        """All plain bytes that can be had with these; ``b""`` is the end of the transport.
+        """Decrypt received bytes; ``b""`` is the end of the transport. Returns all plain bytes that are complete.
 
         It may set ``ended`` or ``failure``.
         """
