@@ -9,8 +9,19 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from attachproto import AttachOptions, ProtocolError, RawOutput, Stdout, __version__
-from attachproto_adapters._errors import AttachError, ExitCodeUnknown, printable
+from attachproto import AttachOptions, RawOutput, Stdout, __version__
+from attachproto_adapters._errors import (
+    ApiVersionRejected,
+    AttachError,
+    ContainerNotRunning,
+    EngineUnreachable,
+    ErrorWithRemedy,
+    ExitCodeUnknown,
+    HostInvalid,
+    LogsUnavailable,
+    printable,
+    shown,
+)
 from attachproto_adapters._transport._schemes import HELP
 from attachproto_adapters._transport._sockets import READ_SIZE
 from attachproto_adapters.blocking import Attachment, attach
@@ -58,9 +69,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             os.dup2(nowhere, stream.fileno())
         return _PIPE_CLOSED
-    except (AttachError, ProtocolError, OSError, ValueError) as exc:
-        _complain(str(exc))
+    except (AttachError, OSError, ValueError) as exc:
+        _complain(in_options(exc))
         return _OURS if isinstance(exc, ExitCodeUnknown) else 1
+
+
+# What the command says in place of an error's own remedy, which names arguments of the library.
+_REMEDIES: dict[type[Exception], str] = {
+    ApiVersionRejected: "set DOCKER_API_VERSION to one of these, or do not set it",
+    ContainerNotRunning: "--logs shows its output so far, and --start runs it again",
+    EngineUnreachable: "say where it is with --host or DOCKER_HOST",
+    HostInvalid: "use one of these",
+    LogsUnavailable: "attach without --logs, before the container is started",
+}
+
+
+def in_options(exc: Exception) -> str:
+    """An error's text, with what to do in the command's own options."""
+    if isinstance(exc, ErrorWithRemedy) and exc.remedy:
+        return f"{exc.problem}: {_REMEDIES[type(exc)]}"
+    return str(exc)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,7 +131,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _attach(arguments: argparse.Namespace) -> int:
-    options = AttachOptions(stdin=arguments.stdin, logs=arguments.logs, detach_keys=arguments.detach_keys)
+    try:
+        options = AttachOptions(stdin=arguments.stdin, logs=arguments.logs, detach_keys=arguments.detach_keys)
+    except ValueError as exc:
+        raise ValueError(f"--detach-keys: {exc}") from None
     with attach(arguments.container, options, host=arguments.host, start=arguments.start, wait=True) as attachment:
         if arguments.stdin:
             # A daemon, because nothing can wake a thread that reads a terminal.
@@ -132,7 +163,7 @@ def _exit_status(code: int) -> int:
     """The container's exit code as ours. The kernel would keep its lowest eight bits, so that 256 would be success."""
     if 0 <= code <= 255:
         return code
-    _complain(f"the engine reports the exit code {str(code)[:20]}, which no process can have (0 to 255)")
+    _complain(f"the engine reports the exit code {shown(str(code))}, which no process can have (0 to 255)")
     return _OURS
 
 
@@ -155,7 +186,7 @@ def _engine(arguments: argparse.Namespace) -> int:
 
 def _forward_stdin(attachment: Attachment) -> None:
     # The container may stop reading, and the attachment end, at any time; the main thread tells of it.
-    with contextlib.suppress(OSError, AttachError, ProtocolError):
+    with contextlib.suppress(OSError, AttachError):
         # Closed at our start it is None, and its number may be another file's.
         while sys.stdin is not None and (data := os.read(sys.stdin.fileno(), READ_SIZE)):
             attachment.send_stdin(data)

@@ -18,7 +18,22 @@ def shown(text: str) -> str:
     return start if len(start) == len(text) and len(text) <= _SHOWN else f"{start[:_SHOWN]} ..."
 
 
-class EngineUnreachable(AttachError, ConnectionError):
+class ErrorWithRemedy(AttachError):
+    """The base of errors whose text ends with what to do.
+
+    Attributes:
+        problem: the text without the remedy.
+        remedy: what to do, in terms of this API; empty if that is not known. A program with options of its own shows
+            its own words in place of it.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}: {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
+
+
+class EngineUnreachable(ErrorWithRemedy, ConnectionError):
     """No connection to the engine; the text says which address was tried, where it came from, and what happened."""
 
 
@@ -32,8 +47,15 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-class HostInvalid(AttachError, ValueError):
+class HostInvalid(ErrorWithRemedy, ValueError):
     """The engine's address cannot be understood, or needs a transport that is not there."""
+
+
+# What Go's and nginx's servers answer on a TLS port to a request without TLS.
+_PLAIN_TO_TLS: Final = (
+    "Client sent an HTTP request to an HTTPS server",
+    "The plain HTTP request was sent to HTTPS port",
+)
 
 
 class RequestRejected(AttachError):
@@ -44,13 +66,18 @@ class RequestRejected(AttachError):
         message: the engine's own text.
     """
 
-    def __init__(self, status_code: int, message: str, asked: str) -> None:
-        super().__init__(f"{shown(message) or 'no reason given'} ({status_code} to {asked})")
+    def __init__(self, status_code: int, message: str, asked: str, location: str = "") -> None:
+        text = f"{shown(message) or 'no reason given'} ({status_code} to {asked})"
+        if location:
+            text += f": it redirects to {shown(location)}, and engines redirect no valid path"
+        elif any(each in message for each in _PLAIN_TO_TLS):
+            text += ": the port speaks TLS, so set DOCKER_TLS_VERIFY, and DOCKER_CERT_PATH to the certificates"
+        super().__init__(text)
         self.status_code = status_code
         self.message = message
 
 
-class ApiVersionRejected(RequestRejected):
+class ApiVersionRejected(RequestRejected, ErrorWithRemedy):
     """The engine does not speak the API version that was asked for.
 
     Attributes:
@@ -62,25 +89,24 @@ class ApiVersionRejected(RequestRejected):
         super().__init__(status_code, message, asked)
         self.oldest = oldest
         self.newest = newest
-        self.args = (
-            f"API {api_version} was asked for, and the engine speaks {oldest} to {newest}: ask for one of these "
-            f"(api_version=, DOCKER_API_VERSION) or for none: {self}",
-        )
+        self.problem = f"{self}: API {api_version} was asked for, and the engine speaks {oldest} to {newest}"
+        self.remedy = "ask for one of these (api_version=, DOCKER_API_VERSION) or for none"
+        self.args = (f"{self.problem}: {self.remedy}",)
 
 
-class ContainerNotRunning(AttachError):
+class ContainerNotRunning(ErrorWithRemedy):
     """The container has exited, so that an attach would wait for ever (dockerd) or reset it (Podman); or is paused."""
 
 
-class LogsUnavailable(AttachError):
+class LogsUnavailable(ErrorWithRemedy):
     """The container's log driver cannot be read back, so that there are no logs to give.
 
     Attributes:
         driver: the log driver, as ``HostConfig.LogConfig.Type`` names it; empty if the engine did not name it.
     """
 
-    def __init__(self, message: str, driver: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, remedy: str = "", driver: str = "") -> None:
+        super().__init__(problem, remedy)
         self.driver = driver
 
 

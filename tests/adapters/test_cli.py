@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+import attachproto_adapters
 from attachproto import AttachOptions, Framing, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
-from attachproto_adapters._cli import main
+from attachproto_adapters import ApiVersionRejected
+from attachproto_adapters._cli import in_options, main
+from attachproto_adapters._errors import ErrorWithRemedy
 from tests.adapters.scripted import (
     BOUND,
     Act,
@@ -283,15 +286,37 @@ def test_a_container_that_has_exited(engine: Engine, capsysbinary: pytest.Captur
     assert main(["attach", "--host", engine.host, "web"]) == 1
     stdout, stderr = capsysbinary.readouterr()
     assert stdout == b""
-    assert stderr.startswith(b"attachproto: the container web is not running")
-    assert stderr.count(b"\n") == 1
+    assert stderr == (
+        b"attachproto: the container web is not running (exited, exit code 3): "
+        b"--logs shows its output so far, and --start runs it again\n"
+    )
+
+
+ERRORS_WITH_REMEDY = [kind for kind in vars(attachproto_adapters).values() if isinstance(kind, type)]
+ERRORS_WITH_REMEDY = [kind for kind in ERRORS_WITH_REMEDY if issubclass(kind, ErrorWithRemedy)]
+
+
+@pytest.mark.parametrize("kind", ERRORS_WITH_REMEDY)
+def test_what_to_do_is_said_in_options_and_not_in_arguments(kind: Any) -> None:
+    error = ApiVersionRejected(400, "too new", "GET /", "1.99", "1.24", "1.51")
+    said = in_options(error if kind is ApiVersionRejected else kind("it failed", "write x=True"))
+    assert "=" not in said
+    assert said.startswith(("it failed", "too new"))
+
+
+def test_an_address_of_another_scheme(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["attach", "--host", "x://y", "web"]) == 1
+    _, stderr = capsysbinary.readouterr()
+    assert stderr == (
+        b"attachproto: 'x://y' (as given): x:// is not supported, only unix://, tcp:// and ssh://: use one of these\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (("--detach-keys", "ctrl-x,ctrl-1", "web"), "'ctrl-1'"),
-        (("--detach-keys", "", "web"), "empty"),
+        (("--detach-keys", "", "web"), "--detach-keys: "),
         (("../web",), "'../web'"),
         (("--host", "nonsense", "web"), "'nonsense'"),
         (("--host", "ssh://engine", "web"), "ssh://"),

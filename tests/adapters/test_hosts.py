@@ -283,7 +283,7 @@ def test_no_engine_anywhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
         f"no engine was found; tried unix://{home}/d (Docker: absent), "
         f"unix://{home}/run/docker.sock (rootless Docker: no permission), "
         f"unix://{home}/run/podman/podman.sock (rootless Podman: not a socket), "
-        f"unix://{home}/p (Podman: absent): say where it is by DOCKER_HOST or host="
+        f"unix://{home}/p (Podman: absent): say where it is with DOCKER_HOST or host="
     )
 
 

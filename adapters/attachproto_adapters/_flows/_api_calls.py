@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from attachproto import Reason, RemoteProtocolError, Request, Response
+from attachproto import Reason, Rejected, RemoteProtocolError, Request, Response
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
 from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text
 from attachproto_adapters._flows._inspect import of_type, read_json
@@ -150,8 +150,16 @@ def succeeded(request: Request, response: Response) -> Response:
         RequestRejected: it is one.
     """
     if response.status_code >= 300:
-        raise RequestRejected(response.status_code, response.message, named(request))
+        raise refused(request, response)
     return response
+
+
+def refused(request: Request, response: Response | Rejected) -> RequestRejected:
+    """The error for an engine's refusal."""
+    location = next((value for name, value in response.headers if name == "location"), "")
+    return RequestRejected(
+        response.status_code, response.message, named(request), location if response.status_code < 400 else ""
+    )
 
 
 def version_range(response: Response) -> tuple[str, str] | None:

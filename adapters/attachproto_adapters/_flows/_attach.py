@@ -98,7 +98,7 @@ def open_attach(
         # What was held before the attach has the exit code, even if our attach has reset the container.
         return (yield from _read_logs(request, opened, latest, exit_code_is_held=held))
     if isinstance(answer, Rejected) and not (latest.running or latest.created):
-        raise ContainerNotRunning(f"the container {container} is {latest.status}: {shown(answer.message)}")
+        raise ContainerNotRunning(f"the container {container} is {shown(latest.status)}: {shown(answer.message)}")
     judge_stream(request, answer)
     return opened
 
@@ -157,8 +157,8 @@ def _check_nothing_was_missed(request: Attach, options: AttachOptions, inspected
 def _logs_unavailable(container: str, driver: str, why: str = "") -> LogsUnavailable:
     reason = f" ({shown(why)})" if why else ""
     return LogsUnavailable(
-        f"the log driver {driver!r} of the container {container} cannot be read{reason}: attach with logs=False, "
-        "before the container is started",
+        f"the log driver {shown(repr(driver))} of the container {container} cannot be read{reason}",
+        "attach with logs=False, before the container is started",
         driver,
     )
 
@@ -170,8 +170,9 @@ def _read_logs(
     options = request.options
     if not options.logs or not (options.stdout or options.stderr):
         raise ContainerNotRunning(
-            f"the container {request.container} is not running ({latest.status}, exit code {latest.exit_code}): "
-            "ask for its output so far with logs=True, or start it with start=True"
+            f"the container {request.container} is not running "
+            f"({latest.status}, exit code {shown(str(latest.exit_code))})",
+            "ask for its output so far with logs=True, or start it with start=True",
         )
     yield from require_stream(_logs_of(request))
     if exit_code_is_held and not latest.exited:

@@ -26,7 +26,6 @@ from attachproto_adapters._errors import (
     ContainerNotRunning,
     ExecAlreadyStarted,
     HalfCloseEndsAttach,
-    RequestRejected,
     shown,
 )
 from attachproto_adapters._flows._api_calls import (
@@ -35,7 +34,7 @@ from attachproto_adapters._flows._api_calls import (
     inspect_request,
     judge_version,
     known_exit_code,
-    named,
+    refused,
     succeeded,
     version_range,
 )
@@ -111,7 +110,8 @@ def create_and_open_exec(
         look: Response = yield Call(inspect_request("containers", container, api_version))
         if look.status_code == 200 and not (of := InspectedContainer.from_response(look)).running:
             raise ContainerNotRunning(
-                f"the container {container} is {of.status}: commands need a running one ({shown(response.message)})"
+                f"the container {container} is {shown(of.status)}, and commands need a running one: "
+                f"{shown(response.message)}"
             )
     response = yield from _judged(request, response)
     created = exec_id(response)
@@ -162,7 +162,7 @@ def judge_stream(request: StreamRequest, answer: Accepted | Rejected) -> Accepte
         LocalProtocolError: nothing tells how the output is framed.
     """
     if isinstance(answer, Rejected):
-        raise RequestRejected(answer.status_code, answer.message, named(request.to_request()))
+        raise refused(request.to_request(), answer)
     if answer.framing is None:
         raise LocalProtocolError(
             "the engine's answer does not tell whether the output is framed: give tty= with the request"

@@ -7,11 +7,25 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from attachproto_adapters._errors import EngineUnreachable, unreachable
 from attachproto_adapters._transport._schemes import Host, TcpHost, UnixHost
 from attachproto_adapters._transport._tls import TlsLayer, client_context
+
+# What a TLS server sends if it does not take a client's certificate (RFC 8446, 6.2).
+_CLIENT_CERTIFICATE_ALERTS: Final = frozenset(
+    {
+        "ACCESS_DENIED",
+        "BAD_CERTIFICATE",
+        "CERTIFICATE_EXPIRED",
+        "CERTIFICATE_REVOKED",
+        "CERTIFICATE_UNKNOWN",
+        "NO_CERTIFICATE",
+        "UNKNOWN_CA",
+        "UNSUPPORTED_CERTIFICATE",
+    }
+)
 
 
 class Address:
@@ -60,6 +74,15 @@ def failure_reason(exc: Exception) -> str:
         why = exc.reason.lower().replace("_", " ")
         if exc.reason == "WRONG_VERSION_NUMBER":
             return f"it does not speak TLS ({why})"
+        # OpenSSL names an alert of the peer SSLV3_ALERT_…, TLSV1_ALERT_… or TLSV13_ALERT_…, by the version that has
+        # introduced it.
+        alert = exc.reason.rpartition("ALERT_")[2]
+        if alert == "CERTIFICATE_REQUIRED":
+            return f"it requires a client certificate ({why}): set DOCKER_CERT_PATH to where cert.pem and key.pem are"
+        if alert in _CLIENT_CERTIFICATE_ALERTS:
+            return f"it refuses our client certificate, or that we have none ({why})"
+        if alert == "HANDSHAKE_FAILURE":
+            return f"TLS failed: {why}; the engine may require a client certificate, or share no cipher with us"
         return f"TLS failed: {why}"
     if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError | socket.gaierror):
         return os.strerror(exc.errno)  # asyncio has other words for it

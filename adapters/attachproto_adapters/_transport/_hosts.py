@@ -122,7 +122,9 @@ def _default(environ: Mapping[str, str]) -> Host:
     if podman:
         # Somebody's word, not a guess: whether it can be reached, the connection will tell.
         return parse_host(podman, "from CONTAINER_HOST, as DOCKER_HOST is not set")
-    raise EngineUnreachable(f"no engine was found; tried {', '.join(tried)}: say where it is by DOCKER_HOST or host=")
+    raise EngineUnreachable(
+        f"no engine was found; tried {', '.join(tried)}", "say where it is with DOCKER_HOST or host="
+    )
 
 
 def _obstacle(path: str) -> str | None:

@@ -183,8 +183,8 @@ def parse_host(address: str, origin: str) -> Host:
         raise HostInvalid(f"{shown} is not an engine's address: it must begin with {listed(known, 'or')}")
     if (scheme := SCHEMES.get(name)) is None:
         raise HostInvalid(
-            f"{shown}: {name}:// is not supported, only {listed(known, 'and')}; "
-            "or connect a socket yourself and use open_attachment()"
+            f"{shown}: {name}:// is not supported, only {listed(known, 'and')}",
+            "use one of these, or connect a socket yourself and use open_attachment()",
         )
     return scheme.parse(rest, shown, origin)
 

@@ -10,6 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Generator, Iterable
+from typing import Final
 
 from attachproto import CLIENT, SEND_EOF, Connection, Event, Quirk, State
 from attachproto_adapters._errors import unreachable
@@ -18,6 +19,9 @@ from attachproto_adapters._transport._address import failure_reason
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
+
+# The record in which a TLS server says that it has not understood: type 21, version 3 (RFC 8446, 5.1).
+_TLS_ALERT: Final = b"\x15\x03"
 
 
 class Session(abc.ABC):
@@ -96,6 +100,10 @@ class Session(abc.ABC):
         if self._tls is None:
             if not data:
                 self._check_child()
+            if self._silent and self._host is not None and data.startswith(_TLS_ALERT):
+                raise unreachable(
+                    self._host, "the port speaks TLS: set DOCKER_TLS_VERIFY, and DOCKER_CERT_PATH to the certificates"
+                )
             self._silent = False
             self.connection.receive_data(data)
             return
