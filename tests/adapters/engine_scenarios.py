@@ -900,7 +900,7 @@ async def run_exec_with_all_that_can_be_said(framework: Framework, engine: Engin
 MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ("echo hi", {}, TypeError, "sequence of arguments"),
     (b"echo hi", {}, TypeError, "sequence of arguments"),
-    (["echo", b"hi"], {}, TypeError, "are strings"),
+    (["echo", b"hi"], {}, TypeError, "are str, and not all"),
     ([], {}, ValueError, "empty"),
     (["true"], {"input": b"", "tty": True}, HalfCloseEndsAttach, "TTY"),
     (["true"], {"input": b"x", "tty": True}, HalfCloseEndsAttach, "TTY"),
