@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +16,9 @@ PAGES = [
     *sorted((ROOT / "tests").rglob("README.md")),
 ]
 
-# The pages whose Python blocks are run, by tests/adapters/test_page.py, tests/core/test_exports.py and
+# The pages whose Python blocks are run, here and by tests/adapters/test_page.py, tests/core/test_exports.py and
 # tests/peers/test_docs.py. A block of Python on another page would be run by nobody.
-RUN = {"README.md", "docs/adapters.md", "docs/testing-your-docker-code.md"}
+RUN = {"README.md", "CONTRIBUTING.md", "docs/adapters.md", "docs/testing-your-docker-code.md", "tests/README.md"}
 
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -48,6 +50,14 @@ def test_every_block_of_python_is_run(page: Path) -> None:
 def test_the_blocks_of_the_readme_are_of_the_two_kinds_that_are_run() -> None:
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
         assert "attachproto_adapters" in block or "def embed(" in block
+
+
+def test_the_test_that_contributing_shows_passes() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(block), names)
+    (test,) = (value for name, value in names.items() if name.startswith("test_"))
+    test()
 
 
 def test_the_readme_counts_right() -> None:

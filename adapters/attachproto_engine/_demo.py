@@ -1,7 +1,7 @@
-"""``attachproto demo``: one attach, with what went over the wire beside the events that came of it.
+"""``attachproto demo``: shows one attach, the bytes on the wire beside their events.
 
-It runs on the engine that is there, or on the embedded one. The state machine is tapped: a subclass writes down what
-goes through it, so that the attachment itself is the one that everybody gets, over whatever transport.
+It runs on a real engine if there is one, else on the embedded one. A subclass of ``Connection`` records the bytes that
+go in and out, so the attachment is the ordinary one, over any transport.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 _SCRIPT: Final = 'echo "to stdout"; echo "to stderr" >&2; while read line; do echo "you said: $line"; done; exit 3'
 _INPUT: Final = b"hello\n"
 
-# An engine that does not answer in this time will not: a demo has to end by itself.
+# A demo has to end by itself, even if the engine does not answer.
 _TIMEOUT: Final = 30.0
 
 _GREEN, _RED, _BLUE, _DIM, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[2m", "\x1b[0m"
 
 
 class _Tapped(Connection):
-    """A client's state machine that tells which bytes go in and out of it; ``None`` is a half-close."""
+    """A client's state machine that calls ``tell`` with the bytes that go in and out; ``None`` is a half-close."""
 
     def __init__(self, host: str, tell: Callable[[str, bytes | None], None]) -> None:
         super().__init__(CLIENT, host=host)
@@ -66,7 +66,7 @@ class _Tapped(Connection):
 
 
 class _Table:
-    """Two columns: the wire, and the events."""
+    """A table of two columns: the bytes on the wire, and the events."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -75,7 +75,7 @@ class _Table:
         self.row("on the wire", "events", _DIM)
 
     def wire(self, direction: str, data: bytes | None) -> None:
-        """What went out (``>``) or came in (``<``)."""
+        """Show bytes that went out (``>``) or came in (``<``)."""
         if data is None:
             self.row("> half-close", "")
         elif not data:
@@ -91,31 +91,31 @@ class _Table:
             lines += [repr(rest)] if rest else []
             self.row("\n".join([f"{direction} {lines[0]}", *(f"  {line}" for line in lines[1:])]), "")
 
-    def event(self, event: object, framework: str = "") -> None:
-        """What came of it, or what it was made of."""
-        self.row("", repr(event), framework)
+    def event(self, event: object, colour: str = "") -> None:
+        """Show an event."""
+        self.row("", repr(event), colour)
 
-    def row(self, left: str, right: str, framework: str = "") -> None:
-        """One row; both cells are wrapped."""
+    def row(self, left: str, right: str, colour: str = "") -> None:
+        """Write one row. Long cells are wrapped."""
         cells = [
             [part for line in cell.split("\n") for part in textwrap.wrap(line, self._width, subsequent_indent="    ")]
             for cell in (left, right)
         ]
         for index in range(max(map(len, cells))):
             one, two = (cell[index] if index < len(cell) else "" for cell in cells)
-            text = f"{self._paint(f'{one:<{self._width}}', _BLUE)} | {self._paint(two, framework)}"
+            text = f"{self._paint(f'{one:<{self._width}}', _BLUE)} | {self._paint(two, colour)}"
             self._out.write(text.rstrip() + "\n")
         self._out.flush()
 
-    def _paint(self, text: str, framework: str) -> str:
-        return f"{framework}{text}{_PLAIN}" if self._colour and framework and text.strip() else text
+    def _paint(self, text: str, colour: str) -> str:
+        return f"{colour}{text}{_PLAIN}" if self._colour and colour and text.strip() else text
 
 
 def demo(host: str | None, image: str, out: TextIO) -> int:
-    """Run it; returns the exit status.
+    """Run the demo. Returns the exit status.
 
     Raises:
-        AttachError: the engine that was named cannot be reached, or refuses.
+        AttachError: the engine at ``host`` cannot be reached, or refuses a call.
     """
     with _engine(host, image, out) as dialer:
         _run(dialer, image, _Table(out), out)
@@ -124,7 +124,7 @@ def demo(host: str | None, image: str, out: TextIO) -> int:
 
 @contextlib.contextmanager
 def _engine(host: str | None, image: str, out: TextIO) -> Iterator[Dialer]:
-    """The engine that was named; else one that is there and has the image; else the embedded one."""
+    """The engine at ``host``; without it a real engine that has the image, else the embedded one."""
     why = "no engine answers here"
     try:
         dialer = Dialer(resolve_host(host, os.environ), _TIMEOUT)
@@ -166,10 +166,10 @@ def _run(dialer: Dialer, image: str, table: _Table, out: TextIO) -> None:
     try:
         request = Attach(name, AttachOptions(stdin=True), tty=False)
         table.event(request)
-        link = dialer.dial()
-        link.connection = _Tapped(dialer.host.header, table.wire)
-        with contextlib.closing(link):
-            attachment = Attachment(link, judge_stream(request, open_stream(link, request)))
+        session = dialer.dial()
+        session.connection = _Tapped(dialer.host.header, table.wire)
+        with contextlib.closing(session):
+            attachment = Attachment(session, judge_stream(request, open_stream(session, request)))
             table.event(attachment.accepted)
             call("POST", "containers", name, "start")
             seen: set[type] = set()

@@ -1,4 +1,4 @@
-"""Every block of code of the README and of docs/adapters.md is run, as a reader would, against the embedded engine."""
+"""Every block of code of the README, of docs/adapters.md and of tests/README.md is run, as a reader would run it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 
 from attachproto_adapters.blocking import attach
 from attachproto_engine import Engine
+from tests.adapters.frameworks import WAYS, WITH_STDIN, Opener, Way
+from tests.adapters.scenarios import Table
+from tests.adapters.scripted import echo
 from tests.engine.client import call
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +48,28 @@ def test_block(number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         assert capsys.readouterr().out == PRINTED[number]
     else:
         assert "assert " in BLOCKS[number], "a block that shows nothing"
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.unix and way.own is None], ids=str)
+def test_the_scenario_of_the_tests_page(way: Way, socket_path: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "tests/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    table = Table()
+    exec(
+        compile(block, "tests/README.md", "exec"), {"scenario": table.scenario, "echo": echo, "WITH_STDIN": WITH_STDIN}
+    )
+    (row,) = table
+    opened = Opener(way, str(socket_path))
+
+    async def scenario() -> None:
+        try:
+            await row.call(opened)
+        finally:
+            await opened.aclose()
+
+    try:
+        way.framework.run(scenario)
+    finally:
+        opened.close()
 
 
 def test_all_three_are_shown() -> None:

@@ -11,7 +11,7 @@ class CommandOptions(TypedDict, total=False):
     """How a command is created in a container.
 
     Attributes:
-        tty: give it a terminal; there is no input then, because a half-close does not end a terminal's stdin.
+        tty: run it on a terminal. Then there is no input, because a half-close does not end a terminal's stdin.
         env: more variables of its environment.
         user: the user it runs as: ``NAME``, ``UID`` or ``USER:GROUP``; by default the container's user.
         workdir: the directory it runs in; by default the container's.
