@@ -315,7 +315,7 @@ def test_a_log_driver_that_keeps_nothing(tty: bool) -> None:
         start(engine, "web")
         with attached(engine, "web", "stream=1&logs=1&stdout=1&stderr=1") as sock:
             text = read_all(sock)
-        assert text[:8] == b"Error at" if tty else b"\x01\0\0\0\0\0\0\xa0"
+        assert text[:8] == (b"Error at" if tty else b"\x01\0\0\0\0\0\0\xa0")
         assert text.endswith(b'error looking up logging plugin none: plugin "none" not found\n')
         assert status(engine, "web") == "running"
         answer = call(engine, "GET", "/containers/web/logs?stdout=1")
