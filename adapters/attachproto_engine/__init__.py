@@ -1,9 +1,9 @@
-"""An embedded engine: the other end of the attach protocol, to test clients of Docker against without Docker.
+"""An embedded engine, to test clients of Docker without Docker.
 
 It speaks the Docker Engine API (1.41 to 1.51) and runs local processes as containers. **It is not a sandbox**: they
-are ordinary processes of this machine, with the rights of who runs the engine.
+are ordinary processes of this machine, with the rights of the user who runs the engine.
 
-What goes wrong with an attach can be scripted byte by byte: see the faults.
+What goes wrong with a call can be scripted byte by byte: see ``Engine.fault`` and the subclasses of ``Fault``.
 """
 
 from attachproto_engine._engine import Engine as Engine

@@ -1,4 +1,4 @@
-"""How dockerd words its answers: header fields, JSON, refusals."""
+"""How dockerd and Podman word their answers: header fields, JSON, errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from email.utils import formatdate
 from typing import Any, Final
 
 from attachproto import RAW_STREAM, Headers, Rejected, Response, __version__
-from attachproto_engine._containers import ApiError
+from attachproto_engine._errors import ApiError
 
 _SERVER: Final = f"attachproto-engine/{__version__} (not a sandbox)"
 _JSON: Final = (("content-type", "application/json"),)
@@ -23,7 +23,7 @@ def date() -> Headers:
 
 
 def engine_headers(api_version: str) -> Headers:
-    """What dockerd's middleware puts on every answer that comes from a route."""
+    """The header fields that dockerd's middleware adds to the answers of its routes."""
     return (("api-version", api_version), ("docker-experimental", "false"), *_named())
 
 
@@ -55,7 +55,7 @@ class Answers:
         return Response(status_code, self.headers(), _encoded(value))
 
     def nothing(self, status_code: int = 204) -> Response:
-        """A status alone."""
+        """A status without a body."""
         return Response(status_code, self.headers(json=False))
 
     def text(self, value: bytes, headers: Headers = ()) -> Response:
@@ -72,7 +72,7 @@ class Answers:
         return Rejected(refused.status_code, (("content-type", RAW_STREAM),), body)
 
     def version_refusal(self, text: str, *, plain: bool) -> Response:
-        """What the version check answers: it stands before the rest of the middleware. Very old clients get no JSON."""
+        """The error of dockerd's version check, which runs before its other middleware. Very old clients get text."""
         version = (("api-version", self.api_version),)
         if plain:
             headers = (*version, *_TEXT, *_named(), ("x-content-type-options", "nosniff"), *date())
@@ -80,16 +80,17 @@ class Answers:
         return Response(400, (*version, *_JSON, *_named(), *date()), _encoded({"message": text}))
 
     def page_not_found(self) -> Response:
-        """What the router answers for a path or a method that it does not know."""
+        """The router's answer to an unknown path or method."""
         return Response(404, (*_JSON, *date()), _encoded({"message": "page not found"}))
 
     def moved(self, location: str) -> Response:
-        """What the router answers for a path that is not clean."""
+        """The router's redirect for a path with empty or dot segments."""
         return Response(301, (("location", location), *date()))
 
-    def unreadable(self, status_code: int, text: str) -> Response:
-        """What Go's server answers for what is no request."""
-        return Response(status_code, _TEXT, f"{status_code} {text}".encode())
+    def unreadable(self, *, too_large: bool) -> Response:
+        """The answer of Go's server to an invalid request, or to one whose head or body is too large."""
+        status_code, phrase = (431, "Request Header Fields Too Large") if too_large else (400, "Bad Request")
+        return Response(status_code, _TEXT, f"{status_code} {phrase}".encode())
 
 
 class PodmanAnswers(Answers):
@@ -117,6 +118,6 @@ class PodmanAnswers(Answers):
 
 
 def as_rejected(response: Response) -> Rejected:
-    """A refusal of a plain call, as one of a stream."""
+    """The error of a plain call, as the refusal of a stream."""
     length = (("content-length", str(len(response.body))), ("connection", "close"))
     return Rejected(response.status_code, response.headers + length, response.body)

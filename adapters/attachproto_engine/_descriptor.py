@@ -7,6 +7,8 @@ import errno
 import os
 from collections.abc import Callable
 
+from attachproto_engine._waiters import wake
+
 
 class Descriptor:
     """Owns a descriptor. One task may read while others write; writes are not mixed. Closing wakes all of them."""
@@ -18,7 +20,7 @@ class Descriptor:
         self._waiting: set[asyncio.Future[None]] = set()
         self._writing = asyncio.Lock()
         self._closed = False
-        self._patient = True
+        self._waits = True
 
     async def read(self, size: int) -> bytes:
         """Read up to ``size`` bytes; ``b""`` at the end. A terminal ends when its other side is closed (``EIO``)."""
@@ -26,7 +28,7 @@ class Descriptor:
             try:
                 return os.read(self.number, size)
             except BlockingIOError:
-                if not self._patient:
+                if not self._waits:
                     break
                 await self._ready(self._loop.add_reader, self._loop.remove_reader)
             except OSError as exc:
@@ -50,9 +52,9 @@ class Descriptor:
                     return False
         return True
 
-    def hurry(self) -> None:
+    def stop_waiting(self) -> None:
         """From now on ``read`` returns ``b""`` instead of waiting."""
-        self._patient = False
+        self._waits = False
         self._wake()
 
     def close(self) -> None:
@@ -67,7 +69,7 @@ class Descriptor:
     async def _ready(self, add: Callable[..., object], remove: Callable[[int], object]) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiting.add(waiter)
-        add(self.number, _resolve, waiter)
+        add(self.number, wake, waiter, None)
         try:
             await waiter
         finally:
@@ -78,9 +80,4 @@ class Descriptor:
 
     def _wake(self) -> None:
         for waiter in self._waiting:
-            _resolve(waiter)
-
-
-def _resolve(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+            wake(waiter, None)

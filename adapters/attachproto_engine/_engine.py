@@ -1,7 +1,7 @@
-"""The engine as its users hold it: started and stopped from blocking code, from asyncio and from trio.
+"""The public class: an engine that is started and closed from blocking code, asyncio or trio.
 
-Strategy: it always runs in a thread and an event loop of its own. So it does the same under every framework, a test
-that blocks its own loop does not stop it, and what its user cancels never tears through it.
+Strategy: the engine always runs in a thread with an event loop of its own. So it behaves the same under every
+framework, a test that blocks its own event loop does not stop it, and a cancellation in the test does not reach it.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from typing import Self
 
 from attachproto_adapters._flows._api_calls import numbers
 from attachproto_engine._faults import Call, Fault, FaultBook
-from attachproto_engine._json import NOT_A_SANDBOX
-from attachproto_engine._routes import MAXIMUM, MINIMUM
-from attachproto_engine._rules import EMULATED, RULES, Emulated
+from attachproto_engine._rules import EMULATED, HIGHEST, MINIMUM, RULES, Emulated
 from attachproto_engine._server import Server, listening
+from attachproto_engine._system_json import NOT_A_SANDBOX
 
 
 class Engine:
     """An engine that runs local processes as containers, to test clients of Docker against.
 
-    **It is not a sandbox.** A container is an ordinary process of this machine with the rights of who runs the
-    engine; its image is a name and nothing more. It listens on a Unix socket that only its user can open, or on
-    loopback if it is told to.
+    **It is not a sandbox.** A container is an ordinary process of this machine, with the rights of the user who runs
+    the engine; its image is only a name. The engine listens on a Unix socket that only this user can open, or on
+    loopback.
 
     It is a context manager, and an asynchronous one under asyncio and trio::
 
         with Engine() as engine:
             client = docker.DockerClient(base_url=engine.host)
 
-    Leaving it ends every container with all of its session; what has left that by ``setsid`` is on its own.
+    Leaving it kills every container with its whole session. A process that has left the session by ``setsid``
+    runs on.
 
     Args:
         host: ``unix:///PATH`` or ``tcp://127.0.0.1:PORT`` (0 for any port); by default a socket in a new temporary
@@ -50,7 +50,7 @@ class Engine:
         faults: the faults of every attach, by the container's name; see ``fault`` for the other calls.
 
     Raises:
-        ValueError: the host, the engine or the version is none that it knows.
+        ValueError: the host, the engine or the version is unknown.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class Engine:
             raise ValueError(f"an engine emulates {' or '.join(EMULATED)}, not {emulate!r}")
         self._rules = RULES[emulate]
         api_version = api_version or self._rules.maximum
-        if not numbers(MINIMUM) <= numbers(api_version) <= numbers(MAXIMUM):
-            raise ValueError(f"an engine speaks API {MINIMUM} to {MAXIMUM}, not {api_version}")
+        if not numbers(MINIMUM) <= numbers(api_version) <= numbers(HIGHEST):
+            raise ValueError(f"an engine speaks API {MINIMUM} to {HIGHEST}, not {api_version}")
         self._wanted = host
         self._api_version = api_version
         self._faults = FaultBook()
@@ -79,10 +79,10 @@ class Engine:
 
     @property
     def host(self) -> str:
-        """Where it listens, as ``DOCKER_HOST`` has it.
+        """The address that it listens on, in the form of ``DOCKER_HOST``.
 
         Raises:
-            RuntimeError: it does not run.
+            RuntimeError: the engine is not running.
         """
         if self._host is None:
             raise RuntimeError("the engine does not run: enter it, or call start()")
@@ -110,8 +110,8 @@ class Engine:
         """Start it; returns when it listens.
 
         Raises:
-            OSError: it cannot listen there.
-            RuntimeError: it runs already.
+            OSError: it cannot listen on the address.
+            RuntimeError: it is running already.
         """
         if self._thread is not None:
             raise RuntimeError("the engine runs already")
@@ -120,11 +120,11 @@ class Engine:
         self._thread.start()
         try:
             self._host = ready.result()
-        except Exception:  # it could not be started, and has ended
+        except Exception:  # it could not start, and its thread has ended
             self._thread.join()
             self._thread = None
             raise
-        except BaseException:  # we were interrupted, and it may be about to run
+        except BaseException:  # Ctrl-C here; the engine may be about to run
             ready.add_done_callback(lambda _: self._end())
             self._thread.join()
             self._thread = None
@@ -132,7 +132,7 @@ class Engine:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """End it, and everything that it started. May be called more than once, from any thread."""
+        """Close it, and kill everything that it started. Can be called more than once, and from any thread."""
         thread = self._thread
         if thread is not None:
             self._end()
@@ -141,7 +141,7 @@ class Engine:
         self._thread = self._host = None
 
     def _end(self) -> None:
-        with contextlib.suppress(RuntimeError, AttributeError):  # its loop has ended by itself, or never began
+        with contextlib.suppress(RuntimeError, AttributeError):  # its event loop is closed, or was not created
             self._loop.call_soon_threadsafe(self._stop.set)
 
     def _work(self, ready: Future[str]) -> None:
@@ -178,7 +178,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         try:
             await _in_thread(self.start)
-        except asyncio.CancelledError:  # who is cancelled here will not leave us either
+        except asyncio.CancelledError:  # then __aexit__ is not called
             await _in_thread(self.close)
             raise
         return self
@@ -190,7 +190,7 @@ class Engine:
 
 
 async def _in_thread(work: Callable[[], None]) -> None:
-    """Do something that blocks, in a thread of the framework that runs; to its end, even if it is cancelled."""
+    """Run a blocking function in a thread of the running framework. A cancellation waits until it has returned."""
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
         with trio.CancelScope(shield=True):
@@ -209,9 +209,9 @@ async def _in_thread(work: Callable[[], None]) -> None:
 
 
 def serve(host: str) -> int:
-    """Run an engine until SIGINT or SIGTERM, as the command line does; returns the exit status.
+    """Run an engine until SIGINT, SIGTERM, SIGHUP or SIGQUIT, as ``attachproto engine`` does; returns 0.
 
-    It prints one line when it is ready: its address, as ``DOCKER_HOST`` has it.
+    When the engine listens, it prints one line: its address, in the form of ``DOCKER_HOST``.
     """
     return asyncio.run(_serve(host))
 
@@ -223,5 +223,5 @@ async def _serve(host: str) -> int:
     with listening(host) as (listener, address):
         print(f"attachproto: {NOT_A_SANDBOX}", file=sys.stderr, flush=True)
         print(address, flush=True)
-        await Server(RULES["dockerd"], MAXIMUM, FaultBook()).run(listener, stop)
+        await Server(RULES["dockerd"], HIGHEST, FaultBook()).run(listener, stop)
     return 0

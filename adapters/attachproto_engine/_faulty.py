@@ -11,8 +11,9 @@ import struct
 import termios
 from typing import Final
 
-from attachproto_engine._script import End, Pause, Script
+from attachproto_engine._script import Script
 from attachproto_engine._server_connection import Hangups, ServerConnection, SocketWriter
+from attachproto_engine._timing import End, Pause
 
 # No readiness event says that a peer has read, or that a second byte has come: the kernel is asked this often.
 _POLL_SECONDS: Final = 0.002
@@ -110,12 +111,12 @@ class FaultyWriter(SocketWriter):
             self._close_connection()
 
 
-class HoldingWire(ServerConnection):
+class HoldingConnection(ServerConnection):
     """Leaves the last byte that the client has sent unread.
 
-    On a Unix socket nothing but a close with unread bytes resets the connection. So what is read is only looked at,
-    and the last byte taken when another one is there. It is for engines with a scripted reset only, since the kernel
-    cannot say when there is more than one byte: that is looked for again and again.
+    On a Unix socket only a close with unread bytes makes the client see ECONNRESET. So bytes are read with MSG_PEEK,
+    and the last one is taken only when another has come. The kernel reports no event for a second byte, so this polls;
+    it is used only by engines with a ``Reset`` fault.
     """
 
     def __init__(self, sock: socket.socket, hangups: Hangups) -> None:
@@ -135,7 +136,7 @@ class HoldingWire(ServerConnection):
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
                 if not self._held:
-                    # It waits for the first byte as any other, and leaves it there.
+                    # Wait for the first byte with a readiness event, and leave it unread.
                     await self._readable()
                 data = self.sock.recv(65536, socket.MSG_PEEK)
                 if not data:

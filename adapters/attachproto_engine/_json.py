@@ -1,23 +1,15 @@
-"""What the engine tells of itself and of its containers, as the documents that dockerd's API gives."""
+"""The JSON documents about containers and execs, as dockerd's API has them."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
-import re
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from attachproto import __version__
-from attachproto_engine._containers import Config, Container, Containers, Exec
-
-NOT_A_SANDBOX: Final = (
-    "this is attachproto's embedded engine, which is not a sandbox: "
-    "containers are ordinary processes of this machine, with the rights of whoever runs the engine"
-)
+from attachproto_engine._config import Config
+from attachproto_engine._container import Container
+from attachproto_engine._exec import Exec
 
 _NEVER: Final = "0001-01-01T00:00:00Z"
 
@@ -39,74 +31,11 @@ _NETWORK: Final = {
 
 
 def rfc3339(nanoseconds: int | None) -> str:
-    """A time as Go writes it; ``None`` is Go's zero."""
+    """A time in nanoseconds as Go writes it; ``None`` is Go's zero time."""
     if nanoseconds is None:
         return _NEVER
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
-
-
-def version(maximum: str, minimum: str) -> dict[str, Any]:
-    """``GET /version``."""
-    system = platform.uname()
-    arch = _arch(system.machine)
-    return {
-        "Platform": {"Name": "attachproto's embedded engine (not a sandbox)"},
-        "Components": [
-            {
-                "Name": "Engine",
-                "Version": __version__,
-                "Details": {"ApiVersion": maximum, "Arch": arch, "MinAPIVersion": minimum, "Os": "linux"},
-            }
-        ],
-        "Version": f"attachproto-{__version__}",
-        "ApiVersion": maximum,
-        "MinAPIVersion": minimum,
-        "GitCommit": "",
-        "GoVersion": "",
-        "Os": "linux",
-        "Arch": arch,
-        "KernelVersion": system.release,
-        "BuildTime": "",
-    }
-
-
-def info(containers: Containers) -> dict[str, Any]:
-    """``GET /info``."""
-    system = platform.uname()
-    states = [container.status for container in containers]
-    return {
-        "ID": "attachproto",
-        "Containers": len(states),
-        "ContainersRunning": states.count("running"),
-        "ContainersPaused": states.count("paused"),
-        "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
-        "Images": 0,
-        "Driver": "none",
-        "DriverStatus": [],
-        "Plugins": {"Volume": [], "Network": [], "Authorization": None, "Log": ["json-file", "none"]},
-        "SystemTime": rfc3339(time.time_ns()),
-        "LoggingDriver": "json-file",
-        "CgroupDriver": "none",
-        "KernelVersion": system.release,
-        "OperatingSystem": f"{system.system} (not a sandbox)",
-        "OSType": "linux",
-        "Architecture": system.machine,
-        "NCPU": os.cpu_count() or 1,
-        "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "Name": system.node,
-        "Labels": [],
-        "ExperimentalBuild": False,
-        "ServerVersion": f"attachproto-{__version__}",
-        "Runtimes": {},
-        "DefaultRuntime": "none",
-        "Swarm": {"LocalNodeState": "inactive", "ControlAvailable": False, "Error": "", "RemoteManagers": None},
-        "LiveRestoreEnabled": False,
-        "Isolation": "",
-        "InitBinary": "",
-        "SecurityOptions": [],
-        "Warnings": [f"WARNING: {NOT_A_SANDBOX}"],
-    }
 
 
 def inspect(container: Container) -> dict[str, Any]:
@@ -242,7 +171,7 @@ def _status(container: Container) -> str:
 
 
 def _ago(since: int | None) -> str:
-    """How long ago that was, in the words of the docker CLI's library (go-units ``HumanDuration``)."""
+    """How long ago, worded as by go-units' ``HumanDuration``, which dockerd uses."""
     seconds = (time.time_ns() - (since or 0)) // 1_000_000_000
     if seconds < 1:
         return "Less than a second"
@@ -253,30 +182,7 @@ def _ago(since: int | None) -> str:
     return f"{seconds // 86400} days"
 
 
-def listed(container: Container, filters: dict[str, list[str]]) -> bool:
-    """Whether a container passes the filters of a list that this engine knows; others are no filters."""
-    tests: dict[str, Callable[[str], bool]] = {
-        "id": lambda value: container.id.startswith(value),
-        "name": lambda value: re.search(value.removeprefix("/"), container.name) is not None,
-        "status": lambda value: container.status == value,
-        "exited": lambda value: container.status == "exited" and str(container.exit_code) == value,
-    }
-    for kind, values in filters.items():
-        if kind == "label":
-            if not all(_labelled(container, value) for value in values):
-                return False
-        elif kind in tests and values and not any(tests[kind](value) for value in values):
-            return False
-    return True
-
-
-def _labelled(container: Container, wanted: str) -> bool:
-    name, said, value = wanted.partition("=")
-    labels = container.config.labels
-    return name in labels and (not said or labels[name] == value)
-
-
-def exec_inspect(exec_: Exec) -> dict[str, Any]:
+def exec_inspect(container: Container, exec_: Exec) -> dict[str, Any]:
     """``GET /exec/{id}/json``."""
     process = exec_.process
     return {
@@ -284,39 +190,18 @@ def exec_inspect(exec_: Exec) -> dict[str, Any]:
         "Running": exec_.running,
         "ExitCode": exec_.exit_code,
         "ProcessConfig": {
-            "tty": exec_.tty,
-            "entrypoint": exec_.arguments[0],
-            "arguments": list(exec_.arguments[1:]),
+            "tty": exec_.config.tty,
+            "entrypoint": exec_.config.arguments[0],
+            "arguments": list(exec_.config.arguments[1:]),
             "privileged": False,
         },
-        "OpenStdin": exec_.stdin,
-        "OpenStderr": bool(exec_.given.get("AttachStderr")),
-        "OpenStdout": bool(exec_.given.get("AttachStdout")),
+        "OpenStdin": exec_.config.stdin,
+        "OpenStderr": exec_.config.stderr,
+        "OpenStdout": exec_.config.stdout,
         "CanRemove": False,
-        "ContainerID": exec_.container.id,
-        "DetachKeys": exec_.detach_keys,
+        "ContainerID": container.id,
+        "DetachKeys": exec_.config.detach_keys,
         "Pid": 0 if process is None else process.pid,
-    }
-
-
-def image(name: str) -> dict[str, Any]:
-    """``GET /images/{name}/json``; there is nothing in any."""
-    return {
-        "Id": image_id(name),
-        "RepoTags": [name],
-        "RepoDigests": [],
-        "Parent": "",
-        "Comment": "",
-        "Created": _NEVER,
-        "DockerVersion": "",
-        "Author": "",
-        "Config": {"Env": None, "Cmd": None, "Entrypoint": None, "WorkingDir": "", "Labels": None},
-        "Architecture": _arch(platform.machine()),
-        "Os": "linux",
-        "Size": 0,
-        "GraphDriver": {"Name": "none", "Data": None},
-        "RootFS": {"Type": "layers", "Layers": []},
-        "Metadata": {"LastTagTime": _NEVER},
     }
 
 
@@ -327,7 +212,3 @@ def image_id(name: str) -> str:
 
 def _image(config: Config) -> str:
     return str(config.given.get("Image") or "")
-
-
-def _arch(machine: str) -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)

@@ -18,15 +18,14 @@ import shutil
 import signal
 import struct
 import termios
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import attrs
 
 from attachproto_engine._descriptor import Descriptor
 from attachproto_engine._output import PIECE, STDERR, STDOUT
+from attachproto_engine._sessions import reap, signal_session, until_zombie
 
 Sink = Callable[[int, bytes], Awaitable[None]]
 """Takes output: the stream and the bytes. While it waits, no more output is read."""
@@ -189,9 +188,9 @@ class Process:
 
     async def ended(self) -> int:
         """Wait until it has ended, and kill what is left of its session. Returns its exit code, or 128 + the signal."""
-        await _zombie(self.pid)
+        await until_zombie(self.pid)
         signal_session(self.pid, signal.SIGKILL)
-        self.exit_code = _reap(self.pid)
+        self.exit_code = reap(self.pid)
         if self._terminal_side is not None:
             os.close(self._terminal_side)
             self._terminal_side = None
@@ -200,7 +199,7 @@ class Process:
     async def drained(self) -> None:
         """Wait until its output is read, for at most 2 seconds; then close its descriptors."""
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(_DRAIN_SECONDS, self._hurry)
+        timer = loop.call_later(_DRAIN_SECONDS, self._stop_waiting)
         try:
             await asyncio.gather(*self._pumps, return_exceptions=True)
         finally:
@@ -210,9 +209,9 @@ class Process:
             for descriptor in {*self._outputs.values(), *([self.stdin] if self.stdin else [])}:
                 descriptor.close()
 
-    def _hurry(self) -> None:
+    def _stop_waiting(self) -> None:
         for descriptor in self._outputs.values():
-            descriptor.hurry()
+            descriptor.stop_waiting()
 
 
 async def _pump(stream: int, descriptor: Descriptor, sink: Sink) -> None:
@@ -246,68 +245,3 @@ def _failure(name: str, exc: OSError) -> StartFailed:
     if isinstance(exc, PermissionError):
         return StartFailed(f'exec: "{name}": permission denied', 126)
     return StartFailed(f'exec: "{name}": {(exc.strerror or str(exc)).lower()}', 126)
-
-
-def signal_session(leader: int, number: int) -> None:
-    """Signal every process of a session, in all of its process groups."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)
-    for process in _members(leader):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(process, number)
-
-
-def _members(leader: int) -> list[int]:
-    found = []
-    with contextlib.suppress(FileNotFoundError):  # without /proc only the group is signalled
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
-                process = int(entry.name)
-                if process != leader and os.getsid(process) == leader:
-                    found.append(process)
-    return found
-
-
-def _reap(pid: int) -> int:
-    try:
-        _, status = os.waitpid(pid, 0)
-    except ChildProcessError:
-        # Other code in this Python process waits for all children, and has taken the status.
-        return 255
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
-
-
-async def _zombie(pid: int) -> None:
-    """Wait until the process has ended, without reaping it."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-    try:
-        handle = os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        await _zombie_by_thread(pid, ended)
-        return
-    loop.add_reader(handle, _resolve, ended)
-    try:
-        await ended
-    finally:
-        loop.remove_reader(handle)
-        os.close(handle)
-
-
-async def _zombie_by_thread(pid: int, ended: asyncio.Future[None]) -> None:
-    loop = asyncio.get_running_loop()
-
-    def wait() -> None:
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(_resolve, ended)
-
-    threading.Thread(target=wait, daemon=True).start()
-    await ended
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

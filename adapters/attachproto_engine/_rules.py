@@ -7,10 +7,19 @@ from typing import Final, Literal, get_args
 
 import attrs
 
+from attachproto import parse_detach_keys
+from attachproto_engine._errors import ApiError
+
 Emulated = Literal["dockerd", "podman"]
 """An engine whose behaviour the embedded one can have."""
 
 EMULATED: Final[tuple[Emulated, ...]] = get_args(Emulated)
+
+MINIMUM: Final = "1.41"
+"""The lowest API version that the embedded engine speaks."""
+
+HIGHEST: Final = "1.51"
+"""The highest one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,11 +60,32 @@ class Rules:
     unreadable_log_stream: int
     unreadable_log_seconds: float
 
+    def paused_refusal(self, container: str) -> ApiError:
+        """The refusal of an attach to a paused container, whose name or ID is as the client wrote it."""
+        if not self.podman:
+            return ApiError(409, f"container {container} is paused, unpause the container before attach")
+        state = "currently in state paused: container state improper"
+        return ApiError(500, f"can only attach to created or running containers - {state}")
+
+    def logs_refusal(self, container_id: str) -> ApiError:
+        """The refusal of ``/logs`` where the log driver keeps nothing."""
+        if not self.podman:
+            return ApiError(501, "configured logging driver does not support reading")
+        driver = "this container is using the 'none' log driver, cannot read logs: this container is not logging output"
+        return ApiError(500, f"failed to obtain logs for Container '{container_id}': {driver}")
+
+    def detach_keys_refusal(self, keys: str) -> ApiError:
+        """The refusal of detach keys that are invalid."""
+        if not self.podman:
+            return ApiError(400, f"Invalid detach keys ({keys}) provided")
+        unknown = next(key for key in keys.split(",") if not _is_key(key))
+        return ApiError(500, f"invalid detach keys: Unknown character: '{unknown}'")
+
 
 RULES: Final[Mapping[Emulated, Rules]] = {
     "dockerd": Rules(
         podman=False,
-        maximum="1.51",
+        maximum=HIGHEST,
         no_such_container="No such container: {name}",
         checks_versions=True,
         upgrades_any=True,
@@ -93,3 +123,11 @@ RULES: Final[Mapping[Emulated, Rules]] = {
         unreadable_log_seconds=0.0,
     ),
 }
+
+
+def _is_key(key: str) -> bool:
+    try:
+        parse_detach_keys(key)
+    except ValueError:
+        return False
+    return True

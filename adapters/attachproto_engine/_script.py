@@ -8,19 +8,14 @@ offsets of the second stage count the bytes that really go out.
 
 from __future__ import annotations
 
-import enum
 import http.client
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
-
-import attrs
 
 from attachproto import Stdout, encode_frame
 from attachproto_engine._faults import (
     Chunked,
     Counted,
-    Cut,
-    Delay,
     EndEarly,
     Fault,
     Garbage,
@@ -31,37 +26,15 @@ from attachproto_engine._faults import (
     NoHalfClose,
     NoUpgrade,
     ProxyAnswer,
-    Reset,
     SetHeader,
-    Split,
     UnknownStream,
 )
+from attachproto_engine._timing import Action, End, Timing
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 F = TypeVar("F", bound=Fault)
-
-
-class End(enum.Enum):
-    """How a script ends the answer."""
-
-    EOF = "EOF"
-    """As without faults: a half-close."""
-
-    CUT = "CUT"
-    RESET = "RESET"
-    SILENCE = "SILENCE"
-
-
-@attrs.frozen
-class Pause:
-    """Wait before the next bytes: so many seconds, or (``None``) until the client has read what came before."""
-
-    seconds: float | None
-
-
-Action = bytes | Pause | End
 
 
 class Script:
@@ -81,7 +54,7 @@ class Script:
         self._head_out = False
         self._framing = b""
         self._counted: bytearray | None = None
-        self._timing = _Timing(self._faults)
+        self._timing = Timing(self._faults)
 
     def proxy_answer(self) -> bytes | None:
         """The whole answer where a proxy gives it and the engine never sees the request; else ``None``."""
@@ -190,63 +163,6 @@ class Script:
         if self._framing == b"added":
             yield _LAST_CHUNK
         yield End.EOF
-
-
-class _Timing:
-    """The second stage: when the bytes go out, and how far."""
-
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        faults = tuple(faults)
-        self._over = False
-        self._sent = 0
-        self._every = min((fault.every for fault in faults if isinstance(fault, Split) and fault.every), default=0)
-        self._marks = _marks(faults)
-
-    def write(self, piece: bytes | End) -> Iterator[Action]:
-        if self._over:
-            return
-        if isinstance(piece, End):
-            self._over = True
-            yield piece
-            return
-        at = 0
-        while not self._over:
-            while self._marks and self._marks[0][0] <= self._sent:
-                action = self._marks.pop(0)[1]
-                yield action
-                if isinstance(action, End):
-                    self._over = True
-                    return
-            if at == len(piece):
-                return
-            stop = len(piece)
-            if self._marks:
-                stop = min(stop, at + self._marks[0][0] - self._sent)
-            if self._every:
-                stop = min(stop, at + self._every - self._sent % self._every)
-            yield piece[at:stop]
-            self._sent += stop - at
-            at = stop
-            if self._every and self._sent % self._every == 0:
-                yield Pause(None)
-
-
-def _marks(faults: Iterable[Fault]) -> list[tuple[int, Pause | End]]:
-    """What happens at which offset, in its order; at one offset pauses come before an end."""
-    found: list[tuple[int, Pause | End]] = []
-    for fault in faults:
-        match fault:
-            case Split(at=offsets):
-                found += [(offset, Pause(None)) for offset in offsets]
-            case Delay(at=offset, seconds=seconds):
-                found.append((offset, Pause(seconds)))
-            case Cut(at=offset):
-                found.append((offset, End.CUT))
-            case Reset(at=offset):
-                found.append((offset, End.RESET))
-            case _:
-                pass
-    return sorted(found, key=lambda mark: (mark[0], isinstance(mark[1], End)))
 
 
 def _name(line: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""Listens, and gives each connection a task of its own.
+"""The listening socket, and a task for each connection.
 
-Strategy: everything that is opened belongs to somebody who closes it: a connection's task its wire, the server the
-tasks, the containers' table the processes. So leaving ``run`` leaves nothing behind, however it is left.
+Strategy: everything that is opened has an owner that closes it. A task owns its connection, the server owns the tasks,
+and the containers own their processes. So nothing is left when ``run`` returns or raises.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from urllib.parse import urlsplit
 from attachproto_engine._api import Api
 from attachproto_engine._containers import Containers
 from attachproto_engine._faults import FaultBook
-from attachproto_engine._faulty import FaultyWriter, HoldingWire
+from attachproto_engine._faulty import FaultyWriter, HoldingConnection
 from attachproto_engine._rules import Rules
 from attachproto_engine._script import Script
 from attachproto_engine._server_connection import Hangups, ServerConnection, is_loopback
 
-# The system takes its own limit (somaxconn) where that is less, as for dockerd. A client that finds the queue full is
-# refused at once where its socket does not block.
+# The kernel lowers this to its own limit (somaxconn), as for dockerd. If the queue is full, connect() on a non-blocking
+# Unix socket fails with EAGAIN.
 _BACKLOG: Final = 65535
 
-# So many that wait are taken before anybody else's turn: one by one, a crowd would fill the queue.
-_TAKEN_AT_ONCE: Final = 64
+# Accepted in one turn of the event loop; with one each turn a crowd of clients would fill the queue.
+_ACCEPTED_AT_ONCE: Final = 64
 
-# How long a client may take to close after its answer. It is not waited for when it has nothing to read.
+# How long a client may take to close the connection after its answer.
 _CLOSE_SECONDS: Final = 5.0
 
-# When there are no descriptors left, some will be given back.
+# After EMFILE, accept() is tried again when other connections may have been closed.
 _RETRY_SECONDS: Final = 0.05
 
 
@@ -51,7 +51,7 @@ class Server:
         self._retry: asyncio.TimerHandle | None = None
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
-        """Serve until told to stop; then end everything."""
+        """Serve until ``stop`` is set; then close every connection and end every process."""
         self._loop = asyncio.get_running_loop()
         self._hangups = Hangups()
         listener.setblocking(False)
@@ -63,10 +63,10 @@ class Server:
             self._loop.remove_reader(listener.fileno())
             for task in self._connections:
                 task.cancel()
-            wires = list(self._connections.values())
+            connections = list(self._connections.values())
             await asyncio.gather(*self._connections, return_exceptions=True)
-            for wire in wires:
-                wire.close()
+            for connection in connections:
+                connection.close()
             await self._containers.close()
             self._hangups.close()
 
@@ -75,14 +75,14 @@ class Server:
             self._loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take those that wait. It is no coroutine, so that none can be lost between the kernel and its owner."""
-        for _ in range(_TAKEN_AT_ONCE):
+        """Accept waiting connections. No ``await`` stands between accept() and the task that owns the connection."""
+        for _ in range(_ACCEPTED_AT_ONCE):
             try:
                 sock, _ = listener.accept()
             except BlockingIOError:
                 return
             except OSError:
-                # Most likely there are no descriptors left.
+                # Most likely EMFILE.
                 self._loop.remove_reader(listener.fileno())
                 self._loop.call_later(_RETRY_SECONDS, self._listen, listener)
                 return
@@ -93,30 +93,30 @@ class Server:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         holds = self._faults.resets and sock.family == socket.AF_UNIX
-        wire = HoldingWire(sock, self._hangups) if holds else ServerConnection(sock, self._hangups)
-        task = self._loop.create_task(self._serve(wire))
-        self._connections[task] = wire
+        connection = HoldingConnection(sock, self._hangups) if holds else ServerConnection(sock, self._hangups)
+        task = self._loop.create_task(self._serve(connection))
+        self._connections[task] = connection
 
         def done(task: asyncio.Task[None]) -> None:
-            # Not in the task: one that is cancelled before its first step runs no line of it.
-            wire.close()
+            # Not in the task itself: a task that is cancelled before its first step runs none of its code.
+            connection.close()
             del self._connections[task]
 
         task.add_done_callback(done)
 
-    async def _serve(self, wire: ServerConnection) -> None:
-        # A client that has gone is told nothing.
+    async def _serve(self, connection: ServerConnection) -> None:
+        # The client has closed or reset the connection, so it cannot be sent an error.
         with contextlib.suppress(OSError):
-            await self._api.answer(wire)
+            await self._api.answer(connection)
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await wire.ended()
+                await connection.ended()
 
-    def _prepare(self, wire: ServerConnection, container: str, call: str) -> bytes | None:
+    def _prepare(self, connection: ServerConnection, container: str, call: str) -> bytes | None:
         faults = self._faults.next(container, call)
         if not faults:
             return None
         script = Script(faults)
-        wire.writer = FaultyWriter(wire.sock, script)
+        connection.writer = FaultyWriter(connection.sock, script)
         return script.proxy_answer()
 
 
@@ -125,8 +125,8 @@ def listening(host: str) -> Iterator[tuple[socket.socket, str]]:
     """A listening socket, and the address that clients use for it.
 
     Raises:
-        ValueError: the address is none, or is no loopback address.
-        OSError: somebody else listens there.
+        ValueError: the address is invalid, or not one of loopback.
+        OSError: another process listens there.
     """
     parts = urlsplit(host)
     if parts.scheme == "unix" and parts.path and not parts.netloc:
@@ -135,7 +135,7 @@ def listening(host: str) -> Iterator[tuple[socket.socket, str]]:
     elif parts.scheme == "tcp" and parts.hostname and parts.port is not None and parts.path in ("", "/"):
         if not is_loopback(parts.hostname):
             raise ValueError(
-                f"the engine runs what it is told to, so it listens only where this machine can reach it: "
+                f"the engine runs every command that a client sends, so it listens on loopback only: "
                 f"{parts.hostname!r} is no loopback address"
             )
         family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
@@ -150,7 +150,7 @@ def listening(host: str) -> Iterator[tuple[socket.socket, str]]:
 def _listening_on_path(path: str) -> Iterator[socket.socket]:
     _remove_stale(path)
     with socket.socket(socket.AF_UNIX) as sock:
-        # On Linux the path is made with these rights; elsewhere they are set a moment later.
+        # Linux gives the path the mode of the socket's descriptor; elsewhere chmod() follows a moment later.
         os.fchmod(sock.fileno(), 0o600)
         sock.bind(path)
         made = os.stat(path)
@@ -165,7 +165,7 @@ def _listening_on_path(path: str) -> Iterator[socket.socket]:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens on."""
+    """Remove the path of a Unix socket on which connect() is refused."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return

@@ -1,7 +1,7 @@
-"""One connection to a client: bytes and signals between a socket and ``Connection(SERVER)``, and nothing more.
+"""One connection to a client: bytes and signals between a socket and ``Connection(SERVER)``.
 
-Strategy: the socket is used directly. What is written has left for the kernel when ``send`` returns, so that
-back-pressure needs no code, and nothing is read before somebody wants it.
+Strategy: the socket is used directly, without a buffer. ``send`` returns when the kernel has taken all bytes, so a slow
+client slows the sender down, and nothing is read before it is asked for.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from attachproto import NEED_DATA, SEND_EOF, SERVER, Connection, Continue, Event
 
 _READ: Final = 64 * 1024
 
-# What Go's servers take for a head.
+# The largest head that Go's servers accept.
 _MAX_HEAD: Final = 1024 * 1024
 
 
 def is_loopback(name: str) -> bool:
-    """Whether this names the machine itself, and cannot be made to name another."""
+    """Whether a host name always means this machine, whatever a name server says."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     with contextlib.suppress(ValueError):
@@ -31,11 +31,11 @@ def is_loopback(name: str) -> bool:
 
 
 class Hangups:
-    """Tells when a client has closed its end altogether, which a reader of end-of-file cannot: it may half-close.
+    """Finds out that a client has closed its socket. An end of file does not say so: it may be a half-close.
 
-    A descriptor that epoll watches for nothing is still reported when both directions are down: on a Unix socket
-    when the client has closed or died, on TCP when it has reset. (Elsewhere than on Linux, and after a plain close on
-    TCP, the engine learns of it when it next writes, as dockerd does.)
+    epoll reports EPOLLHUP also for a descriptor that is registered without any events. On a Unix socket it comes when
+    the client has closed or died, on TCP when it has reset the connection. After a plain close on TCP, and on systems
+    without epoll, the next write fails, as on dockerd.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Hangups:
             self._loop.add_reader(self._epoll.fileno(), self._look)
 
     def watch(self, sock: socket.socket) -> asyncio.Future[None]:
-        """Resolved when the client has gone."""
+        """Resolved when the client has closed the connection."""
         found = self._watched.get(sock.fileno())
         if found is None:
             found = self._watched[sock.fileno()] = self._loop.create_future()
@@ -60,7 +60,7 @@ class Hangups:
             self._unregister(sock.fileno())
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the epoll descriptor."""
         if self._epoll is not None:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -68,7 +68,7 @@ class Hangups:
     def _look(self) -> None:
         assert self._epoll is not None
         for number, _ in self._epoll.poll(0):
-            # It would be reported for ever.
+            # EPOLLHUP cannot be masked and would be reported for ever.
             self._unregister(number)
             waiter = self._watched[number]
             if not waiter.done():
@@ -100,7 +100,7 @@ class SocketWriter:
 
 
 class ServerConnection:
-    """A connection to a client, on which one request is answered."""
+    """A connection to a client, for one request and its answer."""
 
     def __init__(self, sock: socket.socket, hangups: Hangups) -> None:
         self.sock = sock
@@ -113,12 +113,12 @@ class ServerConnection:
 
     @property
     def local(self) -> bool:
-        """Whether only who may open the socket can be at the other end."""
+        """Whether it is a Unix socket, which only clients with the right to open its path can reach."""
         return self.sock.family == socket.AF_UNIX
 
     @property
     def untouched(self) -> bool:
-        """Whether nothing was answered yet."""
+        """Whether no byte of the answer was sent."""
         return self.connection.our_state in (State.MUST_RESPOND, State.MUST_ANSWER)
 
     # ---- receiving ----
@@ -127,8 +127,8 @@ class ServerConnection:
         """The client's next event.
 
         Raises:
-            RemoteProtocolError: it broke the rules.
-            OSError: it has gone.
+            RemoteProtocolError: the client broke the rules of the protocol.
+            OSError: the client has reset the connection.
         """
         while (event := self.connection.next_event()) is NEED_DATA:
             if self.connection.our_state is State.MAY_CONTINUE and not self._continued:
@@ -138,33 +138,33 @@ class ServerConnection:
         return event
 
     async def receive(self) -> bytes:
-        """Read once. A reset is an end too."""
+        """Read once; ``b""`` at end of file and after a reset."""
         try:
             return await self._loop.sock_recv(self.sock, _READ)
         except OSError:
             return b""
 
     def drop_early_stdin(self) -> None:
-        """Forget what came glued to the request, as dockerd does."""
+        """Drop stdin that came in one segment with the request, as dockerd does."""
         while self.connection.their_state is State.STREAMING and self.connection.next_event() is not NEED_DATA:
             pass
 
     async def ended(self) -> None:
-        """Read to the client's end, whatever comes."""
+        """Read and drop everything up to the client's end of file."""
         while await self.receive():
             pass
 
     def vanished(self) -> asyncio.Future[None]:
-        """Resolved when the client has closed its end altogether."""
+        """Resolved when the client has closed the connection, in both directions."""
         return self._hangups.watch(self.sock)
 
     # ---- sending ----
 
     async def send(self, *events: Event) -> None:
-        """Write events; those that come together go out together.
+        """Write events, all of them in one write.
 
         Raises:
-            OSError: the client has gone.
+            OSError: the client has closed or reset the connection.
         """
         data: list[bytes] = []
         finish = False
@@ -182,11 +182,11 @@ class ServerConnection:
             self.connection.send_failed()
             raise
         if finish or self.connection.our_state is State.DONE:
-            # A plain answer and the last chunk end it too: nothing is answered on a connection but one request.
+            # A plain answer and the last chunk end our direction too: a connection serves one request.
             await self.writer.finish()
 
     def close(self) -> None:
-        """Close it. Nobody may be reading or writing any more."""
+        """Close it. No task may be reading or writing any more."""
         if not self._closed:
             self._closed = True
             self.writer.close()

@@ -583,7 +583,7 @@ def garbage(tls: ServerTls) -> None:
     tls.sock.sendall(b"HTTP/1.1 500 Oops\r\n\r\n")
 
 
-def colour_breaks(framework: Framework) -> tuple[type[Exception], ...]:
+def framework_breaks(framework: Framework) -> tuple[type[Exception], ...]:
     """What tells in this framework that the connection is broken."""
     return framework.broken if framework.name == "trio" else (ssl.SSLError,)
 
@@ -610,7 +610,7 @@ def test_a_stream_that_breaks_is_no_end(
         async with await framework.attach("web", host=broken.host, tty=framing is Framing.RAW) as attachment:
             assert await attachment.receive() == printed
             for _ in range(2):
-                with pytest.raises(colour_breaks(framework)):
+                with pytest.raises(framework_breaks(framework)):
                     await attachment.receive()
 
     try:
@@ -632,17 +632,17 @@ def test_sending_after_tls_has_broken(
     async def scenario() -> None:
         async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
             for _ in range(3):
-                with pytest.raises(colour_breaks(framework), match=r"(?i)wrong.version"):
+                with pytest.raises(framework_breaks(framework), match=r"(?i)wrong.version"):
                     await attachment.communicate(b"never sent")
         async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
-            with pytest.raises(colour_breaks(framework)):
+            with pytest.raises(framework_breaks(framework)):
                 await attachment.communicate()
             with pytest.raises(framework.broken, match="wrong version"):
                 await attachment.send_stdin(b"never sent")
             with pytest.raises(LocalProtocolError):
                 await attachment.send_stdin(b"never sent")
         async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
-            with pytest.raises(colour_breaks(framework)):
+            with pytest.raises(framework_breaks(framework)):
                 await attachment.communicate()
             with pytest.raises(framework.broken, match="wrong version"):
                 await attachment.close_stdin()

@@ -35,7 +35,8 @@ from attachproto_engine import (
     UnknownStream,
 )
 from attachproto_engine._faults import FaultBook
-from attachproto_engine._script import End, Pause, Script
+from attachproto_engine._script import Script
+from attachproto_engine._timing import End, Pause
 from tests.engine.client import (
     TIMEOUT,
     attach_request,

@@ -7,7 +7,8 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attachproto_engine._output import STDERR, STDOUT, Lines, OutputLog, Record
+from attachproto_engine._lines import Lines
+from attachproto_engine._output import STDERR, STDOUT, OutputLog, Record
 
 PIECES = st.lists(
     st.tuples(

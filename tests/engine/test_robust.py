@@ -85,10 +85,10 @@ def test_an_environment_that_is_none_is_told_at_the_start(engine: Engine) -> Non
 
 
 @pytest.mark.parametrize(
-    "target", ['/containers/json?filters={"name":["["]}', f"/v{'9' * 5000}/info", "/containers/json?limit=%C2%B2"]
+    "target", ["/containers/json?filters=[", f"/v{'9' * 5000}/info", "/containers/json?limit=%C2%B2"]
 )
 def test_odd_values_are_answered(engine: Engine, target: str) -> None:
-    assert call(engine, "GET", target).status in (200, 400, 500)
+    assert call(engine, "GET", target).status in (200, 400, 500, 501)
 
 
 def test_an_exec_in_a_directory_that_is_not_there_fails(engine: Engine) -> None:

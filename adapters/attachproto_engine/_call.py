@@ -1,0 +1,98 @@
+"""A plain call of the Engine API, as its handler sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import attrs
+
+from attachproto import Headers, Request, Response
+from attachproto_engine._answers import Answers
+from attachproto_engine._containers import Containers
+from attachproto_engine._errors import ApiError
+
+# How dockerd reads a boolean of the query: these are false in any case of letters, everything else is true.
+_FALSE: Final = frozenset({"", "0", "no", "false", "none"})
+
+_SIZE_MAX: Final = 2**32 - 1
+
+
+@attrs.frozen
+class DeferredResponse:
+    """An answer whose head goes out at once, and its document when it is known."""
+
+    document: Callable[[], Awaitable[Any]]
+
+
+@attrs.frozen
+class Call:
+    """A plain call.
+
+    Attributes:
+        request: the request.
+        name: what stands in the gap of the route: a container or an exec.
+        containers: all of the engine's.
+        answers: words the answer.
+    """
+
+    request: Request
+    name: str
+    containers: Containers
+    answers: Answers
+
+    def value(self, key: str) -> str | None:
+        """A value of the query; of a repeated key the first."""
+        return next((value for name, value in self.request.query if name == key), None)
+
+    def flag(self, key: str) -> bool:
+        """A boolean of the query, read as dockerd reads it."""
+        return (self.value(key) or "").strip().lower() not in _FALSE
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of a terminal.
+
+        Raises:
+            ApiError: one of them is missing or no number.
+        """
+        return _dimension("height", self.value("h") or ""), _dimension("width", self.value("w") or "")
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object in the body.
+
+        Raises:
+            ApiError: there is none.
+        """
+        if not self.request.body:
+            raise ApiError(400, "invalid JSON: got EOF while reading request body")
+        check_json(self.request.headers)
+        try:
+            value = json.loads(self.request.body)
+        except (ValueError, RecursionError) as exc:
+            raise ApiError(400, f"invalid JSON: {exc}") from None
+        if not isinstance(value, dict):
+            raise ApiError(400, "invalid JSON: an object is needed")
+        return value
+
+
+Handler = Callable[[Call], Awaitable[Response | DeferredResponse]]
+
+
+def check_json(headers: Headers) -> None:
+    """Raise ``ApiError`` unless ``Content-Type`` says JSON: a web page may send other types without being asked."""
+    kind = next((value for name, value in headers if name == "content-type"), "")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(400, f"Content-Type specified ({kind}) must be 'application/json'")
+
+
+def _dimension(name: str, text: str) -> int:
+    try:
+        value = int(text) if text.removeprefix("-").isdigit() else None
+    except ValueError:
+        value = None
+    if value is None:
+        raise ApiError(400, f'invalid resize {name} "{text}": invalid syntax')
+    if not 0 <= value <= _SIZE_MAX:
+        raise ApiError(400, f'invalid resize {name} "{text}": value out of range')
+    return value

@@ -1,0 +1,195 @@
+"""What a client asks for when it creates a container or an exec, read from JSON and checked."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+import attrs
+
+from attachproto import parse_detach_keys
+from attachproto_engine._errors import ApiError
+from attachproto_engine._process import Command
+
+# The default of ``docker stop``.
+_STOP_SECONDS: Final = 10
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """What a container was created with. ``given`` is the whole body of the request."""
+
+    given: Mapping[str, Any]
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    directory: str
+    tty: bool
+    open_stdin: bool
+    stdin_once: bool
+    auto_remove: bool
+    log_driver: str
+    labels: Mapping[str, str]
+    console_size: tuple[int, int]
+    stop_signal: str
+    stop_seconds: int
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Self:
+        """Read the body of a create.
+
+        Raises:
+            ApiError: there is no command, or a value that no process can be started with.
+        """
+        host = given.get("HostConfig") or {}
+        arguments = _strings(given.get("Entrypoint")) + _strings(given.get("Cmd"))
+        # An Entrypoint of [""] overrides the image's with none.
+        arguments = arguments[1:] if arguments and not arguments[0] else arguments
+        if not arguments:
+            raise ApiError(400, "no command specified")
+        seconds = given.get("StopTimeout")
+        stop_signal = str(given.get("StopSignal") or "SIGTERM")
+        try:
+            signal_number(stop_signal)
+        except ApiError:
+            raise ApiError(400, f"Invalid signal: {stop_signal}") from None
+        _check_strings(arguments, given.get("Env"), given.get("WorkingDir"))
+        return cls(
+            given=given,
+            arguments=tuple(arguments),
+            environment=tuple(_strings(given.get("Env"))),
+            directory=str(given.get("WorkingDir") or ""),
+            tty=bool(given.get("Tty")),
+            open_stdin=bool(given.get("OpenStdin")),
+            stdin_once=bool(given.get("StdinOnce")),
+            auto_remove=bool(host.get("AutoRemove")),
+            log_driver=str((host.get("LogConfig") or {}).get("Type") or "json-file"),
+            labels=dict(given.get("Labels") or {}),
+            console_size=_size(host.get("ConsoleSize")),
+            stop_signal=stop_signal,
+            stop_seconds=_STOP_SECONDS if seconds is None else int(seconds),
+        )
+
+    def command(self) -> Command:
+        """The process to start."""
+        return Command(
+            self.arguments,
+            _environment(self.environment, tty=self.tty),
+            _existing(self.directory),
+            tty=self.tty,
+            stdin=self.open_stdin,
+            size=self.console_size,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class ExecConfig:
+    """What an exec was created with, and the container's settings that it inherits."""
+
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    directory: str
+    inherited_directory: str
+    tty: bool
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    detach_keys: str
+    console_size: tuple[int, int]
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any], container: Config) -> Self:
+        """Read the body of the creation of an exec.
+
+        Raises:
+            ApiError: there is no command, the detach keys are invalid, or no process can be started with a value.
+        """
+        if not (arguments := _strings(given.get("Cmd"))):
+            raise ApiError(400, "No exec command specified")
+        _check_strings(arguments, given.get("Env"), given.get("WorkingDir"))
+        if keys := str(given.get("DetachKeys") or ""):
+            try:
+                parse_detach_keys(keys)
+            except ValueError:
+                raise ApiError(500, f"Invalid escape keys ({keys}) provided") from None
+        return cls(
+            arguments=tuple(arguments),
+            environment=container.environment + tuple(_strings(given.get("Env"))),
+            directory=str(given.get("WorkingDir") or ""),
+            inherited_directory=container.directory,
+            tty=bool(given.get("Tty")),
+            stdin=bool(given.get("AttachStdin")),
+            stdout=bool(given.get("AttachStdout")),
+            stderr=bool(given.get("AttachStderr")),
+            detach_keys=keys,
+            console_size=_size(given.get("ConsoleSize")),
+        )
+
+    def command(self, *, attached: bool, size: tuple[int, int] | None) -> Command:
+        """The process to start; detached it has no stdin. ``size`` is that of the start, if it names one."""
+        return Command(
+            self.arguments,
+            _environment(self.environment, tty=self.tty),
+            self.directory or _existing(self.inherited_directory),
+            tty=self.tty,
+            stdin=self.stdin and attached,
+            size=size or self.console_size,
+        )
+
+
+def signal_number(text: str) -> int:
+    """A signal by its name, with or without ``SIG``, or its number.
+
+    Raises:
+        ApiError: there is no such signal.
+    """
+    name = text.upper().removeprefix("SIG")
+    number = int(text) if text.isascii() and text.isdigit() else getattr(signal, f"SIG{name}", 0)
+    if not number or not isinstance(number, int) or name.startswith("_"):
+        raise ApiError(400, f"invalid signal: {text}")
+    if number not in signal.valid_signals():
+        raise ApiError(500, f"The linux daemon does not support signal {number}")
+    return int(number)
+
+
+def _strings(value: object) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, str | list):
+        raise ApiError(400, f"invalid JSON: a list of strings is needed, not {value!r}")
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def _check_strings(*values: object) -> None:
+    """Raise ``ApiError`` for a string that no process can be given: one with a NUL, or a lone surrogate."""
+    for value in values:
+        for text in _strings(value):
+            try:
+                if b"\0" not in text.encode():
+                    continue
+            except UnicodeEncodeError:
+                pass
+            raise ApiError(400, f"a process cannot be given {text!r}")
+
+
+def _size(value: object) -> tuple[int, int]:
+    return (int(value[0]), int(value[1])) if isinstance(value, list) and len(value) == 2 else (0, 0)
+
+
+def _environment(added: tuple[str, ...], *, tty: bool) -> dict[str, str]:
+    # Nothing else of the engine's own environment, as in a container: it may hold secrets.
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
+    if tty:
+        environment["TERM"] = "xterm"
+    for item in added:
+        name, separator, value = item.partition("=")
+        if separator:
+            environment[name] = value
+        else:
+            environment.pop(name, None)
+    return environment
+
+
+def _existing(directory: str) -> str | None:
+    return directory if directory and os.path.isdir(directory) else None

@@ -1,0 +1,138 @@
+"""The plain calls about containers, each a small function that makes the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from attachproto import Response
+from attachproto_engine import _json as documents
+from attachproto_engine._call import Call, DeferredResponse
+from attachproto_engine._config import Config, signal_number
+from attachproto_engine._errors import ApiError
+
+
+async def list_(call: Call) -> Response:
+    """``GET /containers/json``. Filters are refused: to ignore them would be a wrong answer."""
+    if (call.value("filters") or "{}") != "{}":
+        raise ApiError(501, "the embedded engine lists containers without filters only")
+    found = [
+        documents.summary(container)
+        for container in reversed(list(call.containers))
+        if call.flag("all") or container.running
+    ]
+    limit = call.value("limit") or ""
+    # The docker CLI sends -1 for no limit. int() refuses very long numbers, and no list is that long.
+    count = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else 0
+    return call.answers.document(found[:count] if count else found)
+
+
+async def create(call: Call) -> Response:
+    """``POST /containers/create``."""
+    try:
+        config = Config.from_json(call.body())
+    except (TypeError, ValueError, AttributeError) as exc:
+        raise ApiError(400, f"invalid JSON: {exc}") from None
+    container = call.containers.create(call.value("name") or None, config)
+    return call.answers.document({"Id": container.id, "Warnings": []}, 201)
+
+
+async def inspect(call: Call) -> Response:
+    """``GET /containers/{name}/json``."""
+    return call.answers.document(documents.inspect(call.containers.find(call.name)))
+
+
+async def start(call: Call) -> Response:
+    """``POST /containers/{name}/start``."""
+    started = call.containers.find(call.name).start()
+    return call.answers.nothing(204 if started else 304)
+
+
+async def stop(call: Call) -> Response:
+    """``POST /containers/{name}/stop``."""
+    container = call.containers.find(call.name)
+    given = call.value("t")
+    try:
+        seconds = None if given is None else int(given)
+    except ValueError:
+        raise ApiError(400, f'strconv.Atoi: parsing "{given}": invalid syntax') from None
+    return call.answers.nothing(204 if await container.stop(seconds) else 304)
+
+
+async def kill(call: Call) -> Response:
+    """``POST /containers/{name}/kill``."""
+    signal = signal_number(call.value("signal") or "SIGKILL")
+    try:
+        call.containers.find(call.name).kill(signal)
+    except ApiError as exc:
+        raise ApiError(exc.status_code, f"cannot kill container: {call.name}: {exc.text}") from None
+    return call.answers.nothing()
+
+
+async def pause(call: Call) -> Response:
+    """``POST /containers/{name}/pause``."""
+    call.containers.find(call.name).pause()
+    return call.answers.nothing()
+
+
+async def unpause(call: Call) -> Response:
+    """``POST /containers/{name}/unpause``."""
+    call.containers.find(call.name).unpause()
+    return call.answers.nothing()
+
+
+async def remove(call: Call) -> Response:
+    """``DELETE /containers/{name}``."""
+    await call.containers.remove(call.name, force=call.flag("force"))
+    return call.answers.nothing()
+
+
+async def wait(call: Call) -> DeferredResponse:
+    """``POST /containers/{name}/wait``. The future is there before the head goes out, so no exit can be missed."""
+    condition = call.value("condition") or "not-running"
+    container = call.containers.find(call.name)
+    if condition not in ("not-running", "next-exit", "removed"):
+        raise ApiError(400, f'invalid condition: "{condition}"')
+    rules = container.rules
+    forgets = rules.forgets_removed and container.config.auto_remove and condition != "next-exit"
+    code: asyncio.Future[int]
+    if condition == "removed":
+        code = container.removals.add()
+    elif condition == "next-exit" or container.running:
+        code = container.exits.add()
+    else:
+        code = asyncio.get_running_loop().create_future()
+        code.set_result(container.exit_code if container.exit_code_known else rules.unknown_exit_code)
+
+    async def document() -> dict[str, Any]:
+        answer: dict[str, Any] = {"StatusCode": await code}
+        if rules.podman:
+            answer["Error"] = None
+        if forgets:
+            answer["StatusCode"] = 0
+            if condition == "not-running":
+                text = f"container {container.id} does not exist in database: no such container"
+                answer["Error"] = {"Message": text}
+        return answer
+
+    return DeferredResponse(document)
+
+
+async def resize(call: Call) -> Response:
+    """``POST /containers/{name}/resize``."""
+    container = call.containers.find(call.name)
+    size = call.size()
+    container.check_running().resize(*size)
+    return call.answers.nothing(200)
+
+
+async def logs(call: Call) -> Response:
+    """``GET /containers/{name}/logs`` whose query the core has refused: the error that dockerd gives."""
+    if not (call.flag("stdout") or call.flag("stderr")):
+        raise ApiError(400, "Bad parameters: you must choose at least one stream")
+    call.containers.find(call.name)
+    for key in ("since", "until"):
+        value = call.value(key)
+        if value and not value.replace(".", "", 1).isdigit():
+            raise ApiError(500, f'strconv.ParseInt: parsing "{value}": invalid syntax')
+    raise ApiError(400, "invalid logs request")

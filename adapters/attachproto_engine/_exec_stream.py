@@ -1,0 +1,110 @@
+"""The start of an exec that attaches: the client of one connection and the streams of a command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any, Final
+
+from attachproto import Accepted, ExecStart, Framing, OutputClosed, Stdin
+from attachproto_engine._container import Container
+from attachproto_engine._duplex import Output, Selection, detach_filter, run_until, serve, write_stdin
+from attachproto_engine._errors import ApiError
+from attachproto_engine._exec import Exec
+from attachproto_engine._output import STDOUT
+from attachproto_engine._server_connection import ServerConnection
+
+_DETACHED: Final = "exec attach failed: error on attach stdin: read escape sequence"
+
+
+async def exec_start(
+    connection: ServerConnection, container: Container, exec_: Exec, request: ExecStart, accepted: Accepted
+) -> None:
+    """Answer the start of an exec and serve it to its end. From the answer on errors go into the stream, as text."""
+    assert accepted.framing is not None
+    await connection.send(accepted)
+    connection.drop_early_stdin()
+    # dockerd frames by the Tty of the start; a raw stream then has no stderr.
+    raw = accepted.framing is Framing.RAW
+    selection = Selection(accepted.framing, exec_.config.stdout, exec_.config.stderr and not raw)
+    client = _Client(connection, selection)
+    try:
+        running = container.start_exec(exec_, client.sink, attached=True, size=request.console_size)
+    except ApiError as exc:
+        await client.write_text(exc.text)
+        await connection.send(OutputClosed())
+        await run_until(connection.ended(), connection.vanished())
+        return
+    ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    try:
+        await serve(
+            connection,
+            client.until_ended(running, ended),
+            _receive(connection, exec_, client, ended) if exec_.config.stdin else None,
+            until=(),
+        )
+    finally:
+        await client.leave()
+
+
+class _Client:
+    """Where the output of an exec goes: to the client while it is connected, and nowhere after that."""
+
+    def __init__(self, connection: ServerConnection, selection: Selection) -> None:
+        self._connection = connection
+        self._selection = selection
+        self._sending = asyncio.Lock()
+        self._connected = True
+
+    async def sink(self, stream: int, data: bytes) -> None:
+        """Take output of the process."""
+        if self._selection.wants(stream):
+            await self._send(self._selection.event(stream, data))
+
+    async def write_text(self, text: str) -> None:
+        """Write a text of the engine's, as stdout."""
+        await self._send(self._selection.event(STDOUT, f"{text}\r\n".encode()))
+
+    async def _send(self, event: Output) -> None:
+        async with self._sending:
+            if self._connected:
+                try:
+                    await self._connection.send(event)
+                except OSError:
+                    self._connected = False
+
+    async def until_ended(self, running: asyncio.Task[None], ended: asyncio.Future[Any]) -> None:
+        """Wait until the process has ended and its output was sent, or ``ended`` says that no more is to be sent."""
+        await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            self._connected = False
+
+    async def leave(self) -> None:
+        """Send no more output, and wait until nothing uses the connection."""
+        self._connected = False
+        if self._sending.locked():
+            with contextlib.suppress(OSError):
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
+        async with self._sending:
+            pass
+
+
+async def _receive(connection: ServerConnection, exec_: Exec, client: _Client, ended: asyncio.Future[Any]) -> None:
+    """Carry stdin to the process; its end ends stdin, or on a TTY the stream."""
+    process = exec_.process
+    assert process is not None  # start_exec() has set it, and nothing has been awaited since
+    keys = detach_filter(exec_.config.detach_keys, tty=exec_.config.tty)
+    while isinstance(event := await connection.next_event(), Stdin):
+        data, detached = keys.feed(event.data) if keys else (event.data, False)
+        if not await write_stdin(process, data):
+            return
+        if detached:
+            exec_.detach()
+            await client.write_text(_DETACHED)
+            ended.set_result(None)
+            return
+    if exec_.config.tty:
+        ended.set_result(None)
+    else:
+        process.close_stdin()
