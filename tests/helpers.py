@@ -45,12 +45,12 @@ EOF = b""
 
 
 def frame(kind: int, payload: bytes, length: int | None = None) -> bytes:
-    """A frame written by hand, so that the tests do not take the encoder's word."""
+    """A frame written by hand, so that tests of the decoder do not depend on the encoder."""
     return bytes([kind, 0, 0, 0]) + (len(payload) if length is None else length).to_bytes(4, "big") + payload
 
 
 def joined(events: Iterable[Any]) -> list[Any]:
-    """The events with neighbouring payloads of one stream as one: where a chunk ends means nothing."""
+    """The events, with neighbouring payloads of one stream joined: where a payload is cut has no meaning."""
     result: list[Any] = []
     for event in events:
         if (
@@ -127,7 +127,7 @@ def server(request: Request | StreamRequest, **limits: Any) -> Connection:
 
 
 def bare(event: Any) -> Any:
-    """An event without what only one end knows: header fields that were added, a TTY or stdin that did not travel."""
+    """An event without what is not sent: ``tty``, stdin, and the header fields that the other end adds."""
     if isinstance(event, ExecStart):
         return attrs.evolve(event, headers=(), stdin=True)
     if isinstance(event, Attach | Logs):
@@ -138,13 +138,13 @@ def bare(event: Any) -> Any:
 
 
 class Pair:
-    """A client and a server with a wire between them that is a Python list."""
+    """A client and a server, connected in memory."""
 
     def __init__(self, **limits: Any) -> None:
         self.ends = {CLIENT: Connection(CLIENT, **limits), SERVER: Connection(SERVER, **limits)}
 
     def send(self, role: Role, *events: Event, expect: Any = "match") -> bytes:
-        """Send events, let the other end read what came of them, and compare; returns the bytes.
+        """Send events, read them at the other end, and compare. Returns the bytes.
 
         A half-close is part of what is sent: ``SEND_EOF`` reaches the other end as its end of file.
         """
@@ -171,7 +171,7 @@ class Pair:
 
 
 def refused(connection: Connection, event: Any) -> str:
-    """The text of the refusal to send this; nothing may have changed by it."""
+    """The text of the error for sending this. The refused call must have changed nothing."""
     before = (connection.our_state, connection.their_state)
     try:
         connection.send(event)

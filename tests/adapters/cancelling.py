@@ -1,7 +1,7 @@
-"""Cancelling a call at its n-th wait: while it waits, and in the race after what it waited for has happened.
+"""Cancels a call at its n-th wait: while it waits, or after the awaited thing has happened and before the task runs.
 
-Strategy: each framework tells of every wait of the call and of the tasks that it starts: asyncio through a coroutine
-around each task's, trio through an instrument. So the moment is exact, and nothing depends on time.
+Strategy: every wait of the call and of the tasks that it starts is counted: in asyncio by a coroutine around that of
+each task, in trio by an instrument. So the moment is exact, and no test depends on time.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Operation = Callable[[], Coroutine[Any, Any, T]]
 
 @attrs.frozen
 class Done(Generic[T]):
-    """The call came to its end, in spite of a cancellation or without one."""
+    """The call returned, whether it was cancelled or not."""
 
     value: T
 
 
 @attrs.frozen
 class Outcome(Generic[T]):
-    """What became of a call.
+    """The outcome of a call.
 
     Attributes:
-        done: its end; ``None`` if it was cancelled.
-        reached: it has had so many waits that the cancellation was asked for.
+        done: its result; ``None`` if it was cancelled.
+        reached: it has waited often enough to be cancelled.
     """
 
     done: Done[T] | None
@@ -42,7 +42,7 @@ class Outcome(Generic[T]):
 
 
 def nothing() -> None:
-    """What the other side does at a wait, where it does nothing."""
+    """The default for `waits`: do nothing."""
 
 
 class Canceller(abc.ABC):
@@ -63,13 +63,13 @@ class Canceller(abc.ABC):
         Args:
             operation: the call.
             at: the wait.
-            waits: called at each wait of the call, where the other side may do something.
+            waits: called at each wait of the call; the engine's side can act there.
         """
 
 
 class AsyncioCanceller(Canceller):
-    """The moments: ``waiting``; ``ready``: the future has its result, and the task is about to run on; ``both``: the
-    same, and a task that the call has started has been cancelled by then, too.
+    """The moments: ``waiting``; ``ready``: the future has its result and the task has not run yet; ``both``: as
+    ``ready``, and a task that the call has started is cancelled too.
     """
 
     framework = ASYNCIO
@@ -87,10 +87,10 @@ class AsyncioCanceller(Canceller):
             task = asyncio.current_task()
             assert task is not None
             if future is None or self.moment == "waiting":
-                # Called before the selector is asked, so that nothing can have happened before it.
+                # Runs before the next select(), so nothing can have happened yet.
                 loop.call_soon(main.cancel)
                 return
-            # Put in before the task's own callback, so that it comes first.
+            # Added before the task's own callback, so it runs first.
             future.add_done_callback(lambda _: main.cancel())
             if self.moment == "both" and task is not main:
                 future.add_done_callback(lambda _: task.cancel())
@@ -129,7 +129,7 @@ class AsyncioCanceller(Canceller):
 
 
 class TrioCanceller(Canceller):
-    """The moments: ``waiting``; ``ready``: the task has been told of what it waited for, and is about to run on."""
+    """The moments: ``waiting``; ``ready``: the task is scheduled because its wait is over, and has not run yet."""
 
     framework = TRIO
 
@@ -146,7 +146,7 @@ class TrioCanceller(Canceller):
 
 
 class Watch(trio.abc.Instrument):
-    """Counts the waits of a task and of those that it has started."""
+    """Counts the waits of a task and of the tasks that it has started."""
 
     def __init__(
         self, main: trio.lowlevel.Task, moment: str, at: int, scope: trio.CancelScope, waits: Callable[[], None]

@@ -1,8 +1,8 @@
-"""One face for the three adapters, so that a scenario is written once.
+"""One interface for the three adapters, so that a scenario is written once.
 
-Strategy: a scenario is a coroutine. The blocking adapter's calls are lifted into coroutines that never wait, so that
-such a scenario runs from its beginning to its end without any loop. What differs between the three has a name here.
-A `Way` is an adapter and how it comes by its connection: it dials, or a caller hands one over.
+Strategy: a scenario is a coroutine. The blocking adapter's calls are wrapped in coroutines that never wait, so with
+them a scenario runs without an event loop. `Framework` names what differs between the three. A `Way` is an adapter
+together with how it gets its connection: it connects by itself, or the test passes it one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WITH_STDIN = AttachOptions(stdin=True)
 
 
 class Attachment(Protocol):
-    """An attachment of whatever framework."""
+    """An attachment of any framework."""
 
     @property
     def accepted(self) -> Accepted: ...
@@ -65,10 +65,10 @@ class Attachment(Protocol):
 
 
 class Framework(abc.ABC):
-    """An adapter, and the framework that it is for.
+    """An adapter and its framework.
 
     Attributes:
-        broken: what a connection that broke raises.
+        broken: the exceptions for a broken connection.
     """
 
     name: ClassVar[str]
@@ -86,22 +86,22 @@ class Framework(abc.ABC):
 
     @abc.abstractmethod
     def run(self, scenario: Scenario) -> None:
-        """Run it to its end, with a bound."""
+        """Run a scenario to its end, for at most `BOUND` seconds."""
 
     @abc.abstractmethod
     async def together(self, *coroutines: Coroutine[Any, Any, None]) -> None:
-        """Run them to their ends at the same time."""
+        """Run coroutines at the same time, and wait for all of them."""
 
     @abc.abstractmethod
     async def aside(self, call: Callable[[], T]) -> T:
-        """Make a call that blocks, without holding up the others."""
+        """Make a blocking call without blocking the event loop."""
 
     def caller(self, file: str) -> str:
-        """The file that a warning points at, where this one makes the call."""
+        """The file that a warning of this adapter points at, if `file` makes the call."""
         return file
 
     async def until(self, event: threading.Event) -> None:
-        """Wait for what the engine's side tells."""
+        """Wait for an event that the engine's side sets."""
         assert await self.aside(lambda: event.wait(BOUND)), "it has not happened"
 
 
@@ -193,7 +193,7 @@ class Blocking(Framework):
         return call()
 
     def caller(self, file: str) -> str:
-        return __file__  # where the call is lifted
+        return __file__  # the file of the wrapper
 
 
 # ---- asyncio and trio ----
@@ -261,7 +261,7 @@ class Trio(Framework):
 FRAMEWORKS: tuple[Framework, ...] = (BLOCKING := Blocking(), ASYNCIO := Asyncio(), TRIO := Trio())
 
 
-# ---- what a caller may have ----
+# ---- connections that a test passes to the adapter ----
 
 
 async def blocking_socket(sock: socket.socket) -> socket.socket:
@@ -278,7 +278,7 @@ async def socket_stream(sock: socket.socket) -> trio.SocketStream:
 
 
 class OtherStream(trio.abc.HalfCloseableStream):
-    """A stream of which nothing is known but that it is one."""
+    """A trio stream that is not a `SocketStream`."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
@@ -304,7 +304,7 @@ async def other_stream(sock: socket.socket) -> OtherStream:
 
 
 class MemoryStream(trio.abc.HalfCloseableStream):
-    """One end of a pair in memory; what the other end has comes from a socket, and goes to it."""
+    """One end of trio's pair of memory streams. The bytes of the other end are copied from and to a socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._stream, self._other = trio.testing.memory_stream_pair()
@@ -352,12 +352,12 @@ async def memory_stream(sock: socket.socket) -> MemoryStream:
 
 @attrs.frozen
 class Way:
-    """An adapter, and how it comes by its connection.
+    """An adapter, and how it gets its connection.
 
     Attributes:
-        own: makes of a connected socket what a caller has; ``None``: the adapter dials.
-        breaks: what breaks the connection reaches the adapter.
-        keeps_output: what has come can still be read once sending has failed.
+        own: turns a connected socket into what is passed to the adapter; ``None``: the adapter connects by itself.
+        breaks: the adapter sees a reset of the connection.
+        keeps_output: output that has arrived can still be read after a send has failed.
     """
 
     name: str
@@ -396,7 +396,7 @@ WAYS = (
 
 
 class Opener:
-    """Opens attachments to the container `web` in one way, with an act at the other end."""
+    """Opens attachments to the container `web` in one `Way`, with an act at the engine's end."""
 
     def __init__(self, way: Way, socket_path: str) -> None:
         self.way = way
@@ -416,7 +416,7 @@ class Opener:
         tty: bool | None = False,
         quirks: Iterable[Quirk] | None = None,
     ) -> Attachment:
-        """The act begins where the request has been read."""
+        """Open an attachment. The act is called once the request has been read."""
         served = threading.Event()
         self._served.append(served)
 
@@ -440,14 +440,14 @@ class Opener:
     async def _over_own(self, act: Act, request: Attach, **named: Iterable[Quirk]) -> Attachment:
         assert self.way.own is not None
         client, server = connected(self.way.network)
-        # The kernel takes less of it at once than is offered.
+        # A small buffer: send() then takes only a part of the data.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
 
         def serve() -> None:
             with server:
                 peer = Peer(server)
                 peer.read_request()
-                # A client may leave whenever it likes; whether it should have is for the test to say.
+                # A client may close at any time. The test decides whether that was right.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     act(peer)
 
@@ -463,7 +463,7 @@ class Opener:
             await attachment.aclose()
 
     def close(self) -> None:
-        """Raises what has gone wrong in the acts. The loop must have ended: closing may take it a turn."""
+        """Raise what has failed in the acts. Call it after the event loop has ended."""
         for task in self._tasks:
             task.result()
         if self._engine is not None:
