@@ -183,7 +183,7 @@ def test_any_sequence_of_events_between_two_ends(said: list[tuple[Role, int]], l
         got = list(them.events())
         if isinstance(event, Continue) or not what:
             wanted = []
-        elif isinstance(event, Rejected) and isinstance(asked[-1], Request):
+        elif isinstance(event, Rejected) and isinstance(asked[0], Request):
             wanted = [ResponseHead(event.status_code), Response(event.status_code, (), event.body)]
         elif isinstance(event, Response) and role is SERVER and not isinstance(asked[-1], ResponseHead):
             wanted = [ResponseHead(event.status_code), event]
