@@ -68,7 +68,11 @@ def functions(path: Path) -> set[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             found.add(node.name)
         elif isinstance(node, ast.ClassDef):
-            found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+            found |= {
+                f"{node.name}.{inner.name}"
+                for inner in node.body
+                if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
     return found
 
 
@@ -77,6 +81,14 @@ def test_every_function_on_the_way_of_a_byte_exists() -> None:
     assert len(rows) >= 12
     for path, function in rows:
         assert function in functions(ROOT / path), f"{path}: {function}"
+
+
+def test_every_function_that_the_text_places_in_a_file_is_there() -> None:
+    placed = re.findall(r"`(\w+)`\s+in\s+`([\w/]+\.py)`", section("The way of a byte"))
+    assert len(placed) >= 4
+    for function, file in placed:
+        found = [path for path in (ROOT / "adapters").rglob("*.py") if path.as_posix().endswith(f"/{file}")]
+        assert any(function in functions(path) for path in found), f"{function} in {file}"
 
 
 def changes() -> list[tuple[str, list[str], list[str], int]]:
