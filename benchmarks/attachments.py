@@ -1,14 +1,14 @@
-"""What attachments cost: many that end at once, many that are open at once, and one that is large.
+"""Measures attachments: many short ones, many open at the same time, and one with much output.
 
     python benchmarks/attachments.py fast [--count 10000]
     python benchmarks/attachments.py open [--count 2000] [--at-once 2000] [asyncio|trio|both]
     python benchmarks/attachments.py throughput [--megabytes 512] [--rounds 5]
 
-``fast`` attaches to containers that print and end at once, with all three adapters together in this process, and then
-looks for what is left over. ``open`` holds attachments open in one process, reads its memory, and lets all of them read
-to the end; opened some at a time (``--at-once``), they leave behind less memory that is free and not given back. In
-both the embedded engine is a process of its own. ``throughput`` reads what another process writes as fast as it can,
-and sets each adapter against a bare loop of ``recv``. The exit status is 1 if anything is wrong.
+``fast`` attaches to containers that print and exit at once. All three adapters do so together in this process. Then it
+looks for descriptors, tasks and memory that are left. ``open`` holds attachments open in one process, measures its
+memory, and reads all of them to the end. ``--at-once`` limits how many are being opened at a time. For both, the
+embedded engine runs in a process of its own. ``throughput`` reads what another process writes as fast as it can, and
+compares each adapter with a bare loop of ``recv``. The exit status is 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from attachproto_adapters._transport._schemes import UnixHost
 ENGINE: Final = "import sys; from attachproto_engine import serve; sys.exit(serve(sys.argv[1]))"
 JSON: Final = (("content-type", "application/json"),)
 
-# How many of each framework are in the middle of an attachment at the same time.
+# How many attachments of each framework are open at the same time.
 AT_ONCE: Final = 8
 
 # What this process has open besides attachments, and the engine besides connections.
@@ -83,7 +83,7 @@ FRAME: Final = 32 * 1024
 
 
 def memory(pid: int | str) -> float:
-    """In KiB."""
+    """The memory of a process, in KiB."""
     return int(pathlib.Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
 
 
@@ -101,7 +101,7 @@ def children(pid: int | str) -> list[int]:
 
 
 def processor_seconds(pid: int | str) -> tuple[float, float]:
-    """Its own, and those of its children that have ended."""
+    """Processor seconds of this process and of its children that have ended."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own, ended = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
     return own / os.sysconf("SC_CLK_TCK"), ended / os.sysconf("SC_CLK_TCK")
@@ -122,7 +122,7 @@ class Holdings:
         return descriptors(self.engine)
 
     def left_over(self) -> list[str]:
-        """What there is more by now; it is given some seconds to go away."""
+        """What has been added since; waits some seconds for it to go away."""
         deadline = time.monotonic() + 10
         while True:
             gc.collect()
@@ -141,7 +141,7 @@ class Holdings:
 
 
 class Alarms:
-    """Makes errors of warnings, and keeps what nobody could catch."""
+    """Turns warnings into errors, and records exceptions that nobody could catch."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -211,7 +211,7 @@ class Job:
 
 @attrs.define
 class Share:
-    """One framework's part of the work, and what came of it."""
+    """One framework's part of the work, and its results."""
 
     framework: str
     numbers: list[int]
@@ -618,7 +618,7 @@ def throughput(megabytes: int, rounds: int) -> bool:
         child.start()
         try:
             for container in ("framed", "raw"):
-                # In turn, so that what else this machine does meets all of them.
+                # In turn, so that other load on the machine affects all of them.
                 took: dict[str, list[Took]] = {name: [] for name in READERS}
                 for _ in range(rounds):
                     for name, read in READERS.items():

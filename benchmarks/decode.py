@@ -1,9 +1,9 @@
-"""How fast frames are decoded in memory, and what a frame of 4 GiB costs.
+"""Measures how fast frames are decoded in memory, and the memory for a frame that announces 4 GiB.
 
     python benchmarks/decode.py
 
 The bytes are cut as an adapter reads them (64 KiB at a time). Each figure is the best of several runs; the last
-column sets it against a bare pass over the same chunks (one copy of each), so that it can be read on any machine.
+column compares it with copying the same chunks once, so that it means the same on any machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the embedded engine takes: many clients at once, and clients that are killed.
+"""Loads the embedded engine: many clients at once, and clients that are killed.
 
     python benchmarks/engine.py [--clients 200] [--megabytes 10] [--kills 1000]
 

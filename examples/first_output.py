@@ -1,10 +1,10 @@
-"""A real container's output, read by read: the bytes that came, and the events that came of them.
+"""Shows a real container's output, read by read: the bytes that came, and their events.
 
     python examples/first_output.py                            a dockerd of its own (root on Debian; ended afterwards)
     python examples/first_output.py unix:///PATH CONTAINER     a created container on an engine that runs
 
-This is the core in I/O of one's own: a socket, ten lines around a Connection, and nothing of the adapters. The
-container is attached to before it is started, the only order that loses no first output.
+It uses the core with I/O of its own: a socket and ten lines around a Connection, without the adapters. It attaches
+before it starts the container: no other order keeps the first output.
 """
 
 from __future__ import annotations
