@@ -41,7 +41,7 @@ from attachproto._quirks import Quirk, checked
 from attachproto._reading import HttpReader
 from attachproto._requests import Request
 from attachproto._signals import CLIENT, NEED_DATA, SEND_EOF, SERVER, Role, Signal
-from attachproto._state import Cue, State, StateMachine, What
+from attachproto._state import CARRIED, Cue, State, StateMachine, What
 from attachproto._streams import StreamRequest, recognise
 from attachproto._version import __version__
 from attachproto._writing import (
@@ -201,11 +201,13 @@ class Connection:
             LocalProtocolError: the last event was given; or nothing can come before you have said something: a
                 request, ``use_framing()``, or as a server at end of file the answer.
         """
-        state = self.their_state
+        state = self._machine.states[self._their_role]
         if state is not State.STREAMING:
             self._check_can_come(state)
         try:
             event = self._pull()
+            if state is State.STREAMING and type(event) in CARRIED[self._their_role]:
+                return event  # type: ignore[return-value]  # which Cue is not among
             while isinstance(event, Cue):
                 self._machine.move(self._their_role, event)
                 event = self._pull()
@@ -335,6 +337,8 @@ class Connection:
             LocalProtocolError: it may not be said now, or cannot be written. Nothing has changed.
             TypeError: it is no event.
         """
+        if type(event) in CARRIED[self._our_role] and self._machine.states[self._our_role] is State.STREAMING:
+            return self._encode(event)
         what = _what(event)
         try:
             self._machine.check(self._our_role, what)

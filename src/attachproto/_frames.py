@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 
 _HEADER: Final = struct.Struct(">BxxxL")
 
-# Joining saves an event for each frame; joining without a bound was measured 17 times slower, as every piece then
-# goes through memory that no cache holds. This is also what adapters read at once.
-_JOINED: Final = 64 * 1024
-
-# From here on a copy costs more than a memoryview does, so larger pieces are copied once, by the join.
-_VIEWED: Final = 1024
+# So many bytes of a chunk become events at once. No event is larger than a window: that bounds what a flood of small
+# frames makes at a time, and what is joined (joining without a bound was measured 17 times slower, because every piece
+# then goes through memory that no cache holds).
+_WINDOW: Final = 64 * 1024
 
 _LENGTH_MAX: Final = 2**32 - 1
 
@@ -70,11 +68,18 @@ def as_bytes(data: Buffer) -> bytes:
 
 
 class FrameReader:
-    """Reads frames from a source of chunks."""
+    """Reads frames from a source of chunks.
+
+    Strategy: all events of one window of a chunk are made in one loop, into a list that ``next_event`` then pops from.
+    What comes at the end of a window (an unknown type, a header that is cut, the next chunk) is only looked at when the
+    list is empty, so an error never overtakes an event.
+    """
 
     def __init__(self, take: Take, quirks: frozenset[Quirk] = frozenset()) -> None:
         self._quirks = quirks
         self._take, self._closed = filtered(take, Framing.MULTIPLEXED, quirks, self._is_between_frames)
+        # Events that were made and not yet given, the next one last: popping from the end of a list is cheap.
+        self._ready: list[FrameEvent] = []
         self._chunk = b""
         self._at = 0
         self._header = b""
@@ -94,11 +99,13 @@ class FrameReader:
             RemoteProtocolError: an unknown stream type, or an end inside a frame; what came before was delivered.
             LocalProtocolError: ``OutputClosed`` was given already.
         """
+        if self._ready:
+            return self._ready.pop()
         if self._failure is not None:
             raise RemoteProtocolError(*self._failure)
         if self._over:
             raise LocalProtocolError("OutputClosed was the last event of this stream")
-        while True:
+        while not self._ready:
             if self._at == len(self._chunk):
                 try:
                     chunk = self._take()
@@ -116,8 +123,9 @@ class FrameReader:
                 self._at = 0
             if not self._left and (self._header or len(self._chunk) - self._at < _HEADER.size):
                 self._complete_header()
-            elif data := self._joined():
-                return _BY_TYPE[self._kind](data)
+            else:
+                self._decode_window()
+        return self._ready.pop()
 
     def events(self) -> Iterator[FrameEvent | OutputClosed]:
         """All events that can be had now; after the last one it simply stops. Raises as ``next_event`` does."""
@@ -133,65 +141,67 @@ class FrameReader:
         self._header += self._chunk[self._at : self._at + take]
         self._at = min(self._at + take, len(self._chunk))
         # The type is judged by its first byte: a terminal's bytes read as frames must not wait for seven more.
-        self._known(self._header[0])
+        if self._header[0] >= len(_BY_TYPE):
+            raise self._unknown_type(self._header[0])
         if len(self._header) == _HEADER.size:
             self._kind, self._length = _HEADER.unpack(self._header)
             self._left = self._length
             self._header = b""
 
-    def _joined(self) -> bytes:
-        """The payload of one stream that lies in the chunk from here on; empty if an empty frame is all there is."""
+    def _decode_window(self) -> None:
+        """Make the events of the next window of the chunk, which begins inside a frame or with a whole header.
+
+        Raises:
+            RemoteProtocolError: it begins with an unknown stream type.
+        """
         chunk, at, end = self._chunk, self._at, len(self._chunk)
-        kind, left = self._kind, self._left
-        unpack, size, view = _HEADER.unpack_from, 0, None
-        pieces: list[bytes | memoryview] = []
+        stop = min(at + _WINDOW, end)
+        kind, length, left = self._kind, self._length, self._left
+        unpack, last_header = _HEADER.unpack_from, min(stop - 1, end - _HEADER.size)
+        events: list[FrameEvent] = []
+        pieces: list[bytes] = []
         while True:
             if left:
-                stop = at + left
-                if stop > end:
-                    stop = end
-                if size + stop - at > _JOINED:
-                    if pieces:
-                        break
-                    stop = at + _JOINED
-                if stop - at < _VIEWED:
-                    pieces.append(chunk[at:stop])
-                else:
-                    if view is None:
-                        view = memoryview(chunk)
-                    pieces.append(view[at:stop])
-                size += stop - at
-                left -= stop - at
-                at = stop
-                if left:
-                    break
-            if end - at < 8:
+                piece_end = at + left
+                if piece_end > stop:
+                    piece_end = stop
+                pieces.append(chunk[at:piece_end])
+                left -= piece_end - at
+                at = piece_end
+            if at > last_header:
                 break
-            number, length = unpack(chunk, at)
+            number, announced = unpack(chunk, at)
             if number != kind:
+                if number >= 4:
+                    if pieces or events:
+                        break
+                    raise self._unknown_type(number)
                 if pieces:
-                    break
-                self._known(number)
+                    events.append(_BY_TYPE[kind](pieces[0] if len(pieces) == 1 else b"".join(pieces)))
+                    pieces = []
                 kind = number
-            self._length = left = length
+            length = left = announced
             at += 8
-        self._at, self._kind, self._left = at, kind, left
-        # A join of one piece copies a view, and passes bytes on as they are.
-        return b"".join(pieces)
+            if at >= stop:
+                break
+        if pieces:
+            events.append(_BY_TYPE[kind](pieces[0] if len(pieces) == 1 else b"".join(pieces)))
+        self._at, self._kind, self._length, self._left = at, kind, length, left
+        events.reverse()
+        self._ready = events
 
     def _is_between_frames(self) -> bool:
         return not self._left and not self._header
 
-    def _known(self, number: int) -> None:
-        if number >= len(_BY_TYPE):
-            wrong = "the engine's frames are wrong"
-            if number == _NEWLINE and self._length >= 0 and Quirk.NEWLINE_OUTSIDE_FRAME not in self._quirks:
-                wrong = "Podman before 4.4 replays its logs, which is read with Quirk.NEWLINE_OUTSIDE_FRAME"
-            raise self._failed(
-                f"unknown stream type {number} where a frame begins (engines send 0 to 3): either these are "
-                f"the raw bytes of a TTY and the request should say tty=True, or {wrong}",
-                Reason.UNKNOWN_STREAM_TYPE,
-            )
+    def _unknown_type(self, number: int) -> RemoteProtocolError:
+        wrong = "the engine's frames are wrong"
+        if number == _NEWLINE and self._length >= 0 and Quirk.NEWLINE_OUTSIDE_FRAME not in self._quirks:
+            wrong = "Podman before 4.4 replays its logs, which is read with Quirk.NEWLINE_OUTSIDE_FRAME"
+        return self._failed(
+            f"unknown stream type {number} where a frame begins (engines send 0 to 3): either these are "
+            f"the raw bytes of a TTY and the request should say tty=True, or {wrong}",
+            Reason.UNKNOWN_STREAM_TYPE,
+        )
 
     def _missing(self, prefix: str) -> str:
         """What an end here would cut; empty at a boundary."""

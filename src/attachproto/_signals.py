@@ -17,6 +17,9 @@ class Role(enum.Enum):
     CLIENT = "CLIENT"
     SERVER = "SERVER"
 
+    # A member is one object, and a key of tables that are asked for each event. Enum's own hash runs Python code.
+    __hash__ = object.__hash__
+
     @property
     def other(self) -> Role:
         """The role at the other end."""

@@ -84,6 +84,8 @@ class State(enum.Enum):
     ERROR = "ERROR"
     """This side broke the rules, or its sending failed in the middle."""
 
+    __hash__ = object.__hash__  # as Role's, for the same reason
+
     def __repr__(self) -> str:
         return self.name
 
@@ -98,6 +100,8 @@ class Cue(enum.Enum):
     ACCEPTED_UNFRAMED = "Accepted without a framing"
     USE_FRAMING = "use_framing()"
     FAIL = "a failure"
+
+    __hash__ = object.__hash__  # as Role's, for the same reason
 
 
 What = type[object] | Cue
@@ -183,6 +187,12 @@ COUPLED: Final[Mapping[tuple[State, State], tuple[State, State]]] = {
         (asked, _S.DONE): (_S.DONE, _S.DONE)
         for asked in (_S.AWAITING_CONTINUE, _S.CALLED, _S.ASKED_OUTPUT, _S.ASKED_BOTH)
     },
+}
+
+
+# What a side says any number of times while its direction of the stream is open: it moves nothing.
+CARRIED: Final[Mapping[Role, frozenset[What]]] = {
+    role: frozenset(what for what, after in SAYS[role][_S.STREAMING].items() if after is _S.STREAMING) for role in Role
 }
 
 
