@@ -28,7 +28,7 @@ from attachproto import (
     Stderr,
     Stdout,
 )
-from attachproto_adapters._errors import AttachError, EngineUnreachable
+from attachproto_adapters._errors import AttachError, EngineUnreachable, RequestRejected
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._inspect import read_json
@@ -65,6 +65,14 @@ class _Tapped(Connection):
         return data
 
 
+class _WriteFailed(Exception):
+    """stdout cannot be written. It is no OSError, because one that is raised by ``send`` is taken for the socket's."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class _Table:
     """A table of two columns: the bytes on the wire, and the events."""
 
@@ -72,7 +80,6 @@ class _Table:
         self._out = out
         self._colour = out.isatty() and "NO_COLOR" not in os.environ
         self._width = max(40, (shutil.get_terminal_size((110, 24)).columns - 3) // 2)
-        self.row("on the wire", "events", _DIM)
 
     def wire(self, direction: str, data: bytes | None) -> None:
         """Show bytes that went out (``>``) or came in (``<``)."""
@@ -104,8 +111,14 @@ class _Table:
         for index in range(max(map(len, cells))):
             one, two = (cell[index] if index < len(cell) else "" for cell in cells)
             text = f"{self._paint(f'{one:<{self._width}}', _BLUE)} | {self._paint(two, colour)}"
-            self._out.write(text.rstrip() + "\n")
-        self._out.flush()
+            self._write(text.rstrip() + "\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except OSError as exc:
+            raise _WriteFailed(exc) from exc
 
     def _paint(self, text: str, colour: str) -> str:
         return f"{colour}{text}{_PLAIN}" if self._colour and colour and text.strip() else text
@@ -115,10 +128,14 @@ def demo(host: str | None, image: str, out: TextIO) -> int:
     """Run the demo. Returns the exit status.
 
     Raises:
-        AttachError: the engine at ``host`` cannot be reached, or refuses a call.
+        AttachError: the engine at ``host`` cannot be reached, has no such image, or refuses a call.
+        OSError: ``out`` cannot be written.
     """
-    with _engine(host, image, out) as dialer:
-        _run(dialer, image, _Table(out), out)
+    try:
+        with _engine(host, image, out) as dialer:
+            _run(dialer, image, _Table(out), out)
+    except _WriteFailed as exc:
+        raise exc.error from None
     return 0
 
 
@@ -162,9 +179,15 @@ def _run(dialer: Dialer, image: str, table: _Table, out: TextIO) -> None:
         request = Request(method, path, query, data, headers)
         return succeeded(request, dialer.call(request))
 
-    call("POST", "containers", "create", query=(("name", name),), body=config)
+    try:
+        call("POST", "containers", "create", query=(("name", name),), body=config)
+    except RequestRejected as exc:
+        if exc.status_code != 404:
+            raise
+        raise AttachError(f"{exc}: pull the image, or name another one with --image") from None
     try:
         request = Attach(name, AttachOptions(stdin=True), tty=False)
+        table.row("on the wire", "events", _DIM)
         table.event(request)
         session = dialer.dial()
         session.connection = _Tapped(dialer.host.header, table.wire)

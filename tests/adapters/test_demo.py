@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import io
 import json
 import os
 import pty
+import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +19,8 @@ import pytest
 
 from attachproto_adapters._cli import main
 from attachproto_adapters._transport import _hosts
-from attachproto_engine import Engine
+from attachproto_engine import Engine, ProxyAnswer
+from attachproto_engine._demo import demo
 
 BOUND = 60
 ROWS = [
@@ -65,6 +70,42 @@ def test_no_engine_at_the_address_that_was_named(tmp_path: Path, capsys: pytest.
     assert "no engine answers at unix://" in stderr
 
 
+class Full(io.StringIO):
+    """A stdout whose reader goes away at some line."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self.at = at
+
+    def write(self, text: str) -> int:
+        if self.at in text:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("at", ["> 206 bytes", "Accepted(", "< end of file", "exit code"])
+def test_stdout_is_closed_in_the_middle(at: str) -> None:
+    """An OSError while a request is sent would be taken for the socket's, and an answer waited for that never comes."""
+    with Engine() as engine:
+        with pytest.raises(BrokenPipeError):
+            demo(engine.host, "busybox", Full(at))
+        assert call(engine, "GET", "/containers/json?all=1") == []
+
+
+def test_an_engine_without_the_image(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with Engine() as engine:
+        missing = ProxyAnswer(
+            404, b'{"message":"No such image: other:latest"}', (("Content-Type", "application/json"),)
+        )
+        monkeypatch.setattr(secrets, "token_hex", lambda size: "00" * size)
+        engine.fault("attachproto-demo-00000000", missing, on="create")
+        assert main(["demo", "--host", engine.host, "--image", "other"]) == 1
+    stdout, stderr = capsys.readouterr()
+    assert "No such image: other:latest" in stderr
+    assert "pull the image, or name another one with --image" in stderr
+    assert "on the wire" not in stdout
+
+
 def test_colours_on_a_terminal(tmp_path: Path) -> None:
     environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none", "TERM": "xterm", "COLUMNS": "120"}
     environment.pop("NO_COLOR", None)
@@ -110,3 +151,20 @@ def test_where_no_engine_is_named_and_none_is_there(
     out = capsys.readouterr().out
     assert out.startswith("engine: the embedded one, as no engine answers here")
     assert out.endswith("exit code: 3\n")
+
+
+def test_ctrl_c_leaves_no_traceback(tmp_path: Path) -> None:
+    """At each row in turn: the demo writes it, and its process gets SIGINT."""
+    environment = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none", "PYTHONUNBUFFERED": "1"}
+    for row in (0, 12, 24, 36):
+        with subprocess.Popen(
+            DEMO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for _ in range(row + 1):
+                process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=BOUND)
+        assert errors == ""
+        assert process.returncode in (0, 130, -signal.SIGINT)  # it may have ended, or been ending, already
