@@ -1,4 +1,4 @@
-"""Attach to containers with what you already use: one module for each way to do I/O.
+"""Attach to containers from blocking sockets, asyncio or trio: one module for each.
 
 ``blocking`` works on plain sockets, ``asyncio`` and ``trio`` in these frameworks; their names and parameters are the
 same. Importing this package imports none of the three.

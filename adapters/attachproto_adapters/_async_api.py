@@ -1,4 +1,4 @@
-"""The functions that the asyncio and the trio adapter have in common.
+"""The functions that the asyncio and trio adapters share.
 
 Strategy: ``AsyncApi`` is written once. Each adapter binds it to the framework's attachment and dialer, exports the
 bound methods as functions, and adds what differs: ``open_attachment``, because each framework has streams of its own.

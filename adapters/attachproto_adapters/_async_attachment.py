@@ -1,4 +1,4 @@
-"""An attachment in the asynchronous adapters: all of it but what asyncio and trio do each in their own way."""
+"""The attachment of the asyncio and trio adapters."""
 
 from __future__ import annotations
 

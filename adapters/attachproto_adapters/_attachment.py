@@ -1,4 +1,4 @@
-"""What an attachment is in every framework: what it knows, what it refuses, and what an event means to it.
+"""What attachments do in every framework: checks, state, and the meaning of events; no waiting.
 
 Strategy: an adapter's ``Attachment`` adds the methods that wait. Whatever they have to decide is decided here, so that
 the three differ only in how they wait.

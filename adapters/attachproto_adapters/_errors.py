@@ -1,4 +1,4 @@
-"""What goes wrong between us and an engine, beyond the rules of the protocol."""
+"""The errors and warnings of the adapters."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is decided about Docker, without I/O: flows of calls, and what their answers mean."""
+"""Decisions about Docker, without I/O: the order of calls, and what their answers mean."""

@@ -1,4 +1,4 @@
-"""The plain calls around a stream: what they ask, and what their answers say."""
+"""The plain calls to the engine: their requests, and how their answers are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The types of what a caller gives, checked at the call: an engine would answer late, or take it for something else."""
+"""Checks the types of arguments at the call, before the engine is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which calls to make in which order, and what their answers mean: the same for every framework.
+"""The flows of an exec, and what a refused call means in every flow.
 
 Strategy: a flow is a generator of steps (``_steps``). Refusals, races and the habits of engines are judged here; an
 adapter only moves bytes.

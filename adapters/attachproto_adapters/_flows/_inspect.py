@@ -1,4 +1,4 @@
-"""What an engine tells of a container or an exec that decides how an attach to it behaves."""
+"""Reads the engine's inspect of a container or an exec."""
 
 from __future__ import annotations
 

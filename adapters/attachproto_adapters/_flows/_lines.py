@@ -1,4 +1,4 @@
-"""Lines of text from output: decoded piece by piece, each stream by itself, in the order in which lines end."""
+"""Splits output into lines of text, each stream by itself."""
 
 from __future__ import annotations
 

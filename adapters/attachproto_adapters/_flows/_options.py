@@ -1,4 +1,4 @@
-"""The options of a command and of logs, each as one value, so that a new option is one line here and its use."""
+"""The options of exec and of logs, as one typed dictionary each."""
 
 from __future__ import annotations
 

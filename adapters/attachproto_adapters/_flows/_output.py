@@ -1,4 +1,4 @@
-"""What ``communicate`` gathers: the same in every adapter."""
+"""Gathers the output for ``communicate``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``communicate`` sends, and what is refused before anything is sent: the same in every adapter."""
+"""Feeds the input of ``communicate``, and checks whether stdin can be sent or closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a flow: what it may ask of the adapter that drives it.
+"""The steps that a flow asks its adapter to perform.
 
 Strategy: a flow is a plain generator. It yields a step and receives its result:
 

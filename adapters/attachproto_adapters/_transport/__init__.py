@@ -1,1 +1,1 @@
-"""How bytes reach an engine: addresses, TLS, ssh, and a session for each framework."""
+"""Connections to the engine: addresses, TLS, ssh, and a session for each framework."""

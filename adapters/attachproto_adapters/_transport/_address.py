@@ -1,4 +1,4 @@
-"""One engine's address: its TLS context, and errors that name it."""
+"""One engine's address: its TLS context, and the errors that name it."""
 
 from __future__ import annotations
 

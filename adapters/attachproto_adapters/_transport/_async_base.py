@@ -1,4 +1,4 @@
-"""A connection in the asynchronous adapters: all of it but the transport, which is a framework's own.
+"""Sessions and dialers: what asyncio and trio share.
 
 Strategy: ``AsyncSession`` and ``AsyncDialer`` hold what asyncio and trio have in common, and name what they have not. A
 framework's module says how bytes are received and sent there, and what its errors are.

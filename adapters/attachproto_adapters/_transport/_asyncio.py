@@ -1,4 +1,4 @@
-"""asyncio and the state machine: what the asyncio adapter moves bytes with.
+"""Sessions and the dialer of the asyncio adapter.
 
 Strategy: on sockets of our own nothing but waiting is asyncio's: a task waits until the socket is ready, and then reads
 or sends by itself. So a cancelled wait has taken and sent nothing. ``loop.sock_recv`` loses what it has read if the

@@ -1,4 +1,4 @@
-"""Blocking sockets and the state machine on them: what the blocking adapter moves bytes with."""
+"""The session and the dialer of the blocking adapter."""
 
 from __future__ import annotations
 

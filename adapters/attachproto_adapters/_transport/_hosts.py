@@ -1,4 +1,4 @@
-"""Which engine is meant: the address that is given, or the one that the docker CLI would find.
+"""Finds the engine's address, as the docker CLI does.
 
 Strategy: the environment is an argument. Files are read only for what the address leaves open: which context is
 chosen, which TLS files there are, and, if nothing names an engine, which engine's socket exists.

@@ -1,4 +1,4 @@
-"""The schemes of an engine's address: ``SCHEMES`` is the one table that parsing, errors and the command's help read.
+"""The schemes of an engine's address, in one table.
 
 A new scheme is a class here, in ``NonTcpHost``, an entry in ``SCHEMES``, and a case in ``_open.py``: the type checker
 finds a missing one by its ``assert_never``. Nothing here does I/O.

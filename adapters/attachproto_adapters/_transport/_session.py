@@ -1,4 +1,4 @@
-"""What a connection to the engine is in every framework: the state machine, and below it TLS or a program or neither.
+"""A connection in every framework: the core's ``Connection``, with TLS or ``ssh`` below it.
 
 Strategy: an adapter's session adds the transport, and does nothing but move bytes between it and these methods.
 """

@@ -1,4 +1,4 @@
-"""Plain sockets: connecting, half-close and options, the same in every framework."""
+"""Plain sockets in every framework: connecting, half-close, options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``ssh`` program as a transport: what runs on the other machine is ``docker system dial-stdio``."""
+"""The ``ssh`` program as a transport: it runs ``docker system dial-stdio`` on the other machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""trio and the state machine: what the trio adapter moves bytes with."""
+"""The session and the dialer of the trio adapter."""
 
 from __future__ import annotations
 
