@@ -16,6 +16,9 @@ from attachproto_engine._process import Command
 # The default of ``docker stop``.
 _STOP_SECONDS: Final = 10
 
+# No timeout and no size of a terminal is larger; asyncio takes this many seconds.
+_INTEGER_MAX: Final = 2**31 - 1
+
 
 @attrs.frozen(kw_only=True)
 class Config:
@@ -68,7 +71,7 @@ class Config:
             labels=dict(given.get("Labels") or {}),
             console_size=_size(host.get("ConsoleSize")),
             stop_signal=stop_signal,
-            stop_seconds=_STOP_SECONDS if seconds is None else int(seconds),
+            stop_seconds=_STOP_SECONDS if seconds is None else integer(seconds),
         )
 
     def command(self) -> Command:
@@ -145,7 +148,8 @@ def signal_number(text: str) -> int:
         ApiError: there is no such signal.
     """
     name = text.upper().removeprefix("SIG")
-    number = int(text) if text.isascii() and text.isdigit() else getattr(signal, f"SIG{name}", 0)
+    # int() refuses very long numbers, and no signal has more than two digits.
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else getattr(signal, f"SIG{name}", 0)
     if not number or not isinstance(number, int) or name.startswith("_"):
         raise ApiError(400, f"invalid signal: {text}")
     if number not in signal.valid_signals():
@@ -174,7 +178,14 @@ def _check_strings(*values: object) -> None:
 
 
 def _size(value: object) -> tuple[int, int]:
-    return (int(value[0]), int(value[1])) if isinstance(value, list) and len(value) == 2 else (0, 0)
+    return (integer(value[0]), integer(value[1])) if isinstance(value, list) and len(value) == 2 else (0, 0)
+
+
+def integer(value: object) -> int:
+    """A JSON number as Go reads it into an int: no string, no fraction, and not too large."""
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _INTEGER_MAX:
+        raise ApiError(400, f"invalid JSON: cannot unmarshal {repr(value)[:40]} into an int")
+    return value
 
 
 def _environment(added: tuple[str, ...], *, tty: bool) -> dict[str, str]:

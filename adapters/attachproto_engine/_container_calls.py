@@ -8,7 +8,7 @@ from typing import Any
 from attachproto import Response
 from attachproto_engine import _json as documents
 from attachproto_engine._call import Call, DeferredResponse
-from attachproto_engine._config import Config, signal_number
+from attachproto_engine._config import Config, integer, signal_number
 from attachproto_engine._errors import ApiError
 
 
@@ -53,7 +53,7 @@ async def stop(call: Call) -> Response:
     container = call.containers.find(call.name)
     given = call.value("t")
     try:
-        seconds = None if given is None else int(given)
+        seconds = None if given is None else integer(int(given))
     except ValueError:
         raise ApiError(400, f'strconv.Atoi: parsing "{given}": invalid syntax') from None
     return call.answers.nothing(204 if await container.stop(seconds) else 304)

@@ -13,9 +13,9 @@ from typing import Final
 Time = str | float | datetime
 """Seconds since the epoch as a number or a text, an aware ``datetime``, or RFC 3339 as ``timestamps`` prints it."""
 
-# dockerd splits at the point and reads both parts as numbers; the second are nanoseconds (moby
-# api/types/time/timestamp.go).
-_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]{1,9})?", re.ASCII)
+# dockerd splits at the point and reads both parts as 64-bit numbers; the second are nanoseconds (moby
+# api/types/time/timestamp.go). 18 digits always fit.
+_SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 
 _RFC3339: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"

@@ -21,8 +21,8 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 # own client joins "../x" into another endpoint.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-VERSION: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
-"""What an API version looks like in a path; dockerd compares it number by number."""
+VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
+"""What an API version looks like in a path; dockerd compares it number by number. int() refuses very long numbers."""
 
 # Whatever answers CONNECT is a tunnel and no answer.
 _METHOD: Final = re.compile(r"(?!CONNECT$)[A-Z]+")
