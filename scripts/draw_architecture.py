@@ -72,7 +72,8 @@ def _side(role: Role) -> Iterator[str]:
     for state in dict.fromkeys(state for before, _, after in labels for state in (before, after)):
         yield f"    {side}_{state.name}[{state.name}]"
     for (before, arrow, after), names in labels.items():
-        yield f"    {side}_{before.name} {arrow}|{'<br>'.join(dict.fromkeys(names))}| {side}_{after.name}"
+        label = "<br>".join(dict.fromkeys(names))
+        yield f'    {side}_{before.name} {arrow}|"{label}"| {side}_{after.name}'
     yield "  end"
 
 

@@ -52,6 +52,12 @@ def test_every_state_but_error_is_drawn_on_the_side_that_has_it() -> None:
             assert f"{role.name.lower()}_{state.name}[{state.name}]" in picture
 
 
+def test_every_label_is_quoted() -> None:
+    """Without quotes Mermaid does not read the parentheses of ``use_framing()``, and draws nothing."""
+    for label in re.findall(r"\|(.*?)\|", draw_architecture.draw_states()):
+        assert re.fullmatch(r'"[^"]+"', label)
+
+
 def test_every_module_is_in_a_table_of_files() -> None:
     """Counted apart from the script's list of folders, which could lack one."""
     files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "adapters").rglob("*.py")]

@@ -1,7 +1,7 @@
 """The schemes of an engine's address, in one table.
 
-A new scheme is a class here, in ``NonTcpHost``, an entry in ``SCHEMES``, and a case in ``_open.py``: the type checker
-finds a missing one by its ``assert_never``. Nothing here does I/O.
+``SCHEMES`` feeds parsing, errors and the command's help. A new scheme is a class here that is part of ``NonTcpHost``,
+an entry in ``SCHEMES``, and a case in ``_open.py``: the type checker finds a missing case. Nothing here does I/O.
 """
 
 from __future__ import annotations
