@@ -32,10 +32,10 @@ class Address:
     """One engine's address, and what every framework needs to connect to it.
 
     Attributes:
-        failures: what is raised where the engine cannot be reached.
+        failures: the exceptions that mean that the engine cannot be reached.
     """
 
-    # A name that no resolver takes is a UnicodeError.
+    # getaddrinfo() raises UnicodeError for a name that cannot be encoded.
     failures: ClassVar[tuple[type[Exception], ...]] = (OSError, UnicodeError)
 
     def __init__(self, host: Host) -> None:
@@ -45,7 +45,7 @@ class Address:
             self._context = client_context(host.tls)
 
     def tls(self) -> TlsLayer | None:
-        """A layer for a new connection, if there is to be one."""
+        """A TLS layer for a new connection; ``None`` without TLS."""
         if self._context is None:
             return None
         assert isinstance(self.host, TcpHost)
@@ -53,7 +53,7 @@ class Address:
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """Tell of what fails inside by this address."""
+        """Turn an error of connecting into ``EngineUnreachable`` with this address."""
         try:
             yield
         except self.failures as exc:
@@ -66,7 +66,8 @@ class Address:
 
 
 def failure_reason(exc: Exception) -> str:
-    if isinstance(exc.__cause__, ExceptionGroup):  # trio's: what each address of the name said
+    """Why connecting or TLS has failed, in words."""
+    if isinstance(exc.__cause__, ExceptionGroup):  # trio raises one error for each address of the name
         return failure_reason(exc.__cause__.exceptions[-1])
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {exc.verify_message}"
@@ -74,16 +75,16 @@ def failure_reason(exc: Exception) -> str:
         why = exc.reason.lower().replace("_", " ")
         if exc.reason == "WRONG_VERSION_NUMBER":
             return f"it does not speak TLS ({why})"
-        # OpenSSL names an alert of the peer SSLV3_ALERT_…, TLSV1_ALERT_… or TLSV13_ALERT_…, by the version that has
-        # introduced it.
+        # OpenSSL names an alert of the peer by the version that introduced it: SSLV3_ALERT_…, TLSV1_ALERT_… or
+        # TLSV13_ALERT_….
         alert = exc.reason.rpartition("ALERT_")[2]
         if alert == "CERTIFICATE_REQUIRED":
             return f"it requires a client certificate ({why}): set DOCKER_CERT_PATH to where cert.pem and key.pem are"
         if alert in _CLIENT_CERTIFICATE_ALERTS:
-            return f"it refuses our client certificate, or that we have none ({why})"
+            return f"it refuses our client certificate, or requires one and got none ({why})"
         if alert == "HANDSHAKE_FAILURE":
             return f"TLS failed: {why}; the engine may require a client certificate, or share no cipher with us"
         return f"TLS failed: {why}"
     if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError | socket.gaierror):
-        return os.strerror(exc.errno)  # asyncio has other words for it
+        return os.strerror(exc.errno)  # asyncio words it differently
     return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)

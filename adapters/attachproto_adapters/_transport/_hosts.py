@@ -27,15 +27,17 @@ _TLS_PORT: Final = 2376
 
 
 def resolve_host(host: str | None, environ: Mapping[str, str]) -> Host:
-    """Understand an address, or find the engine that the environment names.
+    """Read the given address, or find the engine that the environment names.
 
-    As the docker CLI does: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the context that docker's configuration has chosen,
-    Docker's own socket. Further than it, where nobody may be called there: rootless Docker's socket, ``CONTAINER_HOST``
-    of Podman, and without that the sockets of rootless Podman and of Podman.
+    The order is the docker CLI's: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context of docker's configuration,
+    Docker's own socket. If we cannot connect to that socket, these follow, which the docker CLI does not try: rootless
+    Docker's socket, ``CONTAINER_HOST`` of Podman, and, without that variable, the sockets of rootless Podman and of
+    Podman.
 
     Raises:
-        HostInvalid: the address is none, or needs what is not there: a transport, a context, a TLS file.
-        EngineUnreachable: nothing names an engine, and none has its socket in the usual places.
+        TypeError: the address is not a string.
+        HostInvalid: the address is not valid, or its scheme, its context or a TLS file that it needs does not exist.
+        EngineUnreachable: nothing names an engine, and no engine's socket is in one of the usual places.
     """
     if host is not None:
         check_text("host", host, "unix:///var/run/docker.sock")
@@ -51,14 +53,14 @@ def resolve_host(host: str | None, environ: Mapping[str, str]) -> Host:
 
 
 def resolve_api_version(api_version: str | None, environ: Mapping[str, str]) -> str | None:
-    """The version for the path: the argument, or ``DOCKER_API_VERSION`` (whose ``v`` is optional), or none."""
+    """The API version for the path: the argument, else ``DOCKER_API_VERSION`` (with or without ``v``), else none."""
     if api_version is None:
         return environ.get("DOCKER_API_VERSION", "").removeprefix("v") or None
     return api_version
 
 
 def _asks_for_tls(environ: Mapping[str, str]) -> bool:
-    # Any value, even 0, is a yes to the docker CLI.
+    # The docker CLI takes any value for true, even 0.
     return bool(environ.get("DOCKER_TLS_VERIFY") or environ.get("DOCKER_TLS"))
 
 
@@ -70,7 +72,7 @@ def _with_environment_tls(host: Host, environ: Mapping[str, str]) -> Host:
     files = _tls_files(directory, host, verify=verify)
     if verify and files.ca is None:
         raise HostInvalid(
-            f"{host} is to be verified, as DOCKER_TLS_VERIFY is set, and there is no {directory / 'ca.pem'}: "
+            f"{host} must be verified, as DOCKER_TLS_VERIFY is set, and there is no {directory / 'ca.pem'}: "
             "set DOCKER_CERT_PATH to the directory that has it"
         )
     return attrs.evolve(host, tls=files)
@@ -80,7 +82,7 @@ def _with_context_tls(host: Host, context: Context) -> Host:
     if not isinstance(host, TcpHost):
         return host
     files = _tls_files(context.tls_directory, host, verify=context.verify)
-    # What a context says of TLS is its files, or that nothing is to be verified.
+    # A context asks for TLS by having TLS files, or by SkipTLSVerify.
     return host if files == TlsFiles(None, None, None, verify=True) else attrs.evolve(host, tls=files)
 
 
@@ -91,7 +93,7 @@ def _tls_files(directory: Path, host: TcpHost, *, verify: bool) -> TlsFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:
-            # Not the same as absent: that might mean to go on without TLS.
+            # An unreadable file is not treated as absent: without the file we might connect without TLS.
             raise HostInvalid(
                 f"{host}: {directory / name} cannot be read: {exc.strerror}; TLS may need it: make it readable"
             ) from exc
@@ -120,7 +122,7 @@ def _default(environ: Mapping[str, str]) -> Host:
             return UnixHost(path, f"{engine}'s own socket, as DOCKER_HOST is not set")
         tried.append(f"unix://{path} ({engine}: {obstacle})")
     if podman:
-        # Somebody's word, not a guess: whether it can be reached, the connection will tell.
+        # The user named it, so it is not checked here: connecting shows whether it can be reached.
         return parse_host(podman, "from CONTAINER_HOST, as DOCKER_HOST is not set")
     raise EngineUnreachable(
         f"no engine was found; tried {', '.join(tried)}", "say where it is with DOCKER_HOST or host="
@@ -128,7 +130,7 @@ def _default(environ: Mapping[str, str]) -> Host:
 
 
 def _obstacle(path: str) -> str | None:
-    """Why nobody can be called at this socket, as far as the file system tells."""
+    """Why we could not connect to this socket, as far as the file system shows; ``None`` if we could."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -15,7 +15,7 @@ from attachproto_adapters._transport._ssh import SshChild
 def open_non_tcp(host: NonTcpHost) -> Generator[float, None, tuple[socket.socket, SshChild | None]]:
     """Open a connection without blocking. Each value is how many seconds to sleep before the next.
 
-    Closed before its end, it closes the socket.
+    If the generator is closed early, it closes the socket.
 
     Returns:
         The connected socket, and the program at its other end, if there is one.

@@ -8,21 +8,22 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 READ_SIZE: Final = 64 * 1024
-"""How much is read at once: what a Unix socket on Linux holds by default is some 200 KiB, and the decoder joins as
-much as this into one event."""
+"""How many bytes one read asks for. The decoder joins at most this much into one event; a Unix socket on Linux holds
+about 200 KiB by default."""
 
-# Go's clients ask for the same: a firewall forgets an idle attach sooner than the default of two hours.
+# The same as Go's clients. The kernel's default is two hours; firewalls drop an idle connection sooner.
 _KEEPALIVE_SECONDS = 30
 
-# An engine takes a connection in some 0.1 ms.
+# An engine accepts a connection in about 0.1 ms.
 _CONNECT_RETRY_SECONDS = 0.005
 
 
 def connect_unix(sock: socket.socket, path: str) -> Iterator[float]:
-    """Connect a Unix socket without blocking; each value is how long to sleep before it is tried again.
+    """Connect a Unix socket without blocking. Each value is how many seconds to sleep before the next try.
 
-    Where too many wait to be taken, the kernel refuses who does not block, and no event tells of room. asyncio and trio
-    take that for a connection that is on its way, and find it made.
+    If the listener's backlog is full, a non-blocking ``connect()`` fails with ``EAGAIN``, and no readiness event
+    follows, so it is tried again on a timer. asyncio and trio take ``EAGAIN`` for a connection in progress, and report
+    it as made; so neither connects Unix sockets here.
     """
     sock.setblocking(False)
     while True:
@@ -33,10 +34,10 @@ def connect_unix(sock: socket.socket, path: str) -> Iterator[float]:
 
 
 def half_close(sock: socket.socket) -> None:
-    """End our direction.
+    """Half-close: send EOF and keep reading.
 
     Raises:
-        BrokenPipeError: the other end has closed the connection already.
+        BrokenPipeError: the peer has closed the connection already.
     """
     try:
         sock.shutdown(socket.SHUT_WR)
@@ -47,14 +48,14 @@ def half_close(sock: socket.socket) -> None:
 
 
 class HasOptions(Protocol):
-    """A socket, of whatever framework."""
+    """A socket of the standard library or of trio."""
 
     def setsockopt(self, level: int, optname: int, value: int, /) -> None:
         """As ``socket.socket.setsockopt``."""
 
 
 def prepare_tcp(sock: HasOptions) -> None:
-    """Nagle off, keepalive on."""
+    """Turn Nagle's algorithm off and keepalive on."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):

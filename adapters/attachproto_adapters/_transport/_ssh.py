@@ -15,10 +15,10 @@ from typing import IO
 from attachproto_adapters._errors import printable, unreachable
 from attachproto_adapters._transport._schemes import SshHost
 
-# As long as the docker CLI waits for it.
+# The docker CLI waits as long for ssh to end.
 _END_SECONDS = 3.0
 
-# How often it is looked whether the program has ended: soon, and then less so.
+# How often we check whether the program has ended: first after 1 ms, later every 50 ms.
 _FIRST_LOOK = 0.001
 _LATER_LOOK = 0.05
 
@@ -36,7 +36,7 @@ def ssh_command(host: SshHost) -> list[str]:
     remote = ["docker", "system", "dial-stdio"]
     if host.path is not None and host.path.strip("/"):
         remote.insert(1, f"--host=unix://{host.path}")
-    # One argument: ssh joins them with spaces anyway, and a shell takes them apart again.
+    # One quoted argument: ssh joins its arguments with spaces, and the remote shell splits them again.
     return [*command, "-o ConnectTimeout=30", "-T", "--", host.name, shlex.join(remote)]
 
 
@@ -44,8 +44,8 @@ class SshChild:
     """A running ``ssh``.
 
     Attributes:
-        sock: our end of its stdin and stdout, for the caller to close. Shut down for writing it is the end of stdin.
-            The program's exit is its end, or a reset, if something was left unread.
+        sock: our end of its stdin and stdout, for the caller to close. ``shutdown(SHUT_WR)`` ends the program's stdin.
+            When the program exits, reading gives EOF, or ``ECONNRESET`` if it had not read all that we sent.
     """
 
     def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
@@ -57,21 +57,21 @@ class SshChild:
 
     @classmethod
     def start(cls, host: SshHost) -> SshChild:
-        """Start the program; it connects in its own time.
+        """Start the program. It returns before ssh has connected.
 
         Raises:
-            EngineUnreachable: it could not be started.
+            EngineUnreachable: the program could not be started.
         """
         with contextlib.ExitStack() as undo:
             sock, theirs = socket.socketpair()
             undo.enter_context(sock)
             with theirs:
-                # A file, because a pipe that nobody reads would block it.
+                # A file, because ssh would block on a full pipe that nobody reads.
                 stderr = undo.enter_context(tempfile.TemporaryFile())
                 try:
-                    # A session of its own, as with the docker CLI: Ctrl-C in our terminal is ours to handle. It cannot
-                    # ask for a passphrase there then, but it would ask once for each connection, and with a
-                    # ProxyCommand two of them at once, on a terminal that may be in use: keys are the agent's.
+                    # A session of its own, as with the docker CLI, so that Ctrl-C in our terminal does not reach ssh.
+                    # So ssh cannot ask for a passphrase in the terminal. It would ask for each connection, and with
+                    # a ProxyCommand two programs would ask at once. An ssh agent has to provide the keys.
                     end = theirs.fileno()
                     process = subprocess.Popen(
                         ssh_command(host), stdin=end, stdout=end, stderr=stderr, start_new_session=True
@@ -84,10 +84,10 @@ class SshChild:
         return cls(sock, process, stderr)
 
     def complaint(self) -> str:
-        """What it has written to stderr, the last lines, as one line for any terminal; of its end nothing more."""
+        """The last lines of its stderr, as one line that is safe to print. After ``end()`` it does not change."""
         if self._ending:
             return self._complaint
-        # pread, because the position in the file is the program's, too.
+        # pread(), because the program writes at the same file position.
         descriptor = self._stderr.fileno()
         start = max(0, os.fstat(descriptor).st_size - _COMPLAINT_BYTES)
         text = os.pread(descriptor, _COMPLAINT_BYTES, start).decode(errors="replace")
@@ -95,9 +95,10 @@ class SshChild:
         return printable("; ".join(lines[-_COMPLAINT_LINES:]))
 
     def ended(self) -> Generator[float, None, int | None]:
-        """Wait for the program, whose output has ended: its exit status, or ``None`` if it goes on for too long.
+        """Wait for the program after its output has ended. Each value is how many seconds to sleep before the next.
 
-        Each value is how long to sleep before the next.
+        Returns:
+            Its exit status, or ``None`` if it has not ended after three seconds.
         """
         waited, delay = 0.0, _FIRST_LOOK
         while (status := self._process.poll()) is None and waited < _END_SECONDS:
@@ -107,10 +108,10 @@ class SshChild:
         return status
 
     def end(self) -> Generator[float, None, None]:
-        """End the program: SIGTERM, and after three seconds SIGKILL. Each value is how long to sleep before the next.
+        """End the program with SIGTERM, and after three seconds with SIGKILL.
 
-        It must be run to its end or closed, and then has waited for the program; closed early, it kills at once.
-        Called again it does nothing.
+        Each value is how many seconds to sleep before the next. The generator must be exhausted or closed; either way
+        the program has ended then. Closed early, it sends SIGKILL at once. A second call does nothing.
         """
         if self._ending:
             return
@@ -125,8 +126,8 @@ class SshChild:
             self._stderr.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        # All of its session: a ProxyCommand, or the ssh below a script of that name. But once it has been waited for,
-        # its number may be another's.
+        # The whole process group, which includes a ProxyCommand, or the real ssh if a script of that name started it.
+        # poll() first: after the process was waited for, its PID may belong to another one.
         if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # it ends just now
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it ends at this moment
                 os.killpg(self._process.pid, number)
