@@ -1,4 +1,4 @@
-"""How dockerd and Podman word their answers: header fields, JSON, errors."""
+"""The answers of dockerd and Podman: header fields, JSON, errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _encoded(document: Any) -> bytes:
 
 
 class Answers:
-    """Words the answers of dockerd with this maximum API version."""
+    """Makes the answers of dockerd with this highest API version."""
 
     def __init__(self, api_version: str) -> None:
         self.api_version = api_version
@@ -94,7 +94,7 @@ class Answers:
 
 
 class PodmanAnswers(Answers):
-    """Words the answers of Podman."""
+    """Makes the answers of Podman."""
 
     def headers(self, *, json: bool = True) -> Headers:
         """The header fields of an ordinary answer; ``Libpod-Api-Version`` is how clients know Podman."""
@@ -113,7 +113,7 @@ class PodmanAnswers(Answers):
         )
 
     def attach_refused(self, refused: ApiError) -> Rejected:
-        """A refusal of an attach is worded as every other."""
+        """A refusal of an attach is JSON, as every other error."""
         return as_rejected(self.refusal(refused))
 
 

@@ -92,7 +92,7 @@ class Api:
         except (OSError, LocalProtocolError):
             raise
         except Exception as exc:
-            # A bug of ours. The client gets an answer if it has none yet, and the event loop reports the rest.
+            # A bug in the engine. The client gets a 500 if nothing was sent yet; else the event loop reports it.
             if connection.untouched:
                 refused = ApiError(500, f"the embedded engine failed: {type(exc).__name__}: {exc}")
                 await self._refuse(connection, request, self._answers.refusal(refused))
@@ -127,7 +127,7 @@ class Api:
             await self._refuse(connection, request, self._answers.refusal(exc))
 
     def _prepared(self, connection: ServerConnection, request: Request | StreamRequest) -> bytes | None:
-        """What ``prepare`` says to a call about a container."""
+        """The answer from ``prepare``, if the request is a call about a container."""
         match request:
             case Attach():
                 name, call = request.container, "attach"

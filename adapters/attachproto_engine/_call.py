@@ -34,7 +34,7 @@ class Call:
         request: the request.
         name: what stands in the gap of the route: a container or an exec.
         containers: all of the engine's.
-        answers: words the answer.
+        answers: makes the answers.
     """
 
     request: Request

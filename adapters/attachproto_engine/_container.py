@@ -127,7 +127,7 @@ class Container:
         try:
             self.log.append(stream, data, time.time_ns())
         except OSError as exc:
-            # Most likely the disk is full. The output of a process that ran on would be lost without a word.
+            # Most likely the disk is full. The process is killed: its further output would be lost silently.
             self.error = f"its output cannot be kept: {exc.strerror}"
             if self.process is not None:
                 self.process.signal_all(signal.SIGKILL)
@@ -138,7 +138,7 @@ class Container:
         # check_running() refuses new execs from here on.
         for exec_ in self.execs.values():
             exec_.kill()
-        # Slow readers need not hold back a process that has ended; what is left in the pipes is not much.
+        # The process has ended, so slow readers need not slow it down. The pipes hold at most 64 KiB each.
         self.log.gate(False)
         await process.drained()
         self._runs.clear()

@@ -78,7 +78,7 @@ class Exec:
         await process.drained()
 
     def detach(self) -> None:
-        """Note that the client has typed the detach keys: dockerd then says 126, though the process lives on."""
+        """Set the exit code that dockerd reports after the detach keys: 126, though the process runs on."""
         self.exit_code = 126
 
     def kill(self) -> None:

@@ -75,7 +75,7 @@ class _Client:
                     self._connected = False
 
     async def until_ended(self, running: asyncio.Task[None], ended: asyncio.Future[Any]) -> None:
-        """Wait until the process has ended and its output was sent, or ``ended`` says that no more is to be sent."""
+        """Wait until the output of the process was sent, or until ``ended`` is resolved: then no more is sent."""
         await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             self._connected = False

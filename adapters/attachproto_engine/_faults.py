@@ -1,6 +1,6 @@
 """Faults in an engine's answers, scripted in advance: the same script writes the same bytes each time.
 
-A fault here only says what goes wrong. ``_script`` turns faults into bytes, and ``_faulty`` writes them to a socket.
+The classes here are descriptions. ``_script`` turns them into bytes, and ``_faulty`` writes these to a socket.
 Offsets count the bytes that the client receives, from the first byte of the answer's head on.
 """
 

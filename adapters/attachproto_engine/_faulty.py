@@ -15,7 +15,7 @@ from attachproto_engine._script import Script
 from attachproto_engine._server_connection import Hangups, ServerConnection, SocketWriter
 from attachproto_engine._timing import End, Pause
 
-# No readiness event says that a peer has read, or that a second byte has come: the kernel is asked this often.
+# The interval of polling the kernel: it reports no event when the peer has read, or when a second byte has come.
 _POLL_SECONDS: Final = 0.002
 
 # On TCP the kernel of the client acknowledges; this gives the client itself the time to read.
@@ -100,7 +100,7 @@ class FaultyWriter(SocketWriter):
             self._idle = None
 
     def _watch_for_half_close(self) -> None:
-        # The loop reports end of file only to somebody who reads, and an attach without stdin reads nothing.
+        # The event loop reports end of file only while a task reads, and an attach without stdin has no such task.
         self._hangups = select.epoll()
         self._hangups.register(self.sock.fileno(), select.EPOLLRDHUP | select.EPOLLONESHOT)
         self.loop.add_reader(self._hangups.fileno(), self._half_closed)

@@ -1,4 +1,4 @@
-"""Where dockerd and Podman differ in what they do. How they word their answers is in ``_answers``."""
+"""Where dockerd and Podman differ in what they do. How their answers look is in ``_answers``."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Rules:
         no_such_container: the text of a 404, with a gap for the name.
         checks_versions: it refuses a version in the path that it does not speak. Podman takes any.
         upgrades_any: any ``Upgrade`` field gets a ``101``. Podman wants ``Connection`` to be exactly ``Upgrade``.
-        labels_200: the media type of a ``200`` says whether there are frames, as that of a ``101`` does.
+        labels_200: the media type tells frames from raw bytes in a ``200`` too, not only in a ``101``.
         sends_all_streams: all output comes, whatever was asked for.
         half_close_ends_stdin: a half-close always ends the stdin of a container without a TTY, and never the output.
             dockerd ends stdin with ``StdinOnce``, and without it the output.
         attach_resets: an attach makes an exited container ``created`` again, and its exit code is forgotten.
-        unknown_exit_code: what ``/wait`` says of a container that has not run, or whose exit code is forgotten.
+        unknown_exit_code: the ``StatusCode`` of ``/wait`` where there was no run, or its exit code is forgotten.
         forgets_removed: ``/wait`` for an ``AutoRemove`` container answers 0, except for ``next-exit``. Podman 4.3
             does so for ``removed`` always and for ``not-running`` often; the embedded engine does it always.
         unreadable_log: what comes with ``logs=1`` in place of output where the log driver keeps nothing.

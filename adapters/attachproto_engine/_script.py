@@ -104,7 +104,7 @@ class Script:
             yield from self._output(rest)
 
     def _changed(self, head: bytes) -> bytes:
-        """The head as the faults make it, without the empty line; notes what it says of the body."""
+        """The head as the faults make it, without the empty line; and notes how the body is framed."""
         lines = head.split(b"\r\n")
         self._framing = _value(lines, b"transfer-encoding") or _value(lines, b"content-length")
         reframed = (self._has(Chunked) or self._has(Counted)) and not self._framing
