@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar, Unpack
 from attachproto import Accepted, AttachOptions, Logs, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
-from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._attach import open_attach, open_logs
+from attachproto_adapters._flows._ending import exit_code_wanted
 from attachproto_adapters._flows._flows import create_and_open_exec, judge_stream, open_exec
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult
@@ -108,12 +108,9 @@ class AsyncApi(Generic[A, S]):
         api_version = resolve_api_version(api_version, os.environ)
         steps = create_and_open_exec(container, command, stdin=input is not None, api_version=api_version, **options)
         async with await self._open(steps, host) as attachment:
-            stdout, stderr = await attachment.communicate(input, max_output=max_output)
-            try:
-                code = await attachment.wait()
-            except (RequestRejected, ExitCodeUnknown) as exc:
-                raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", stdout, stderr) from exc
-            return ExecResult(code, stdout, stderr)
+            outputs = await attachment._exchange(input, max_output)
+            with exit_code_wanted(outputs, attachment._session.errors):
+                return ExecResult(await attachment.wait(), *outputs)
 
     async def open_on(self, session: S, request: StreamRequest) -> A:
         """Open the stream on a session of the caller's, which is closed if this raises."""

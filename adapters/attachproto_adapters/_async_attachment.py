@@ -9,18 +9,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from attachproto import SEND_EOF, Accepted, OutputClosed, Stdin, StdinClosed
+from attachproto import SEND_EOF, Accepted, OutputClosed, RemoteProtocolError, Request, Stdin, StdinClosed
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
 from attachproto_adapters._flows._arguments import check_max_output
-from attachproto_adapters._flows._flows import exec_exit_code
+from attachproto_adapters._flows._ending import ANSWER_SECONDS, ask_wait_again
 from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
-from attachproto_adapters._flows._steps import Opened
-from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, whole_response
+from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, response_within, whole_response
 
 L = TypeVar("L", bound=AsyncSession)
 
@@ -164,10 +164,17 @@ class AsyncAttachment(AttachmentBase[L]):
 
         Raises:
             RuntimeError: another task is in it. (*)
+            OutputCut: the output ended while the process goes on; what was read is in the error.
             HalfCloseEndsAttach, HalfCloseUnsupported, LocalProtocolError, ValueError: nothing was sent.
             OutputTooLarge, EngineReportedError: what was read is in the error.
             RemoteProtocolError, OSError, AttachmentClosed: as for ``receive``.
         """
+        outputs = await self._exchange(input, max_output)
+        await self._confirm_end()
+        return outputs
+
+    async def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
+        """``communicate``, up to the end of the output."""
         check_max_output(max_output)
         if input is not None and self._sending:
             raise self._busy("another task is sending")
@@ -184,6 +191,22 @@ class AsyncAttachment(AttachmentBase[L]):
                 raise
             await self._drain(max_output)
         return self._gathered.result()
+
+    async def _confirm_end(self) -> None:
+        if self._ending is not None and self._dialer is not None:
+            # Whoever waits reads what is held.
+            held = None if self._waiting else self._held
+            await self._ask_for_end(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
+
+    async def _ask_for_end(self, steps: Steps[int | None], dialer: AsyncDialer[L], held: L | None) -> None:
+        assert self._ending is not None
+        try:
+            code = (await drive(steps, dialer, held)).value
+            if code is not None:
+                self._exit_code = code
+        finally:
+            if self._ending.answered and held is not None:
+                await self._discard_wait()
 
     async def _drain(self, max_output: int | None) -> None:
         while not self._over:
@@ -225,43 +248,69 @@ class AsyncAttachment(AttachmentBase[L]):
         cancelled, call it again. An exec is asked for its end again and again, because nothing else tells of it.
 
         Raises:
+            OutputCut: the output has ended, and the process goes on. Called again it looks again.
+            ExitCodeUnknown: the wait that was held broke, and the container was removed; what ``communicate`` has read
+                is in the error.
             RequestRejected: the engine refused the call.
             ExitCodeUnknown: the engine does not know the exit code: the container was removed, or Podman has reset it.
             AttachError: this attachment was opened over a connection of your own.
             RuntimeError: another task is waiting. (*)
         """
         self._check_exit_code_is_kept()
-        if self._exit_code is None:
-            opened, dialer = self._engine("wait()"), self._dialer
-            assert dialer is not None
-            if self._waiting:
-                raise self._busy("another task is waiting")
-            self._waiting = True
-            try:
-                if opened.kind == "exec":
-                    steps = exec_exit_code(opened.name, opened.api_version, self._check_not_closed)
-                    self._exit_code = (await drive(steps, dialer)).value
-                else:
-                    self._exit_code = await self._wait_for_container(opened, dialer)
-            finally:
-                self._waiting = False
-        return self._exit_code
+        if self._exit_code is not None:
+            return self._exit_code
+        opened, dialer = self._engine("wait()"), self._dialer
+        assert self._ending is not None
+        assert dialer is not None
+        if self._waiting:
+            raise self._busy("another task is waiting")
+        self._waiting = True
+        try:
+            await self._ask_for_end(self._ending.before_wait(), dialer, self._held)
+            if self._exit_code is None:
+                await self._wait_for_container(opened, dialer)
+            assert self._exit_code is not None
+            return self._exit_code
+        finally:
+            self._waiting = False
 
-    async def _wait_for_container(self, opened: Opened, dialer: AsyncDialer[L]) -> int:
+    async def _wait_for_container(self, opened: Opened, dialer: AsyncDialer[L]) -> None:
         self._check_not_closed()
         request = wait_request(opened.name, "not-running", opened.api_version)
-        if self._held is None:
-            self._held = await dialer.ask(request)
-            if self._closed:
-                await self._held.aclose()
+        if self._held is not None:
+            await self._take_answer(request, self._held, asked_before=True)
+            if self._exit_code is None:
+                await self._hold((await drive(ask_wait_again(opened, self._gathered.so_far()), dialer)).held)
+        if self._exit_code is None:
+            held = self._held or await self._hold(await dialer.ask(request))
+            await self._take_answer(request, held)
+
+    async def _hold(self, held: L | None) -> L:
+        assert held is not None
+        self._held = held
+        if self._closed:
+            await held.aclose()
+        return held
+
+    async def _take_answer(self, request: Request, held: L, *, asked_before: bool = False) -> None:
+        """Take the exit code from a wait. If it was asked before, there may be none: it broke, or has gone silent."""
+        assert self._ending is not None
+        broken: tuple[type[Exception], ...] = (RemoteProtocolError, *self._session.errors)
         try:
-            # Kept before anything waits again: a container that is removed at its end cannot be asked once more.
-            code = self._exit_code = exit_code(succeeded(request, await whole_response(self._held)))
+            try:
+                bounded = asked_before and self._ending.confirmed
+                response = await (response_within(held, ANSWER_SECONDS) if bounded else whole_response(held))
+            except broken:
+                if not asked_before:
+                    raise
+                response = None
+            if response is not None:
+                # Kept before anything waits again: a container that is removed at its end cannot be asked once more.
+                self._exit_code = exit_code(succeeded(request, response))
         except Exception:
             await self._discard_wait()
             raise
         await self._discard_wait()
-        return code
 
     async def _discard_wait(self) -> None:
         """The wait has been answered, or broke; the next call asks anew."""

@@ -30,7 +30,9 @@ from attachproto_adapters._errors import (
     warn,
 )
 from attachproto_adapters._flows._api_calls import resize_request
+from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
+from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._lines import LineSplitter
 from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent
 from attachproto_adapters._flows._stdin import (
@@ -64,6 +66,8 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._over = False
         self._closed = False
         self._gathered = Gathered()
+        self._ending = None if opened is None else Ending(opened, self._gathered.so_far, self._check_not_closed)
+        self._ended_by_reset = False
         self._feed: Feed | None = None
         self._lines: LinesBase[Any] | None = None
         # What lines() has read and not given out: it comes before what is still to be read.
@@ -76,8 +80,16 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     @property
     def half_close_ends_attach(self) -> bool:
-        """Whether the engine would take ``close_stdin`` for the end of the attach, so far as is known."""
-        return self.inspected is not None and self.inspected.half_close_ends_attach
+        """Whether ``close_stdin`` would end the attach, so far as is known of the engine and of what is before it."""
+        if self.inspected is not None and self.inspected.half_close_ends_attach:
+            return True
+        return self._intermediary is not None
+
+    @property
+    def _intermediary(self) -> str | None:
+        """What has answered for the engine, and would close the stream at a half-close."""
+        inspected = None if self.inspected is None else self.inspected.intermediary
+        return closing_intermediary(self.accepted.headers) or inspected
 
     @property
     def can_half_close(self) -> bool:
@@ -99,6 +111,8 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         check_half_close(can_half_close=self.can_half_close)
         if self.inspected is not None and self.inspected.half_close_ends_attach:
             warn(half_close_ends_attach(self.inspected))
+        elif self._intermediary is not None:
+            warn(half_close_ends_at(self._intermediary))
 
     def _check_has_stdin(self) -> None:
         if self._opened is not None and self._opened.ended:
@@ -122,6 +136,8 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         assert isinstance(event, Stdout | Stderr | RawOutput | Systemerr | OutputClosed)  # a client gets no other
         if isinstance(event, OutputClosed):
             self._over = True
+            if self._ending is not None:
+                self._ending.over = True
         return event
 
     def _take_back(self) -> None:
@@ -160,6 +176,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
                 self.inspected,
                 asked=self._stdin_asked,
                 can_half_close=self.can_half_close,
+                intermediary=self._intermediary,
             )
             self._feed = Feed(input, self._session.outgoing)
         elif input != self._feed.input:
@@ -169,12 +186,14 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         """Whether a reset is the end of the output: then go on, and what is left comes.
 
         Podman ends so when somebody still sends to a container that is gone. Between frames that is an end. Whether
-        reading or writing tells of it first is chance; what is unsent could not be sent any more.
+        reading or writing tells of it first is chance; what is unsent could not be sent any more. Where the engine can
+        be asked, it is asked then whether the process has ended.
         """
         if not isinstance(self._session.broken, ConnectionResetError):
             return False
         if self._feed is None or not (self._feed.active or self._feed.failed):
             return False
+        self._ended_by_reset = True
         self._feed.fail()
         self._session.broken = None
         self._session.connection.receive_data(b"")

@@ -17,6 +17,8 @@ from attachproto import (
     SEND_EOF,
     Accepted,
     OutputClosed,
+    RemoteProtocolError,
+    Response,
     Signal,
     Stdin,
     StdinClosed,
@@ -26,17 +28,16 @@ from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
 from attachproto_adapters._flows._arguments import check_max_output
-from attachproto_adapters._flows._flows import (
-    exec_exit_code,
-)
+from attachproto_adapters._flows._ending import ANSWER_SECONDS, ask_wait_again
 from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
-from attachproto_adapters._flows._steps import Opened
+from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._transport._blocking import (
     BlockingSession,
     Dialer,
     check_timeout,
+    response_within,
     whole_response,
 )
 from attachproto_adapters._transport._sockets import half_close
@@ -64,6 +65,7 @@ class Attachment(AttachmentBase[BlockingSession]):
         self._dialer = dialer
         self._held = held
         self._sending = threading.Lock()
+        self._waiting = threading.Lock()
 
     def _broken_pipe(self, message: str) -> BrokenPipeError:
         return BrokenPipeError(errno.EPIPE, message)
@@ -186,14 +188,19 @@ class Attachment(AttachmentBase[BlockingSession]):
             input: what to send; ``b""`` only ends stdin, ``None`` sends nothing and does not end it.
             max_output: most bytes of stdout and stderr together.
 
+        The end of the output is believed only if the process has ended too: an exec is asked for, and a container
+        whose wait is held (``start=True``, ``wait=True``, or attached to before its start).
+
         A reset between two frames while input is still unsent is an end too, as Podman makes one: the input was not
-        all taken, which the exit code may tell.
+        all taken, which the exit code may tell. The process is asked for then too, unless the connection is your own.
 
         Returns:
             stdout (with a TTY: all that the terminal printed) and stderr.
 
         Raises:
-            HalfCloseEndsAttach: on this container ending stdin would end the attach, and lose output. Nothing was sent.
+            OutputCut: the output ended while the process goes on; what was read is in the error.
+            HalfCloseEndsAttach: ending stdin would end the attach, and lose output, on this container, or behind the
+                intermediary that has answered for the engine. Nothing was sent.
             HalfCloseUnsupported: the socket cannot half-close. Nothing was sent.
             LocalProtocolError: stdin was not attached.
             ValueError: a call that was interrupted had other input.
@@ -201,6 +208,12 @@ class Attachment(AttachmentBase[BlockingSession]):
             EngineReportedError: the engine put an error of its own into the stream; both outputs are in the error.
             RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
         """
+        outputs = self._exchange(input, max_output)
+        self._confirm_end()
+        return outputs
+
+    def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
+        """``communicate``, up to the end of the output."""
         check_max_output(max_output)
         self._begin(input)
         self._take_back()
@@ -214,6 +227,22 @@ class Attachment(AttachmentBase[BlockingSession]):
                 raise
             self._drain(max_output)
         return self._gathered.result()
+
+    def _confirm_end(self) -> None:
+        if self._ending is not None and self._dialer is not None:
+            # Whoever waits reads what is held.
+            held = None if self._waiting.locked() else self._held
+            self._ask_for_end(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
+
+    def _ask_for_end(self, steps: Steps[int | None], dialer: Dialer, held: BlockingSession | None) -> None:
+        assert self._ending is not None
+        try:
+            code = drive(steps, dialer, held).value
+            if code is not None:
+                self._exit_code = code
+        finally:
+            if self._ending.answered and held is not None:
+                self._discard_wait(held)
 
     def _drain(self, max_output: int | None) -> None:
         while not self._over:
@@ -261,31 +290,69 @@ class Attachment(AttachmentBase[BlockingSession]):
         thread at a time may wait. An exec is asked for its end again and again, because nothing else tells of it.
 
         Raises:
+            OutputCut: the output has ended, and the process goes on. Called again it looks again.
+            ExitCodeUnknown: the wait that was held broke, and the container was removed; what ``communicate`` has read
+                is in the error.
             RequestRejected: the engine refused the call.
             ExitCodeUnknown: the engine does not know the exit code: the container was removed, or Podman has reset it.
             AttachError: this attachment was opened over a connection of your own.
+            RuntimeError: another thread is waiting.
             TimeoutError: it has not exited in time; call it again.
         """
         self._check_exit_code_is_kept()
-        if self._exit_code is None:
-            opened, dialer = self._engine("wait()"), self._dialer
-            assert dialer is not None
-            if opened.kind == "exec":
-                steps = exec_exit_code(opened.name, opened.api_version, self._check_not_closed)
-                self._exit_code = drive(steps, dialer).value
-            else:
+        if self._exit_code is not None:
+            return self._exit_code
+        opened, dialer = self._engine("wait()"), self._dialer
+        assert self._ending is not None
+        assert dialer is not None
+        if not self._waiting.acquire(blocking=False):
+            raise RuntimeError("another thread is waiting")
+        try:
+            self._ask_for_end(self._ending.before_wait(), dialer, self._held)
+            if self._exit_code is None:
                 self._exit_code = self._wait_for_container(opened, dialer)
-        return self._exit_code
+            return self._exit_code
+        finally:
+            self._waiting.release()
 
     def _wait_for_container(self, opened: Opened, dialer: Dialer) -> int:
         self._check_not_closed()
         request = wait_request(opened.name, "not-running", opened.api_version)
-        held = self._held
-        if held is None:
-            held = self._held = dialer.ask(request)
+        response: Response | None = None
+        if self._held is not None:
+            response = self._held_answer(self._held)
+            if response is None:
+                self._hold(drive(ask_wait_again(opened, self._gathered.so_far()), dialer).held)
+        if response is None:
+            held = self._held or self._hold(dialer.ask(request))
+            response = self._answer(held)
+        return exit_code(succeeded(request, response))
+
+    def _hold(self, held: BlockingSession | None) -> BlockingSession:
+        assert held is not None
+        self._held = held
         # Looked at after it can be found: a close() meanwhile has found nothing to close.
         if self._closed:
             held.close()
+        return held
+
+    def _held_answer(self, held: BlockingSession) -> Response | None:
+        """The answer to a wait that was asked before; ``None`` if its connection broke, or has gone silent."""
+        assert self._ending is not None
+        timeout = held.sock.gettimeout()
+        try:
+            if not self._ending.confirmed or (timeout is not None and timeout < ANSWER_SECONDS):
+                return self._answer(held)
+            response = response_within(held, ANSWER_SECONDS)
+        except TimeoutError:
+            raise
+        except (RemoteProtocolError, OSError):
+            response = None
+        self._discard_wait(held)
+        return response
+
+    def _answer(self, held: BlockingSession) -> Response:
+        """The answer to a wait; a wait that timed out is kept."""
         try:
             response = whole_response(held)
         except TimeoutError:
@@ -294,7 +361,7 @@ class Attachment(AttachmentBase[BlockingSession]):
             self._discard_wait(held)
             raise
         self._discard_wait(held)
-        return exit_code(succeeded(request, response))
+        return response
 
     def _discard_wait(self, held: BlockingSession) -> None:
         """A wait that has been answered, or broke; the next call asks anew."""

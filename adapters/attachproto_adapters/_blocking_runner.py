@@ -8,23 +8,40 @@ from typing import Any, TypeVar
 
 from attachproto import (
     Accepted,
+    RemoteProtocolError,
     Request,
     ResponseHead,
 )
 from attachproto_adapters._flows._api_calls import named
-from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, FlowResult, Pause, Steps, Stream
+from attachproto_adapters._flows._steps import (
+    AwaitDeferred,
+    Call,
+    CallDeferred,
+    Discard,
+    FlowResult,
+    Pause,
+    Steps,
+    Stream,
+)
 from attachproto_adapters._transport._blocking import (
     BlockingSession,
     Dialer,
     open_stream,
+    response_within,
     whole_response,
 )
 
 T = TypeVar("T")
 
 
-def drive(steps: Steps[T], dialer: Dialer) -> FlowResult[T, BlockingSession]:
-    """Run a flow; whatever it opened is closed if it raises, or is interrupted."""
+def drive(steps: Steps[T], dialer: Dialer, awaited: BlockingSession | None = None) -> FlowResult[T, BlockingSession]:
+    """Run a flow; whatever it opened is closed if it raises, or is interrupted.
+
+    Args:
+        steps: the flow.
+        dialer: makes its connections.
+        awaited: the connection of a call that was held before, for ``AwaitDeferred``.
+    """
     with contextlib.ExitStack() as undo:
         stream: BlockingSession | None = None
         held: BlockingSession | None = None
@@ -42,10 +59,11 @@ def drive(steps: Steps[T], dialer: Dialer) -> FlowResult[T, BlockingSession]:
                 case Call(request):
                     asked = request
                     result = dialer.call(request)
-                case CallDeferred(request):
+                case CallDeferred(request, seconds):
                     held = dialer.ask(request)
                     undo.callback(held.close)
-                    result = held.next_event()
+                    bound = seconds if dialer.timeout is None else min(seconds, dialer.timeout)
+                    result = held.next_event_within(bound)
                     if isinstance(result, ResponseHead) and result.status_code >= 300:
                         result = whole_response(held)
                 case Discard():
@@ -59,8 +77,17 @@ def drive(steps: Steps[T], dialer: Dialer) -> FlowResult[T, BlockingSession]:
                     undo.callback(stream.close)
                     result = open_stream(stream, stream_request)
                     accepted = result if isinstance(result, Accepted) else None
-                case Pause(seconds):
-                    paused += seconds
+                case AwaitDeferred(seconds):
+                    result = None
+                    try:
+                        if awaited is not None:
+                            result = response_within(awaited, seconds)
+                    except (RemoteProtocolError, OSError):
+                        awaited = None  # it broke
+                    if awaited is None:
+                        time.sleep(seconds)
+                case Pause(seconds, bounded):
+                    paused += 0 if bounded else seconds
                     if dialer.timeout is not None and paused > dialer.timeout:
                         what = "a flow" if asked is None else named(asked)
                         raise TimeoutError(

@@ -19,6 +19,7 @@ from attachproto_adapters._errors import (
     ExitCodeUnknown,
     HostInvalid,
     LogsUnavailable,
+    OutputCut,
     printable,
     shown,
 )
@@ -31,9 +32,6 @@ _PIPE_CLOSED = 141
 
 # What the docker CLI exits with where it has failed itself, and not the container.
 _OURS = 125
-
-# Every engine was seen to end output only when the container has ended, and to tell its exit code within milliseconds.
-_DETACH_SECONDS = 3.0
 
 _STDIN_STAYS_OPEN = (
     b"attachproto: stdin has ended, and the container's stays open: to close it would end the attach and lose output\n"
@@ -149,11 +147,13 @@ def _attach(arguments: argparse.Namespace) -> int:
             except BrokenPipeError:
                 raise _ReaderGone from None
         if arguments.stdin:
-            # Output that ends while the container goes on: somebody has typed the keys that detach.
-            attachment.settimeout(_DETACH_SECONDS)
             try:
                 return _exit_status(attachment.wait())
-            except TimeoutError:
+            except OutputCut:
+                # Keys that detach end the output too: on dockerd only where there is a TTY.
+                inspected = attachment.inspected
+                if inspected is None or not (inspected.tty or inspected.podman):
+                    raise
                 _complain(f"detached from {arguments.container}, which goes on")
                 return 0
         return _exit_status(attachment.wait())

@@ -140,6 +140,22 @@ class OutputTooLarge(AttachError):
         self.stderr = stderr
 
 
+class OutputCut(AttachError):
+    """The output ended while the process goes on: something between us and the engine has closed the connection.
+
+    Keys that detach, if they were sent, end the output so too; and ``close_stdin``, where it warns of that.
+
+    Attributes:
+        stdout: what was read of stdout (or of the terminal) by ``communicate``.
+        stderr: what was read of stderr by it.
+    """
+
+    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(message)
+        self.stdout = stdout
+        self.stderr = stderr
+
+
 class ExitCodeUnknown(AttachError):
     """A container or a command has run, and the engine cannot tell its exit code: it was removed, for instance.
 

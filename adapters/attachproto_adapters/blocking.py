@@ -20,9 +20,9 @@ from attachproto import (
 )
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_runner import drive
-from attachproto_adapters._errors import ExitCodeUnknown, RequestRejected
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._attach import open_attach, open_logs
+from attachproto_adapters._flows._ending import exit_code_wanted
 from attachproto_adapters._flows._flows import (
     create_and_open_exec,
     judge_stream,
@@ -168,8 +168,11 @@ def run_exec(
     Raises:
         ContainerNotRunning: it has exited, is paused, or was never started.
         OutputTooLarge: there was more than ``max_output``; what was read is in the error. The command goes on.
-        ExitCodeUnknown: the container was removed before the engine was asked; the outputs are in the error.
-        HalfCloseEndsAttach: there is input for a TTY.
+        OutputCut: the output ended while the command goes on; what was read is in the error.
+        ExitCodeUnknown: the output has ended, and the engine could not be asked for the exit code, or does not know it;
+            the outputs are in the error.
+        HalfCloseEndsAttach: there is input for a TTY, or through an intermediary that closes the whole connection where
+            only stdin ends.
         EngineReportedError: the engine put an error of its own into the stream.
         ValueError: the container's name is none, the command is empty, or a field needs a later API.
         RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
@@ -179,12 +182,9 @@ def run_exec(
     api_version = resolve_api_version(api_version, os.environ)
     steps = create_and_open_exec(container, command, stdin=input is not None, api_version=api_version, **options)
     with _open(steps, host, timeout) as attachment:
-        stdout, stderr = attachment.communicate(input, max_output=max_output)
-        try:
-            code = attachment.wait()
-        except (RequestRejected, ExitCodeUnknown) as exc:
-            raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", stdout, stderr) from exc
-        return ExecResult(code, stdout, stderr)
+        outputs = attachment._exchange(input, max_output)
+        with exit_code_wanted(outputs, (OSError,)):
+            return ExecResult(attachment.wait(), *outputs)
 
 
 def _open(steps: Steps[Opened], host: str | None, timeout: float | None) -> Attachment:

@@ -155,7 +155,7 @@ async def start_comes_last_and_no_first_output_is_lost(framework: Framework, eng
         started.set()
         answers(None, 204)(peer)
 
-    engine.on("inspect", answers(container(status="created")))
+    engine.on("inspect", answers(container(status="created")), answers(container(status="exited", exit_code=3)))
     engine.on("attach", attached)
     engine.on("start", start)
     engine.on("wait", waits(3, exited))
@@ -164,7 +164,7 @@ async def start_comes_last_and_no_first_output_is_lost(framework: Framework, eng
         assert await attachment.communicate() == (b"the first line\n", b"")
         assert await attachment.wait() == 3
         assert await attachment.wait() == 3
-    assert len(engine.calls) == 4
+    assert engine.calls[4:] == ["inspect"]
 
 
 @scenario()
@@ -690,7 +690,7 @@ async def an_exec_is_looked_at_and_started(framework: Framework, engine: Engine)
 
 @scenario(given=[None, True])
 async def an_execs_terminal_is_what_inspect_says(framework: Framework, engine: Engine, given: bool | None) -> None:
-    engine.on("inspect", answers(docker_exec(tty=True)))
+    engine.on("inspect", answers(docker_exec(tty=True)), answers(docker_exec(tty=True, exit_code=0)))
     engine.on("start", accepts(RawOutput(b"$ "), framing=Framing.RAW))
     engine.on("resize", answers(None))
     async with await framework.exec_start("e1", host=engine.host, tty=given, console_size=(24, 80)) as attachment:
@@ -732,7 +732,7 @@ async def an_exec_without_stdin_takes_none(framework: Framework, engine: Engine)
         peer.send(Stdout(b"x"), OutputClosed())
         assert peer.until_closed() == b""
 
-    engine.on("inspect", answers(docker_exec(open_stdin=False)))
+    engine.on("inspect", answers(docker_exec(open_stdin=False)), answers(docker_exec(exit_code=0)))
     engine.on("start", act)
     async with await framework.exec_start("e1", host=engine.host) as attachment:
         with pytest.raises(LocalProtocolError, match="AttachStdin"):

@@ -26,7 +26,7 @@ from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import blocking as blocking_adapter
 from attachproto_adapters import trio as trio_adapter
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
-from tests.adapters.scripted import BOUND, Act, Begun, Engine, Peer, Task, answers, container
+from tests.adapters.scripted import BOUND, Act, Begun, Engine, Peer, Task
 
 T = TypeVar("T")
 Scenario = Callable[[], Coroutine[Any, Any, None]]
@@ -429,7 +429,7 @@ class Opener:
 
         named = {} if quirks is None else {"quirks": quirks}
         if self._engine is not None:
-            self._engine.on("inspect", answers(container(tty=bool(tty))))
+            self._engine.on("inspect", self._engine.runs(tty=bool(tty)))
             self._engine.on("attach", watched)
             attachment = await self.framework.attach("web", options, host=self._engine.host, tty=tty, **named)
         else:

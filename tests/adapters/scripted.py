@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import queue
 import select
@@ -319,11 +320,14 @@ def container(
     status: str = "running",
     exit_code: int = 0,
     log_driver: str = "json-file",
+    started_at: str = "2026-11-29T12:00:00Z",
+    restart_count: int = 0,
 ) -> dict[str, Any]:
     """What inspect says of a container."""
     return {
         "Config": {"Tty": tty, "OpenStdin": open_stdin, "StdinOnce": stdin_once},
-        "State": {"Status": status, "ExitCode": exit_code},
+        "State": {"Status": status, "ExitCode": exit_code, "StartedAt": started_at},
+        "RestartCount": restart_count,
         "HostConfig": {"LogConfig": {"Type": log_driver, "Config": {}}},
     }
 
@@ -379,6 +383,7 @@ class Engine:
             "exec": [answers({"Id": "e1"}, 201)],
             "version": [answers({"ApiVersion": "1.51", "MinAPIVersion": "1.24"})],
         }
+        self._attach_over: threading.Event | None = None
         self._lock = threading.Lock()
         self._tasks: queue.SimpleQueue[Task[None]] = queue.SimpleQueue()
         if listener is not None:
@@ -397,6 +402,20 @@ class Engine:
     def on(self, call: str, *acts: Act) -> None:
         """Says what happens on this call: the acts in turn, and the last of them from then on."""
         self._acts[call] = list(acts)
+
+    def runs(self, **inspected: Any) -> Act:
+        """Says of a container that it runs, and once its attach is over that it has exited.
+
+        Nothing else is said to the attach itself, which looks before and after.
+        """
+        looks = itertools.count(1)
+        over = self._attach_over = threading.Event()
+
+        def act(peer: Peer) -> None:
+            exited = next(looks) > 2 and over.is_set()
+            answers(container(status="exited" if exited else "running", **inspected))(peer)
+
+        return act
 
     def attach_requests(self) -> list[Attach]:
         return [request for request in self.requests if isinstance(request, Attach)]
@@ -423,10 +442,13 @@ class Engine:
         with sock:
             peer = Peer(sock)
             request = peer.read_request()
+            over = self._attach_over if isinstance(request, Attach) else None
             act = self._next_act(request)
             # A client may leave whenever it likes; whether it should have is for the test to say.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 act(peer)
+            if over is not None:
+                over.set()
 
     def _next_act(self, request: Request | StreamRequest) -> Act:
         plain = request.to_request() if isinstance(request, StreamRequest) else request

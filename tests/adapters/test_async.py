@@ -140,11 +140,11 @@ def test_communicate_goes_on_after_a_timeout(opened: Opener) -> None:
 @EACH_COLOUR
 def test_wait_goes_on_after_a_timeout(framework: Framework, engine: Engine) -> None:
     exited = threading.Event()
+    engine.on("attach", stays())
     engine.on("wait", waits(7, exited))
 
     async def scenario() -> None:
         async with await framework.attach("web", host=engine.host, wait=True) as attachment:
-            await attachment.communicate()
             async with cut_short(framework):
                 await attachment.wait()
             exited.set()

@@ -197,6 +197,7 @@ async def opened(engine: Engine, pair: bool) -> Attachment:
 
 @pytest.mark.parametrize("pair", [False, True])
 def test_debug_mode_has_nothing_to_say(engine: Engine, pair: bool, caplog: pytest.LogCaptureFixture) -> None:
+    engine.on("inspect", engine.runs())
     engine.on("attach", echo)
     data = pattern(8 * MEGABYTE)
 

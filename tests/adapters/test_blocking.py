@@ -489,9 +489,9 @@ def test_close_between_a_poll_and_a_send(opened: Opener) -> None:
 @pytest.mark.parametrize("held", [False, True])
 def test_wait_timeout_and_again(engine: Engine, held: bool) -> None:
     exited = threading.Event()
+    engine.on("attach", stays())
     engine.on("wait", waits(7, exited))
     with attach("web", host=engine.host, wait=held, timeout=BOUND) as attachment:
-        attachment.communicate()
         attachment.settimeout(SHORT)
         for _ in range(2):
             with pytest.raises(
@@ -516,7 +516,7 @@ def test_an_exec_that_does_not_end_in_time(engine: Engine) -> None:
         assert attachment.wait() == 7
 
 
-@pytest.mark.parametrize("call", ["inspect", "wait", "attach", "start"])
+@pytest.mark.parametrize("call", ["inspect", "attach", "start"])
 def test_an_attach_that_times_out_leaves_nothing(engine: Engine, call: str) -> None:
     engine.on("attach", stays())
     engine.on("wait", holds)
@@ -530,6 +530,14 @@ def test_an_attach_that_times_out_leaves_nothing(engine: Engine, call: str) -> N
         rf"timed out: no answer came within 0\.05 s: (GET|POST) /containers/web/{path} at {engine.host} \(as given\)",
         str(caught.value),
     )
+
+
+def test_a_head_that_is_held_back_is_waited_for_no_longer_than_the_timeout(engine: Engine) -> None:
+    engine.on("inspect", answers(container(status="created")))
+    engine.on("attach", stays())
+    engine.on("wait", until_closed)
+    with attach("web", host=engine.host, start=True, timeout=SHORT):
+        assert engine.calls[-1] == "start"
 
 
 @pytest.mark.parametrize("timeout", [0, -1])

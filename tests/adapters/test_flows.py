@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -26,7 +25,6 @@ from attachproto import (
 )
 from attachproto_adapters import (
     ApiVersionRejected,
-    AttachmentClosed,
     AttachWarning,
     ContainerNotRunning,
     ExecAlreadyStarted,
@@ -39,8 +37,10 @@ from attachproto_adapters import (
 )
 from attachproto_adapters._flows._api_calls import exec_id, exit_code, version_range
 from attachproto_adapters._flows._attach import open_attach, open_logs
-from attachproto_adapters._flows._flows import create_and_open_exec, exec_exit_code, open_exec
-from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Pause, Step, Steps, Stream
+from attachproto_adapters._flows._ending import Ending
+from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
+from attachproto_adapters._flows._intermediaries import closing_intermediary
+from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Step, Steps, Stream
 from tests.adapters.scripted import container, docker_exec, podman_exec
 
 T = TypeVar("T")
@@ -125,6 +125,13 @@ def test_start_attaches_holds_the_wait_and_then_starts() -> None:
     assert opened.exit_code is None
 
 
+def test_a_head_that_is_held_back_does_not_hold_up_the_start() -> None:
+    """Some intermediaries (nginx, unless its buffering is off) give a wait's head with its body."""
+    seen, opened = drive(steps(start=True), inspected(status="created"), ACCEPTED, None, STARTED)
+    assert seen == [INSPECT, stream(), NEXT_EXIT, START]
+    assert opened.wait_held
+
+
 def test_start_of_a_container_that_has_exited_runs_it_again() -> None:
     seen, opened = drive(steps(start=True), inspected(status="exited", exit_code=3), ACCEPTED, HEAD, STARTED)
     assert seen == [INSPECT, stream(), NEXT_EXIT, START]
@@ -139,7 +146,7 @@ def test_start_of_a_container_that_runs_already_is_no_error() -> None:
 def test_running_is_looked_at_again_after_the_attach() -> None:
     seen, opened = drive(steps(), inspected(), ACCEPTED, inspected())
     assert seen == [INSPECT, stream(), INSPECT]
-    assert opened == Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
+    assert opened == Opened("containers", "web", None, InspectedContainer.from_response(inspected()), follows=True)
 
 
 def test_running_with_wait_holds_it_before_the_attach() -> None:
@@ -412,7 +419,8 @@ def test_api_version_goes_into_every_call() -> None:
         (steps(wait=True, api_version="1.41"), (inspected(), HEAD, ACCEPTED, inspected())),
     ):
         seen, opened = drive(flow, *answers)
-        assert [each.request.api_version for each in seen if not isinstance(each, Pause | Discard)] == ["1.41"] * 4
+        calls = [each for each in seen if isinstance(each, Call | CallDeferred | Stream)]
+        assert [each.request.api_version for each in calls] == ["1.41"] * 4
         assert opened.api_version == "1.41"
 
 
@@ -459,7 +467,7 @@ def test_an_exec_is_looked_at_and_started(given: bool | None, inspected_tty: boo
     response = answer(docker_exec(tty=inspected_tty))
     seen, opened = drive(exec_steps(tty=given), response, ACCEPTED)
     assert seen == [LOOK, Stream(ExecStart("e1", tty=inspected_tty if given is None else given))]
-    assert opened == Opened("exec", "e1", None, InspectedExec.from_response(response))
+    assert opened == Opened("exec", "e1", None, InspectedExec.from_response(response), follows=True)
 
 
 def test_a_console_size_reaches_the_start() -> None:
@@ -518,7 +526,7 @@ def test_an_exec_is_created_and_started() -> None:
     assert isinstance(seen[0], Call)
     assert (seen[0].request.method, seen[0].request.target) == ("POST", "/containers/web/exec")
     assert seen[1:] == [Stream(ExecStart("e1", tty=False))]
-    assert opened == Opened("exec", "e1", None, InspectedExec(tty=False, open_stdin=True, podman=None))
+    assert opened == Opened("exec", "e1", None, InspectedExec(tty=False, open_stdin=True, podman=None), follows=True)
 
 
 def test_which_engine_it_was_is_known_from_the_creation() -> None:
@@ -566,54 +574,42 @@ def test_an_exec_that_cannot_be_is_refused_before_anything_is_asked(
         next(flow)
 
 
+BEHIND: list[tuple[tuple[tuple[str, str], ...], str | None]] = [
+    ((("server", "nginx/1.22.1"),), "nginx"),
+    ((("server", "nginx"),), "nginx"),
+    ((("server", "Caddy"), ("server", "Docker/20.10.24 (linux)")), "Caddy"),
+    ((("server", "Docker/29.0 (linux)"), ("via", "1.1 Caddy")), "Caddy"),
+    ((("server", "Docker/20.10.24 (linux)"), ("via", "1.1 vm (squid/5.7)")), "squid"),
+    ((("via", "1.1 nginx.example (Apache/2.4)"),), None),
+    ((("server", "Docker/20.10.24+dfsg1 (linux)"),), None),
+    ((("server", "Libpod/5.4.2 (linux)"),), None),
+    ((("server", "Apache/2.4.71 (Debian)"),), None),
+    ((("x-server", "nginx"),), None),
+    ((), None),
+]
+
+
+@pytest.mark.parametrize(("headers", "name"), BEHIND)
+def test_intermediaries_that_close_the_stream_at_a_half_close(
+    headers: tuple[tuple[str, str], ...], name: str | None
+) -> None:
+    assert closing_intermediary(headers) == name
+    seen: list[Step]
+    created = Response(201, headers, b'{"Id": "e1"}')
+    if name is None:
+        drive(create_steps(stdin=True), created, ACCEPTED)
+    else:
+        seen, _ = drive_into(HalfCloseEndsAttach, create_steps(stdin=True), created, match=name)
+        assert len(seen) == 1, "the command was not started"
+    _, opened = drive(create_steps(stdin=False), created, ACCEPTED)
+    assert isinstance(opened.inspected, InspectedExec)
+    assert opened.inspected.intermediary == name
+
+
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"Id": 7}', '{"Id": null}', '"e1"'])
 def test_a_creation_without_an_id(body: str) -> None:
     with pytest.raises(RemoteProtocolError):
         exec_id(Response(201, (), body.encode()))
-
-
-# ---- the end of an exec ----
-
-
-def test_an_exec_is_asked_ever_more_seldom() -> None:
-    running = answer(docker_exec(running=True))
-    seen, code = drive(exec_exit_code("e1", None, lambda: None), *[running, None] * 9, answer(docker_exec(exit_code=7)))
-    assert code == 7
-    assert [step for step in seen if not isinstance(step, Pause)] == [LOOK] * 10
-    pauses = [step.seconds for step in seen if isinstance(step, Pause)]
-    assert pauses[0] <= 0.01 < pauses[-1]
-    assert all(one <= two for one, two in itertools.pairwise(pauses))
-    assert pauses[-2] == pauses[-1] <= 1
-
-
-def test_podmans_exec_has_ended_when_it_may_be_removed() -> None:
-    answers = answer(podman_exec(running=True), podman="5.4.2"), None, answer(podman_exec(), podman="5.4.2"), None
-    _, code = drive(
-        exec_exit_code("e1", None, lambda: None), *answers, answer(podman_exec(exit_code=3), podman="5.4.2")
-    )
-    assert code == 3
-
-
-def test_a_close_ends_the_asking() -> None:
-    open_for = iter([True, True, False])
-
-    def check() -> None:
-        if not next(open_for):
-            raise AttachmentClosed
-
-    running = answer(docker_exec(running=True))
-    seen, _ = drive_into(AttachmentClosed, exec_exit_code("e1", None, check), running, None, running, None)
-    assert seen.count(LOOK) == 2
-
-
-def test_an_exec_whose_exit_code_podman_does_not_know() -> None:
-    drive_into(
-        ExitCodeUnknown, exec_exit_code("e1", None, lambda: None), answer(podman_exec(exit_code=-1), podman="5.4")
-    )
-
-
-def test_an_exec_that_the_engine_has_forgotten() -> None:
-    drive_into(RequestRejected, exec_exit_code("e1", "1.41", lambda: None), answer({"message": "No such exec"}, 404))
 
 
 # ---- logs ----
@@ -651,6 +647,7 @@ def test_logs_of_old_podman_have_no_quirk() -> None:
 
 # ---- the API's version ----
 
+EXEC = InspectedExec(tty=False, open_stdin=True, podman=None)
 VERSION = Call(Request("GET", ("version",)))
 BAD = answer({"message": "client version 1.99 is too new"}, 400)
 
@@ -661,7 +658,7 @@ BAD = answer({"message": "client version 1.99 is too new"}, 400)
         steps(api_version="1.99"),
         exec_steps(api_version="1.99"),
         create_steps(api_version="1.99"),
-        exec_exit_code("e1", "1.99", lambda: None),
+        Ending(Opened("exec", "e1", "1.99", EXEC, follows=True), lambda: (b"", b""), lambda: None).before_wait(),
         open_logs(Logs("web", api_version="1.99")),
     ],
 )
@@ -784,7 +781,7 @@ def test_half_close_ends_attach(tty: bool, open_stdin: bool, stdin_once: bool, p
 
 def test_facts() -> None:
     facts: dict[str, Any] = {"tty": True, "open_stdin": True, "stdin_once": False, "status": "exited", "exit_code": 137}
-    facts["log_driver"] = "none"
+    facts |= {"log_driver": "none", "started_at": "2026-11-29T18:00:00.123456789Z", "restart_count": 2}
     response = inspected(**facts, podman="5.4.2")
     assert InspectedContainer.from_response(response) == InspectedContainer(**facts, podman="5.4.2")
 

@@ -21,6 +21,7 @@ ALLOWED = {
     "bisect",
     "codecs",
     "collections",
+    "contextlib",
     "datetime",
     "itertools",
     "json",

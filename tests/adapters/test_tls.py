@@ -395,6 +395,7 @@ def tls_engine(
 @EACH_COLOUR
 @EACH_VERSION
 def test_attach(framework: Framework, tls_engine: TlsEngine, version: ssl.TLSVersion) -> None:
+    tls_engine.on("inspect", tls_engine.runs())
     tls_engine.on("attach", accepts(Stdout(b"hello")))
 
     async def scenario() -> None:

@@ -57,6 +57,8 @@ def open_attach(
         request = yield from _without_unreadable_logs(request, inspected)
     known = known_quirks(inspected.podman, request) if quirks is None else frozenset(quirks)
     opened = Opened("containers", container, api_version, inspected)
+    # An attach to neither stdout nor stderr dockerd ends at once.
+    follows = options.stream and (options.stdout or options.stderr)
     if start:
         yield from require_stream(request, known)
         # Held before the start, and with the condition: without it dockerd answers 0 at once for a container that
@@ -64,7 +66,7 @@ def open_attach(
         yield from _hold_wait(container, "next-exit", api_version)
         if (yield from _runs_already(container, api_version)):
             _check_nothing_was_missed(request, options, inspected)
-        return opened
+        return attrs.evolve(opened, follows=follows, wait_held=True)
     if inspected.exited:
         return (yield from _read_logs(request, opened, inspected))
     held = wait or (options.stream and inspected.created)
@@ -88,7 +90,7 @@ def open_attach(
     if response.status_code == 404 or (isinstance(answer, Rejected) and response.status_code >= 300):
         # Removed when it exited (AutoRemove): then an accepted stream ends too, and may hold all of its output.
         judge_stream(request, answer)
-        return opened
+        return attrs.evolve(opened, follows=follows, wait_held=held)
     latest = InspectedContainer.from_response(succeeded(inspect, response))
     if not latest.created:
         _check_nothing_was_missed(request, options, inspected)
@@ -100,7 +102,7 @@ def open_attach(
     if isinstance(answer, Rejected) and not (latest.running or latest.created):
         raise ContainerNotRunning(f"the container {container} is {shown(latest.status)}: {shown(answer.message)}")
     judge_stream(request, answer)
-    return opened
+    return attrs.evolve(opened, follows=follows, wait_held=held)
 
 
 def open_logs(request: Logs) -> Steps[Opened]:
@@ -239,6 +241,6 @@ def _hold_exit(container: str, inspected: InspectedContainer, api_version: str |
 
 def _hold_wait(container: str, condition: str, api_version: str | None) -> Steps[None]:
     request = wait_request(container, condition, api_version)
-    answer: Response | ResponseHead = yield CallDeferred(request)
+    answer: Response | ResponseHead | None = yield CallDeferred(request)
     if isinstance(answer, Response):
         succeeded(request, answer)

@@ -6,7 +6,7 @@ adapter only moves bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Unpack
 
 import attrs
@@ -33,7 +33,6 @@ from attachproto_adapters._flows._api_calls import (
     exec_id,
     inspect_request,
     judge_version,
-    known_exit_code,
     refused,
     succeeded,
     version_range,
@@ -44,12 +43,9 @@ from attachproto_adapters._flows._inspect import (
     half_close_ends_attach,
     podman_version,
 )
+from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._options import CommandOptions
-from attachproto_adapters._flows._steps import Call, Opened, Pause, Steps, Stream
-
-# Nothing tells of an exec's end but asking. Its output has ended by then, so most have an exit code at once; the
-# others are asked after a time that grows up to this.
-_PAUSE_MIN, _PAUSE_MAX = 0.005, 0.2
+from attachproto_adapters._flows._steps import Call, Opened, Steps, Stream
 
 
 def open_exec(
@@ -79,7 +75,7 @@ def open_exec(
         api_version=api_version,
     )
     yield from require_stream(request)
-    return Opened("exec", exec_id, api_version, inspected)
+    return Opened("exec", exec_id, api_version, inspected, follows=True)
 
 
 def create_and_open_exec(
@@ -97,7 +93,8 @@ def create_and_open_exec(
         TypeError: the command is a string.
         RequestRejected: the engine refused one of the calls.
         ContainerNotRunning: it has exited, is paused, or was never started.
-        HalfCloseEndsAttach: there is input for a TTY, whose end could not be told.
+        HalfCloseEndsAttach: there is input for a TTY, whose end could not be told; or an intermediary has answered that
+            closes the whole stream at a half-close. The command was not started.
     """
     Attach(container)  # which judges the name
     request = create_exec_request(container, command, stdin=stdin, api_version=api_version, **options)
@@ -115,26 +112,13 @@ def create_and_open_exec(
             )
     response = yield from _judged(request, response)
     created = exec_id(response)
-    inspected = attrs.evolve(inspected, podman=podman_version(response))
+    inspected = attrs.evolve(
+        inspected, podman=podman_version(response), intermediary=closing_intermediary(response.headers)
+    )
+    if stdin and inspected.intermediary is not None:
+        raise HalfCloseEndsAttach(half_close_ends_at(inspected.intermediary))
     yield from require_stream(ExecStart(created, tty=tty, stdin=stdin, api_version=api_version))
-    return Opened("exec", created, api_version, inspected)
-
-
-def exec_exit_code(exec_id: str, api_version: str | None, check: Callable[[], None]) -> Steps[int]:
-    """Ask until the exec has ended, or ``check``, which is called before each question, raises.
-
-    Raises:
-        RequestRejected: the engine refused: it forgets an exec when its container ends.
-        ExitCodeUnknown: the engine does not know the exit code.
-    """
-    pause = _PAUSE_MIN
-    while True:
-        check()
-        inspected = InspectedExec.from_response((yield from first_call(inspect_request("exec", exec_id, api_version))))
-        if inspected.exit_code is not None:
-            return known_exit_code(inspected.exit_code)
-        yield Pause(pause)
-        pause = min(pause * 2, _PAUSE_MAX)
+    return Opened("exec", created, api_version, inspected, follows=True)
 
 
 def first_call(request: Request) -> Steps[Response]:

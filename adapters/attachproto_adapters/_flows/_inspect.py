@@ -10,6 +10,7 @@ import attrs
 
 from attachproto import Attach, Quirk, Reason, RemoteProtocolError, Response
 from attachproto_adapters._errors import shown
+from attachproto_adapters._flows._intermediaries import closing_intermediary
 
 T = TypeVar("T")
 
@@ -29,6 +30,9 @@ class InspectedContainer:
         exit_code: of its last run; negative if the engine does not know it (Podman).
         log_driver: ``HostConfig.LogConfig.Type``; empty if inspect does not say.
         podman: the engine is Podman of this version, as it says in a header of every answer; else ``None``.
+        started_at: when its last run began, as the engine writes it.
+        restart_count: how often the engine's restart policy has started it again.
+        intermediary: what has answered for the engine and is known to close the stream at a half-close; else ``None``.
     """
 
     tty: bool
@@ -38,6 +42,9 @@ class InspectedContainer:
     exit_code: int
     log_driver: str = ""
     podman: str | None
+    started_at: str | None = None
+    restart_count: int = 0
+    intermediary: str | None = None
 
     @classmethod
     def from_response(cls, response: Response) -> Self:
@@ -58,6 +65,9 @@ class InspectedContainer:
                 exit_code=of_type(int, state.get("ExitCode", 0)),
                 log_driver=of_type(str, _known(log_config.get("Type"), "")),
                 podman=podman_version(response),
+                started_at=of_type(str, _known(state.get("StartedAt"), "")) or None,
+                restart_count=of_type(int, _known(value.get("RestartCount"), 0)),
+                intermediary=closing_intermediary(response.headers),
             )
         except (LookupError, TypeError, AttributeError) as exc:
             raise _not_an_engines("inspect", exc) from None
@@ -85,6 +95,20 @@ class InspectedContainer:
         """
         return self.status in ("exited", "stopped", "dead", "removing")
 
+    def goes_on(self, before: Self) -> bool:
+        """Whether the run that ``before`` tells of, or that came after it, goes on, or has yet to begin.
+
+        It does not if the container runs again: engines end an attach with the run.
+        """
+        if self.created:
+            # Podman resets an exited container to this. On dockerd a start that failed leaves a code.
+            return before.created and self.exit_code == 0
+        if self.status not in ("running", "paused", "stopping"):
+            return False
+        if before.running or before.paused:
+            return self.started_at == before.started_at
+        return self.restart_count == 0
+
     @property
     def half_close_ends_attach(self) -> bool:
         """Whether the engine would take the end of stdin for the end of the attach.
@@ -107,6 +131,7 @@ class InspectedExec:
         running: it was started, and has not ended.
         exit_code: if it has ended; else ``None``.
         podman: as for ``InspectedContainer``.
+        intermediary: as for ``InspectedContainer``.
     """
 
     tty: bool
@@ -114,6 +139,7 @@ class InspectedExec:
     running: bool = False
     exit_code: int | None = None
     podman: str | None
+    intermediary: str | None = None
 
     @classmethod
     def from_response(cls, response: Response) -> Self:
@@ -135,6 +161,7 @@ class InspectedExec:
                 running=running,
                 exit_code=None if code is None else of_type(int, code),
                 podman=podman,
+                intermediary=closing_intermediary(response.headers),
             )
         except (LookupError, TypeError, AttributeError) as exc:
             raise _not_an_engines("exec inspect", exc) from None

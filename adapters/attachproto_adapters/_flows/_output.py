@@ -64,13 +64,17 @@ class Gathered:
         stdout_end = len(self._stdout) - (excess - off_stderr)
         return bytes(self._stdout[:stdout_end]), bytes(self._stderr[: len(self._stderr) - off_stderr])
 
+    def so_far(self) -> tuple[bytes, bytes]:
+        """What was read of stdout and stderr."""
+        return bytes(self._stdout), bytes(self._stderr)
+
     def result(self) -> tuple[bytes, bytes]:
         """Stdout and stderr.
 
         Raises:
             EngineReportedError: the engine reported an error in the stream.
         """
-        stdout, stderr = bytes(self._stdout), bytes(self._stderr)
+        stdout, stderr = self.so_far()
         if self._systemerr:
             raise EngineReportedError(self._systemerr.decode("utf-8", "replace").strip(), stdout, stderr)
         return stdout, stderr

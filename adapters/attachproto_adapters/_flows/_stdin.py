@@ -8,6 +8,7 @@ from typing import Final, Literal
 from attachproto import SEND_EOF, LocalProtocolError, Signal, State, Stdin, StdinClosed
 from attachproto_adapters._errors import HalfCloseEndsAttach, HalfCloseUnsupported
 from attachproto_adapters._flows._inspect import Facts, InspectedExec, half_close_ends_attach
+from attachproto_adapters._flows._intermediaries import half_close_ends_at
 
 Sendable = bytes | Literal[Signal.SEND_EOF]
 """What goes to the transport: bytes, or a half-close of its own."""
@@ -95,18 +96,27 @@ def _as_memory(data: object) -> memoryview:
         raise TypeError(f"stdin takes bytes, not {type(data).__name__}") from None
 
 
-def check_input(our_state: State, inspected: Facts | None, *, asked: bool = True, can_half_close: bool) -> None:
+def check_input(
+    our_state: State,
+    inspected: Facts | None,
+    *,
+    asked: bool = True,
+    can_half_close: bool,
+    intermediary: str | None = None,
+) -> None:
     """Refuse input that would have to be ended by a half-close which does not work here.
 
     Raises:
         HalfCloseUnsupported: by the transport.
-        HalfCloseEndsAttach: by the engine, for this container.
+        HalfCloseEndsAttach: by the engine, for this container; or by an intermediary that has answered for it.
         LocalProtocolError: stdin is not attached, or has ended.
     """
     check_stdin(our_state, inspected, asked=asked)
     check_half_close(can_half_close=can_half_close)
     if inspected is not None and inspected.half_close_ends_attach:
         raise HalfCloseEndsAttach(half_close_ends_attach(inspected))
+    if intermediary is not None:
+        raise HalfCloseEndsAttach(half_close_ends_at(intermediary))
 
 
 def check_stdin(our_state: State, inspected: Facts | None, *, asked: bool) -> None:

@@ -3,8 +3,9 @@
 Strategy: a flow is a plain generator. It yields a step and receives its result:
 
 - ``Call(request)``: the whole answer, a ``Response``. The connection is then closed.
-- ``CallDeferred(request)``: the head of the answer as soon as it arrives, a ``ResponseHead``. The connection stays open
-  for the rest. A refusal gives the whole ``Response``.
+- ``CallDeferred(request)``: the head of the answer as soon as it arrives, a ``ResponseHead``; ``None`` if it does not
+  arrive in time. The connection stays open for the rest. A refusal gives the whole ``Response``.
+- ``AwaitDeferred(seconds)``: the whole answer to the call that is held; ``None`` if there is none after this time.
 - ``Discard()``: ``None``. The connection of ``CallDeferred`` is closed.
 - ``Stream(request)``: ``Accepted`` or ``Rejected``. The connection becomes the attachment; an earlier one is closed.
 - ``Pause(seconds)``: ``None``, after this time.
@@ -33,6 +34,10 @@ from attachproto_adapters._flows._inspect import (
 T = TypeVar("T")
 AnySession = TypeVar("AnySession")
 
+# An engine sends the head of a wait's answer at once; some intermediaries (nginx, unless its buffering is off) hold it
+# back until the container has exited. The engine has the request long before this time is over.
+HEAD_SECONDS = 2.0
+
 
 @attrs.frozen
 class Call:
@@ -43,9 +48,26 @@ class Call:
 
 @attrs.frozen
 class CallDeferred:
-    """Make a plain call, wait for the head of its answer, and keep the rest for later."""
+    """Make a plain call, wait for the head of its answer, and keep the rest for later.
+
+    Attributes:
+        request: the call.
+        seconds: how long to wait for the head, from when the request has left.
+    """
 
     request: Request
+    seconds: float = HEAD_SECONDS
+
+
+@attrs.frozen
+class AwaitDeferred:
+    """Let time pass, and take the answer to the call that is held if it comes meanwhile.
+
+    Attributes:
+        seconds: how long; 0 to see whether it has come.
+    """
+
+    seconds: float
 
 
 @attrs.frozen
@@ -63,12 +85,18 @@ class Stream:
 
 @attrs.frozen
 class Pause:
-    """Let this time pass."""
+    """Let this time pass.
+
+    Attributes:
+        seconds: how long.
+        bounded: the flow bounds the sum of its pauses itself: the caller's timeout does not count them.
+    """
 
     seconds: float
+    bounded: bool = False
 
 
-Step = Call | CallDeferred | Discard | Stream | Pause
+Step = Call | CallDeferred | AwaitDeferred | Discard | Stream | Pause
 Steps = Generator[Step, Any, T]
 
 
@@ -83,6 +111,8 @@ class Opened:
         inspected: what inspect said before the attach.
         exit_code: if the container had exited by then; later Podman has forgotten it.
         exit_code_lost: the container had exited, and the engine does not know its exit code any more.
+        follows: the output ends when the process does, and not before.
+        wait_held: the exit code was asked for when the attachment was opened, on a connection that is held.
     """
 
     kind: str
@@ -91,6 +121,8 @@ class Opened:
     inspected: Facts
     exit_code: int | None = None
     exit_code_lost: bool = False
+    follows: bool = False
+    wait_held: bool = False
 
     @property
     def ended(self) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar, Generic, NoReturn, TypeVar
 
 from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
@@ -21,6 +22,8 @@ from attachproto_adapters._transport._schemes import Host, NonTcpHost
 from attachproto_adapters._transport._session import Session
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
+
+T = TypeVar("T")
 
 
 class AsyncSession(Session):
@@ -56,6 +59,11 @@ class AsyncSession(Session):
     @abc.abstractmethod
     async def sleep(seconds: float) -> None:
         """Let time pass."""
+
+    @staticmethod
+    @abc.abstractmethod
+    async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T | None:
+        """What the call gives; ``None`` if it does not within this time, and is cancelled."""
 
     @abc.abstractmethod
     def raise_broken(self, why: BaseException) -> NoReturn:
@@ -237,6 +245,11 @@ async def whole_response(session: AsyncSession) -> Response:
     while not isinstance(event := await session.next_event(), Response):
         pass
     return event
+
+
+async def response_within(session: AsyncSession, seconds: float) -> Response | None:
+    """The whole answer to the call that was made on this connection, if it comes within this time."""
+    return await session.within(seconds, functools.partial(whole_response, session))
 
 
 async def open_stream(session: AsyncSession, request: StreamRequest) -> Accepted | Rejected:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterable
-from typing import NoReturn
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NoReturn, TypeVar
 
 from attachproto import Quirk
 from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
@@ -23,6 +23,8 @@ from attachproto_adapters._transport._tls import TlsLayer
 # The other end of a TLS connection takes what is on its way, and says its own end, within a round trip or two.
 _TLS_CLOSE_SECONDS = 1.0
 
+T = TypeVar("T")
+
 
 class AsyncioSession(AsyncSession):
     """What the two kinds of connection have in common."""
@@ -32,6 +34,16 @@ class AsyncioSession(AsyncSession):
     @staticmethod
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    @staticmethod
+    async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T | None:
+        try:
+            async with asyncio.timeout(seconds) as scope:
+                return await call()
+        except TimeoutError:
+            if not scope.expired():  # the connection's own
+                raise
+        return None
 
     def raise_broken(self, why: BaseException) -> NoReturn:
         raise type(why)(*why.args)

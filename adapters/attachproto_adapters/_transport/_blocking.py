@@ -27,6 +27,9 @@ from attachproto_adapters._transport._tls import TlsLayer
 # A thread that was told of a reset while sending is on its way to say so.
 _TELLING_SECONDS = 0.005
 
+# A timeout of 0 would make the socket non-blocking.
+_AT_ONCE = 0.001
+
 # What poll() takes: 24 days in milliseconds.
 _POLL_MAX = 2**31 - 1
 
@@ -100,6 +103,25 @@ class BlockingSession(Session):
         while (event := self.connection.next_event()) is NEED_DATA:
             self.read()
         return event
+
+    def next_event_within(self, seconds: float) -> Event | None:
+        """The next event, if it comes within this time, whatever the timeout is. What has come in part is kept."""
+        until = time.monotonic() + seconds
+        own_timeout = self.sock.gettimeout()
+        try:
+            left = _AT_ONCE
+            while (event := self.connection.next_event()) is NEED_DATA and left > 0:
+                left = until - time.monotonic()
+                self.settimeout(max(left, _AT_ONCE))
+                try:
+                    self.read()
+                except TimeoutError as exc:
+                    if exc.errno is not None:  # the connection's, and not ours
+                        raise
+                    return None
+            return None if event is NEED_DATA else event
+        finally:
+            self.settimeout(own_timeout)
 
     def read(self) -> None:
         """Read once, and give it to the state machine.
@@ -304,6 +326,15 @@ def whole_response(session: BlockingSession) -> Response:
     while not isinstance(event := session.next_event(), Response):
         pass
     return event
+
+
+def response_within(session: BlockingSession, seconds: float) -> Response | None:
+    """The whole answer to the call that was made on this connection, if it comes within this time."""
+    until = time.monotonic() + seconds
+    while (event := session.next_event_within(until - time.monotonic())) is not None:
+        if isinstance(event, Response):
+            return event
+    return None
 
 
 def open_stream(session: BlockingSession, request: StreamRequest) -> Accepted | Rejected:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NoReturn, TypeVar
 
 import trio
 
@@ -16,6 +16,8 @@ from attachproto_adapters._transport._schemes import Host, TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
+
+T = TypeVar("T")
 
 
 class StreamSession(AsyncSession):
@@ -83,6 +85,12 @@ class StreamSession(AsyncSession):
     @staticmethod
     async def sleep(seconds: float) -> None:
         await trio.sleep(seconds)
+
+    @staticmethod
+    async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T | None:
+        with trio.move_on_after(seconds):
+            return await call()
+        return None
 
     def raise_broken(self, why: BaseException) -> NoReturn:
         raise trio.BrokenResourceError(f"the connection is broken: {why}") from why

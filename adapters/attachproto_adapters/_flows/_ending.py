@@ -1,0 +1,254 @@
+"""Whether the end of an output is its end: the engine is asked for the process behind it.
+
+Strategy: an end of file says only that somebody closed the connection. On dockerd and on Podman the output ends when
+the process ends and never before, also if the process has closed its own stdout and stderr. So the engine is asked by
+inspect. While it says that the process goes on it is asked again, for as long as engines were seen to need. After that
+something between us and the engine has closed the connection, and the output is not whole.
+
+Inspect is asked rather than a wait that is held. dockerd tells of an exit only when it has written the container's log,
+which took up to ten seconds. Until then its inspect does not answer, but a wait is silent as it is while the container
+runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from attachproto import ProtocolError, Response
+from attachproto_adapters._errors import AttachError, AttachmentClosed, ExitCodeUnknown, OutputCut, RequestRejected
+from attachproto_adapters._flows._api_calls import exit_code, inspect_request, known_exit_code, succeeded, wait_request
+from attachproto_adapters._flows._flows import first_call
+from attachproto_adapters._flows._inspect import InspectedContainer, InspectedExec
+from attachproto_adapters._flows._steps import AwaitDeferred, CallDeferred, Opened, Pause, Steps
+
+# How long an engine may go on to say "running" after the end of the output. Each is several times the longest that
+# scripts/measure_ends.py saw on a machine of two cores with a load of 15: dockerd 0.06 s for an exec (0.11 s once) and
+# 0.29 s for a container, Podman 0.23 s and 1.39 s. No more than that: a process that ends within it is believed to have
+# ended before its output.
+EXEC_GRACE, PODMAN_EXEC_GRACE = 0.5, 1.0
+CONTAINER_GRACE, PODMAN_CONTAINER_GRACE = 1.0, 4.0
+
+# How long a wait may be silent once inspect has said that the container has ended. Podman looks every 250 ms.
+ANSWER_SECONDS = PODMAN_CONTAINER_GRACE
+
+# dockerd's wait answers 5 to 20 ms after the end of the output.
+_FIRST_ANSWER = 0.05
+
+# Most processes have ended when they are looked at first. The others are asked after a time that grows up to this.
+_PAUSE_MIN, _PAUSE_MAX = 0.005, 0.2
+
+Outputs = tuple[bytes, bytes]
+
+
+class Ending:
+    """The end of one attachment's output, and what is known of the process behind it.
+
+    Attributes:
+        over: the output has ended.
+        confirmed: the process has ended too, so far as anybody can tell.
+        answered: the wait that was held has given its answer.
+    """
+
+    def __init__(self, opened: Opened, outputs: Callable[[], Outputs], check: Callable[[], None]) -> None:
+        """Begin.
+
+        Args:
+            opened: the attachment.
+            outputs: the stdout and stderr that were read so far.
+            check: called before each question to the engine; it raises if the attachment was closed.
+        """
+        self.over = False
+        self.confirmed = False
+        self.answered = False
+        self._opened = opened
+        self._outputs = outputs
+        self._check = check
+        self._cut: str | None = None
+
+    def confirm(self, *, always: bool = False) -> Steps[int | None]:
+        """Confirm the end that ``communicate`` has read.
+
+        An exec is always looked at. A container is looked at if its wait is held: a plain attach makes no more calls.
+
+        Args:
+            always: look at every container whose end should be the output's.
+
+        Returns:
+            The exit code, if the answer holds it.
+
+        Raises:
+            OutputCut: the process goes on. Raised from then on, whatever becomes of the process.
+            RequestRejected: the engine refused.
+        """
+        if self._cut is not None:
+            raise OutputCut(self._cut, *self._outputs())
+        opened = self._opened
+        if self.confirmed or not opened.follows:
+            return None
+        if opened.kind != "exec":
+            return (yield from self._container_end(by_wait=False)) if always or opened.wait_held else None
+        try:
+            return (yield from self._exec_end())
+        except RequestRejected as exc:
+            if exc.status_code != 404:
+                raise
+            # Engines forget an exec when its container has ended.
+        except ExitCodeUnknown:
+            pass
+        self.confirmed = True
+        return None
+
+    def before_wait(self) -> Steps[int | None]:
+        """What ``wait`` asks first: for the end of an exec, or whether a container has ended as its output has.
+
+        Returns:
+            The exit code of an exec, and of a container if the answer holds it.
+
+        Raises:
+            OutputCut: the output has ended, and the process goes on.
+            ExitCodeUnknown: the output of an exec has ended, and the engine has no exit code of it.
+            RequestRejected: the engine refused: it forgets an exec when its container ends.
+        """
+        if self._opened.kind == "exec":
+            return (yield from self._exec_end())
+        if self.over and self._opened.follows and not self.confirmed:
+            return (yield from self._container_end(by_wait=self._opened.wait_held))
+        return None
+
+    def _exec_end(self) -> Steps[int]:
+        """Ask until it has ended. Only where its output has ended is there a bound."""
+        opened, pauses = self._opened, _Pauses()
+        request = inspect_request("exec", opened.name, opened.api_version)
+        grace = EXEC_GRACE if opened.inspected.podman is None else PODMAN_EXEC_GRACE
+        while True:
+            self._check()
+            inspected = InspectedExec.from_response((yield from first_call(request)))
+            if inspected.exit_code is not None:
+                self.confirmed = True
+                return known_exit_code(inspected.exit_code)
+            if not self.over:
+                yield from pauses.unbounded()
+            elif pauses.bounded_sum < grace:
+                yield from pauses.bounded()
+            elif inspected.running:
+                raise self._output_cut("the command goes on")
+            else:
+                raise ExitCodeUnknown("the engine says that it does not run, and has no exit code", *self._outputs())
+
+    def _container_end(self, *, by_wait: bool) -> Steps[int | None]:
+        """Ask until the run has ended; its exit code, if a wait that is held has told it.
+
+        Args:
+            by_wait: wait for the answer of the wait that is held, and ask only between.
+        """
+        opened, pauses = self._opened, _Pauses()
+        before = opened.inspected
+        assert isinstance(before, InspectedContainer)
+        request = inspect_request("containers", opened.name, opened.api_version)
+        grace = CONTAINER_GRACE if before.podman is None else PODMAN_CONTAINER_GRACE
+        while True:
+            if by_wait and (answer := (yield from pauses.awaiting())) is not None:
+                return self._answered(answer)
+            self._check()
+            try:
+                now = InspectedContainer.from_response((yield from first_call(request)))
+            except RequestRejected as exc:
+                if exc.status_code != 404:
+                    raise
+                break  # removed, which ends the process first
+            if not now.goes_on(before):
+                break
+            if pauses.bounded_sum >= grace:
+                # Somebody may have restarted it: a wait that was held since before has its answer then.
+                if (answer := (yield AwaitDeferred(0))) is not None:
+                    return self._answered(answer)
+                raise self._output_cut("the container has not run yet" if now.created else "the container goes on")
+            if not by_wait:
+                yield from pauses.bounded()
+        self.confirmed = True
+        return None
+
+    def _answered(self, answer: Response) -> int:
+        self.confirmed = self.answered = True
+        return exit_code(succeeded(wait_request(self._opened.name, "next-exit", self._opened.api_version), answer))
+
+    def _output_cut(self, how: str) -> OutputCut:
+        self._cut = (
+            f"the output ended, and {how}: something between here and the engine has closed the connection (an idle "
+            "limit, or an intermediary that closes it when stdin ends), or keys that detach were sent"
+        )
+        return OutputCut(self._cut, *self._outputs())
+
+
+class _Pauses:
+    """Pauses that grow.
+
+    Attributes:
+        bounded_sum: how long those were that the flow bounds.
+    """
+
+    def __init__(self) -> None:
+        self.bounded_sum = 0.0
+        self._next = _PAUSE_MIN
+
+    def bounded(self) -> Steps[None]:
+        self.bounded_sum += self._next
+        yield from self._pause(bounded=True)
+
+    def awaiting(self) -> Steps[Response | None]:
+        """A pause that ends with the answer of the wait that is held. The first is long enough for most of them."""
+        seconds, self._next = max(self._next, _FIRST_ANSWER), min(self._next * 2, _PAUSE_MAX)
+        self.bounded_sum += seconds
+        answer: Response | None = yield AwaitDeferred(seconds)
+        return answer
+
+    def unbounded(self) -> Steps[None]:
+        yield from self._pause(bounded=False)
+
+    def _pause(self, *, bounded: bool) -> Steps[None]:
+        yield Pause(self._next, bounded)
+        self._next = min(self._next * 2, _PAUSE_MAX)
+
+
+@contextlib.contextmanager
+def exit_code_wanted(outputs: Outputs, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Around what asks for the exit code of a command whose output has been read: a failure carries the output.
+
+    Args:
+        outputs: stdout and stderr.
+        errors: what the framework raises for a broken connection.
+
+    Raises:
+        ExitCodeUnknown: the engine does not tell, or cannot be asked.
+    """
+    unknown: tuple[type[Exception], ...] = (AttachError, ProtocolError, *errors)
+    try:
+        yield
+    except (OutputCut, AttachmentClosed):
+        raise
+    except unknown as exc:
+        raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", *outputs) from exc
+
+
+def ask_wait_again(opened: Opened, outputs: Outputs) -> Steps[None]:
+    """Hold a wait anew, in place of one whose connection broke.
+
+    Raises:
+        ExitCodeUnknown: the container was removed meanwhile.
+        RequestRejected: the engine refused.
+    """
+    try:
+        response = yield from first_call(inspect_request("containers", opened.name, opened.api_version))
+        # Of a container that has not run, dockerd would answer 0 at once.
+        created = InspectedContainer.from_response(response).created
+        request = wait_request(opened.name, "next-exit" if created else "not-running", opened.api_version)
+        answer = yield CallDeferred(request)
+        if isinstance(answer, Response):
+            succeeded(request, answer)
+    except RequestRejected as exc:
+        if exc.status_code != 404:
+            raise
+        raise ExitCodeUnknown(
+            f"the connection broke on which it was asked for, and then the container was gone: {exc}", *outputs
+        ) from exc

@@ -1,0 +1,33 @@
+"""What stands between us and the engine, where the head of an answer names it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from attachproto import Headers
+
+# These close an upgraded connection in both directions when the client ends its own. nginx (as an http proxy) and Caddy
+# name themselves in Server, newer Caddys and Squid in Via. No engine does. Squid leaves Via out of a 101.
+_CLOSES_AT_HALF_CLOSE: Final = {
+    "server": re.compile(r"(nginx|caddy)\b", re.IGNORECASE),
+    "via": re.compile(r"[0-9.]+ (caddy)$|.*\((squid)/", re.IGNORECASE),
+}
+
+
+def closing_intermediary(headers: Headers) -> str | None:
+    """The intermediary that has sent these headers, if it is known to close the stream at a half-close."""
+    for name, value in headers:
+        pattern = _CLOSES_AT_HALF_CLOSE.get(name)
+        if pattern is not None and (found := pattern.match(value)):
+            return found[found.lastindex or 0]
+    return None
+
+
+def half_close_ends_at(intermediary: str) -> str:
+    """Why a half-close does not do what it is meant to do behind this intermediary, and what to do."""
+    return (
+        f"{intermediary} answers for the engine, and closes the whole connection where only stdin ends, so that output "
+        "would be lost: connect to the engine itself (its socket, TLS, ssh://), or through an intermediary that passes "
+        "a half-close on (haproxy with mode tcp, nginx stream with proxy_half_close on, Apache with upgrade=ANY)"
+    )

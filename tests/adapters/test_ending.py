@@ -1,0 +1,385 @@
+"""Whether the end of an output is its end: the flows that ask the engine, driven by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from attachproto import Reason, RemoteProtocolError, Request, Response, ResponseHead
+from attachproto_adapters import (
+    AttachmentClosed,
+    ExitCodeUnknown,
+    InspectedContainer,
+    InspectedExec,
+    OutputCut,
+    RequestRejected,
+)
+from attachproto_adapters._flows._ending import (
+    CONTAINER_GRACE,
+    EXEC_GRACE,
+    PODMAN_CONTAINER_GRACE,
+    PODMAN_EXEC_GRACE,
+    Ending,
+    ask_wait_again,
+    exit_code_wanted,
+)
+from attachproto_adapters._flows._steps import AwaitDeferred, Call, CallDeferred, Opened, Pause, Step, Steps
+from tests.adapters.scripted import container, docker_exec, podman_exec
+from tests.adapters.test_flows import NO_SUCH, answer, drive, drive_into, inspected
+
+LOOK_AT_EXEC = Call(Request("GET", ("exec", "e1", "json")))
+LOOK = Call(Request("GET", ("containers", "web", "json")))
+OUTPUTS = (b"out", b"err")
+
+EXEC_RUNS = answer(docker_exec(running=True))
+EXEC_ENDED = answer(docker_exec(exit_code=7))
+EXITED = inspected(status="exited", exit_code=3)
+
+
+def exec_ending(*, podman: str | None = None, over: bool = True, check: Any = lambda: None) -> Ending:
+    facts = InspectedExec(tty=False, open_stdin=True, podman=podman)
+    ending = Ending(Opened("exec", "e1", None, facts, follows=True), lambda: OUTPUTS, check)
+    ending.over = over
+    return ending
+
+
+def container_ending(
+    before: Response | None = None,
+    *,
+    follows: bool = True,
+    wait_held: bool = True,
+    over: bool = True,
+) -> Ending:
+    facts = InspectedContainer.from_response(inspected() if before is None else before)
+    opened = Opened("containers", "web", None, facts, follows=follows, wait_held=wait_held)
+    ending = Ending(opened, lambda: OUTPUTS, lambda: None)
+    ending.over = over
+    return ending
+
+
+def spend(flow: Steps[Any], response: Response) -> tuple[list[Step], Exception]:
+    """Answer each look in the same way until the flow raises, or returns, which is a ``StopIteration``."""
+    seen: list[Step] = []
+    result: object = None
+    try:
+        while len(seen) < 1000:
+            step = flow.send(result)
+            seen.append(step)
+            result = response if isinstance(step, Call) else None
+    except Exception as exc:
+        return seen, exc
+    raise AssertionError("it goes on for ever")
+
+
+def paused(seen: list[Step]) -> float:
+    assert all(step.bounded for step in seen if isinstance(step, Pause)), "a caller's timeout would end it before"
+    return sum(step.seconds for step in seen if isinstance(step, Pause | AwaitDeferred))
+
+
+# ---- an exec ----
+
+
+@pytest.mark.parametrize("flow", [exec_ending().confirm, exec_ending().before_wait])
+def test_an_exec_that_has_ended_ends_its_output(flow: Any) -> None:
+    assert drive(flow(), EXEC_ENDED) == ([LOOK_AT_EXEC], 7)
+
+
+@pytest.mark.parametrize("flow", [exec_ending().confirm, exec_ending().before_wait])
+def test_an_engine_may_need_a_moment_to_say_so(flow: Any) -> None:
+    seen, code = drive(flow(), EXEC_RUNS, None, EXEC_RUNS, None, EXEC_ENDED)
+    assert code == 7
+    assert [step for step in seen if not isinstance(step, Pause)] == [LOOK_AT_EXEC] * 3
+
+
+@pytest.mark.parametrize(("podman", "grace"), [(None, EXEC_GRACE), ("5.4.2", PODMAN_EXEC_GRACE)])
+@pytest.mark.parametrize("name", ["confirm", "before_wait"])
+def test_an_exec_that_goes_on_was_cut(podman: str | None, grace: float, name: str) -> None:
+    running = answer((podman_exec if podman else docker_exec)(running=True), podman=podman)
+    seen, error = spend(getattr(exec_ending(podman=podman), name)(), running)
+    assert isinstance(error, OutputCut)
+    assert (error.stdout, error.stderr) == OUTPUTS
+    assert seen[-1] == LOOK_AT_EXEC, "the last thing is a look"
+    assert grace <= paused(seen) < grace + 0.25
+
+
+@pytest.mark.parametrize("response", [answer(docker_exec()), answer(podman_exec(), podman="5.4.2")])
+def test_an_exec_that_neither_runs_nor_has_a_code(response: Response) -> None:
+    _, error = spend(exec_ending().before_wait(), response)
+    assert isinstance(error, ExitCodeUnknown)
+    assert (error.stdout, error.stderr) == OUTPUTS
+    ending = exec_ending()
+    _, end = spend(ending.confirm(), response)
+    assert isinstance(end, StopIteration)
+    assert end.value is None
+    assert ending.confirmed, "nothing says that its output is not whole"
+
+
+def test_a_cut_stays_one_whatever_becomes_of_the_process() -> None:
+    ending = exec_ending()
+    spend(ending.confirm(), EXEC_RUNS)
+    with pytest.raises(OutputCut):
+        next(ending.confirm())
+    assert drive(ending.before_wait(), EXEC_ENDED) == ([LOOK_AT_EXEC], 7), "but its exit code is to be had"
+    with pytest.raises(OutputCut):
+        next(ending.confirm())
+
+
+def test_an_exec_that_the_engine_has_forgotten_has_ended_with_its_container() -> None:
+    ending = exec_ending()
+    assert drive(ending.confirm(), NO_SUCH) == ([LOOK_AT_EXEC], None)
+    assert drive(ending.confirm()) == ([], None)
+    drive_into(RequestRejected, ending.before_wait(), NO_SUCH)
+
+
+def test_an_end_that_was_confirmed_is_not_asked_for_again() -> None:
+    ending = exec_ending()
+    drive(ending.confirm(), EXEC_ENDED)
+    assert drive(ending.confirm()) == ([], None)
+
+
+def test_a_refusal_confirms_nothing() -> None:
+    ending = exec_ending()
+    drive_into(RequestRejected, ending.confirm(), Response(502))
+    assert not ending.confirmed
+    assert drive(ending.confirm(), EXEC_ENDED) == ([LOOK_AT_EXEC], 7)
+
+
+def test_an_exec_whose_output_goes_on_is_asked_ever_more_seldom_and_without_a_bound() -> None:
+    flow = exec_ending(over=False).before_wait()
+    seen, code = drive(flow, *[EXEC_RUNS, None] * 99, EXEC_ENDED)
+    assert code == 7
+    pauses = [step for step in seen if isinstance(step, Pause)]
+    assert not any(pause.bounded for pause in pauses)
+    seconds = [pause.seconds for pause in pauses]
+    assert seconds[0] <= 0.01 < seconds[-1]
+    assert all(one <= two for one, two in itertools.pairwise(seconds))
+    assert seconds[-2] == seconds[-1] <= 1
+
+
+def test_an_output_that_ends_while_an_exec_is_waited_for_bounds_it() -> None:
+    ending = exec_ending(over=False)
+    flow = ending.before_wait()
+    for _ in range(50):
+        assert next(flow) == LOOK_AT_EXEC
+        assert isinstance(flow.send(EXEC_RUNS), Pause)
+    ending.over = True
+    seen, error = spend(flow, EXEC_RUNS)
+    assert isinstance(error, OutputCut)
+    assert paused(seen) <= EXEC_GRACE + 0.25
+
+
+def test_podmans_exec_has_ended_when_it_may_be_removed() -> None:
+    answers = answer(podman_exec(running=True), podman="5.4.2"), None, answer(podman_exec(), podman="5.4.2"), None
+    ended = answer(podman_exec(exit_code=3), podman="5.4.2")
+    _, code = drive(exec_ending(podman="5.4.2", over=False).before_wait(), *answers, ended)
+    assert code == 3
+
+
+def test_an_exec_whose_exit_code_podman_does_not_know() -> None:
+    unknown = answer(podman_exec(exit_code=-1), podman="5.4")
+    drive_into(ExitCodeUnknown, exec_ending().before_wait(), unknown)
+    assert drive(exec_ending().confirm(), unknown)[1] is None
+
+
+def test_a_close_ends_the_asking() -> None:
+    open_for = iter([True, True, False])
+
+    def check() -> None:
+        if not next(open_for):
+            raise AttachmentClosed
+
+    flow = exec_ending(over=False, check=check).before_wait()
+    seen, _ = drive_into(AttachmentClosed, flow, EXEC_RUNS, None, EXEC_RUNS, None)
+    assert seen.count(LOOK_AT_EXEC) == 2
+
+
+# ---- a container ----
+
+
+def test_a_container_that_has_exited_ends_its_output() -> None:
+    ending = container_ending()
+    assert drive(ending.confirm(), EXITED) == ([LOOK], None)
+    assert drive(ending.confirm()) == ([], None)
+    assert drive(ending.before_wait()) == ([], None)
+
+
+@pytest.mark.parametrize("status", ["exited", "stopped", "dead", "removing", "restarting"])
+def test_other_states_are_an_end(status: str) -> None:
+    assert drive(container_ending().confirm(), inspected(status=status))[0] == [LOOK]
+
+
+@pytest.mark.parametrize("status", ["running", "paused", "stopping"])
+@pytest.mark.parametrize(("podman", "grace"), [(None, CONTAINER_GRACE), ("5.4.2", PODMAN_CONTAINER_GRACE)])
+@pytest.mark.parametrize("name", ["confirm", "before_wait"])
+def test_a_container_that_goes_on_was_cut(status: str, podman: str | None, grace: float, name: str) -> None:
+    ending = container_ending(inspected(podman=podman))
+    seen, error = spend(getattr(ending, name)(), inspected(status=status, podman=podman))
+    assert isinstance(error, OutputCut)
+    assert (error.stdout, error.stderr) == OUTPUTS
+    assert "the container goes on" in str(error)
+    assert seen[-2:] == [LOOK, AwaitDeferred(0)]
+    assert grace <= paused(seen) < grace + 0.25
+
+
+def test_a_container_may_need_a_moment_to_exit() -> None:
+    running = inspected()
+    seen, code = drive(container_ending().confirm(), running, None, running, None, EXITED)
+    assert code is None
+    assert len(seen) == 5
+
+
+def test_a_container_that_was_removed_has_ended() -> None:
+    assert drive(container_ending().confirm(), NO_SUCH) == ([LOOK], None)
+
+
+def test_the_run_before_is_over_if_it_runs_again() -> None:
+    """By a restart policy or by somebody: engines end the attach with the run."""
+    again = inspected(started_at="2026-11-29T18:00:01Z")
+    before = inspected(started_at="2026-11-29T18:00:00Z")
+    assert drive(container_ending(before).confirm(), again)[0] == [LOOK]
+    _, error = spend(container_ending(before).confirm(), before)
+    assert isinstance(error, OutputCut)
+
+
+@pytest.mark.parametrize("status", ["created", "exited"])
+def test_the_run_that_we_started_is_over_if_its_restarts_are_counted(status: str) -> None:
+    before = inspected(status=status, started_at="2026-11-29T18:00:00Z")
+    again = inspected(started_at="2026-11-29T18:00:05Z", restart_count=1)
+    assert drive(container_ending(before).confirm(), again)[0] == [LOOK]
+    first = inspected(started_at="2026-11-29T18:00:05Z")
+    _, error = spend(container_ending(before).confirm(), first)
+    assert isinstance(error, OutputCut)
+
+
+def test_a_wait_that_has_its_answer_tells_of_a_run_that_somebody_has_restarted() -> None:
+    ending = container_ending(inspected(status="created"))
+    flow = ending.confirm()
+    step = next(flow)
+    while not isinstance(step, AwaitDeferred):
+        step = flow.send(inspected() if isinstance(step, Call) else None)
+    assert step == AwaitDeferred(0)
+    with pytest.raises(StopIteration) as ended:
+        flow.send(answer({"StatusCode": 137}))
+    assert ended.value.value == 137
+    assert (ending.confirmed, ending.answered) == (True, True)
+
+
+def test_a_wait_that_is_held_is_waited_for_between_the_looks() -> None:
+    """By whoever waits: nobody else may read it."""
+    ending = container_ending()
+    flow = ending.before_wait()
+    first = next(flow)
+    assert isinstance(first, AwaitDeferred)
+    assert 0 < first.seconds <= 0.1
+    assert flow.send(None) == LOOK
+    assert isinstance(flow.send(inspected()), AwaitDeferred)
+    with pytest.raises(StopIteration) as ended:
+        flow.send(answer({"StatusCode": 3}))
+    assert ended.value.value == 3
+    assert (ending.confirmed, ending.answered) == (True, True)
+
+
+def test_a_wait_that_is_refused_late_is_told_and_spent() -> None:
+    ending = container_ending()
+    drive_into(RequestRejected, ending.before_wait(), answer({"message": "no"}, 500))
+    assert ending.answered
+
+
+def test_the_output_of_a_container_that_has_not_run_yet_has_no_end() -> None:
+    before = inspected(status="created")
+    _, error = spend(container_ending(before).confirm(), before)
+    assert isinstance(error, OutputCut)
+    assert "has not run yet" in str(error)
+
+
+def test_a_start_that_failed_is_an_end() -> None:
+    """dockerd then ends the attach, and the container is a created one with an exit code (live.md, 10c)."""
+    failed = inspected(status="created", exit_code=127)
+    assert drive(container_ending(inspected(status="created")).confirm(), failed)[0] == [LOOK]
+
+
+def test_what_podman_has_reset_has_ended() -> None:
+    reset = inspected(status="created", podman="5.4.2")
+    assert drive(container_ending(inspected(podman="5.4.2")).confirm(), reset)[0] == [LOOK]
+
+
+@pytest.mark.parametrize("given", [{"follows": False}, {"wait_held": False}])
+def test_who_is_not_asked_after_communicate(given: dict[str, Any]) -> None:
+    assert drive(container_ending(**given).confirm()) == ([], None)
+
+
+def test_a_reset_is_looked_behind_in_any_case() -> None:
+    assert drive(container_ending(wait_held=False).confirm(always=True), EXITED)[0] == [LOOK]
+
+
+@pytest.mark.parametrize("given", [{"follows": False}, {"over": False}])
+def test_who_is_not_asked_before_a_wait(given: dict[str, Any]) -> None:
+    """A container that runs on for long while nobody has read its output is waited for without a bound."""
+    assert drive(container_ending(**given).before_wait()) == ([], None)
+
+
+def test_a_wait_asks_without_one_that_is_held_too() -> None:
+    assert drive(container_ending(wait_held=False).before_wait(), EXITED)[0] == [LOOK]
+
+
+# ---- a wait whose connection broke ----
+
+
+@pytest.mark.parametrize(
+    ("status", "condition"), [("running", "not-running"), ("exited", "not-running"), ("created", "next-exit")]
+)
+@pytest.mark.parametrize("head", [ResponseHead(200), None])
+def test_a_wait_that_broke_is_asked_again(status: str, condition: str, head: object) -> None:
+    opened = Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
+    seen, _ = drive(ask_wait_again(opened, OUTPUTS), inspected(status=status), head)
+    assert seen == [LOOK, CallDeferred(Request("POST", ("containers", "web", "wait"), (("condition", condition),)))]
+
+
+@pytest.mark.parametrize("answers", [[NO_SUCH], [inspected(), NO_SUCH]])
+def test_the_exit_code_of_what_was_removed_meanwhile_is_unknown(answers: list[Response]) -> None:
+    opened = Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
+    _, error = drive_into(ExitCodeUnknown, ask_wait_again(opened, OUTPUTS), *answers)
+    assert isinstance(error, ExitCodeUnknown)
+    assert (error.stdout, error.stderr) == OUTPUTS
+
+
+def test_another_refusal_stays_what_it_is() -> None:
+    opened = Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
+    drive_into(RequestRejected, ask_wait_again(opened, OUTPUTS), Response(502))
+
+
+# ---- the outputs travel in the error ----
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (RequestRejected(404, "no", "GET /exec/e1/json"), ExitCodeUnknown),
+        (RemoteProtocolError("cut", Reason.CUT_IN_BODY), ExitCodeUnknown),
+        (ConnectionResetError(), ExitCodeUnknown),
+        (TimeoutError(), ExitCodeUnknown),
+        (OutputCut("cut", b"", b""), OutputCut),
+        (AttachmentClosed(), AttachmentClosed),
+        (KeyError(), KeyError),
+    ],
+)
+def test_what_becomes_of_a_failure_behind_the_output(raised: Exception, expected: type[Exception]) -> None:
+    with pytest.raises(expected) as caught, exit_code_wanted(OUTPUTS, (OSError,)):
+        raise raised
+    if expected is ExitCodeUnknown:
+        assert isinstance(caught.value, ExitCodeUnknown)
+        assert (caught.value.stdout, caught.value.stderr) == OUTPUTS
+
+
+# ---- what inspect tells of a run ----
+
+
+@pytest.mark.parametrize("field", [{"StartedAt": 7}, {"StartedAt": []}])
+def test_a_time_that_is_none(field: dict[str, object]) -> None:
+    value = container()
+    value["State"].update(field)
+    with pytest.raises(RemoteProtocolError):
+        InspectedContainer.from_response(Response(200, (), json.dumps(value).encode()))
