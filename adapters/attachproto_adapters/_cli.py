@@ -124,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
         "its address when it is ready. It is not a sandbox: containers are local processes with your rights.",
     )
     engine_.add_argument("--host", required=True, help="where to listen: unix://PATH or tcp://127.0.0.1:PORT")
+    engine_.add_argument(
+        "--emulate", choices=("dockerd", "podman"), default="dockerd", help="whose behaviour it has (default: dockerd)"
+    )
     engine_.set_defaults(run=_engine)
     return parser
 
@@ -181,7 +184,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _engine(arguments: argparse.Namespace) -> int:
     from attachproto_engine import serve
 
-    return serve(arguments.host)
+    return serve(arguments.host, arguments.emulate)
 
 
 def _forward_stdin(attachment: Attachment) -> None:

@@ -78,6 +78,7 @@ def attach(
     Raises:
         RequestRejected: the engine refused, with its own message; ``ApiVersionRejected`` if because of the version.
         ContainerNotRunning: it has exited, and neither ``start`` nor ``logs`` was asked for; or it is paused.
+        LogsUnavailable: ``logs`` was asked for, and the container's log driver cannot be read.
         EngineUnreachable: no engine answers at this address, or not within the timeout.
         HostInvalid: the address cannot be understood.
         ValueError: the container's name is none; the timeout is not above 0.

@@ -208,20 +208,20 @@ async def _in_thread(work: Callable[[], None]) -> None:
     task.result()
 
 
-def serve(host: str) -> int:
+def serve(host: str, emulate: Emulated = "dockerd") -> int:
     """Run an engine until SIGINT, SIGTERM, SIGHUP or SIGQUIT, as ``attachproto engine`` does; returns 0.
 
     When the engine listens, it prints one line: its address, in the form of ``DOCKER_HOST``.
     """
-    return asyncio.run(_serve(host))
+    return asyncio.run(_serve(host, emulate))
 
 
-async def _serve(host: str) -> int:
+async def _serve(host: str, emulate: Emulated) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         loop.add_signal_handler(number_, stop.set)
     with listening(host) as (listener, address):
         print(f"attachproto: {NOT_A_SANDBOX}", file=sys.stderr, flush=True)
         print(address, flush=True)
-        await Server(RULES["dockerd"], HIGHEST, FaultBook()).run(listener, stop)
+        await Server(RULES[emulate], HIGHEST, FaultBook()).run(listener, stop)
     return 0

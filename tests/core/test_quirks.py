@@ -770,7 +770,8 @@ def test_the_page_names_every_quirk_and_tests_that_exist() -> None:
     page = PAGE.read_text()
     for quirk in Quirk:
         assert f"`{quirk.name}`" in page
-    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+    named = re.findall(r"`(?:(adapters|live)/)?(test_\w+\.py)::(test_\w+)`", page)
     assert len(named) > len(Quirk)
-    for file, test in named:
-        assert f"\ndef {test}(" in (pathlib.Path(__file__).parent / file).read_text(), (file, test)
+    for folder, file, test in named:
+        source = pathlib.Path(__file__).parents[1] / (folder or "core") / file
+        assert f"\ndef {test}(" in source.read_text(), (folder, file, test)

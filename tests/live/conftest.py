@@ -30,8 +30,8 @@ from tests.live.engine_api import Engine, Route
 
 REQUIRED = os.environ.get("ATTACHPROTO_LIVE") == "required"
 FULL = os.environ.get("ATTACHPROTO_LIVE_COUNTS") == "full"
-# Ours, in a process of its own: whatever is true of a real engine is to be true of it.
-EMBEDDED = "embedded"
+# Ours, each in a process of its own: whatever is true of a real engine is to be true of them.
+EMBEDDED = {"embedded": "dockerd", "embedded-podman": "podman"}
 
 Lacking = Callable[[str, object], NoReturn]
 ROUTES = ("docker-unix", "docker-tcp", "docker-tls", "docker-ssh", "podman-unix", "podman-tcp")
@@ -46,7 +46,7 @@ def _named_engines() -> dict[str, tuple[str, str]]:
             named[label] = (url, variable)
     for item in filter(None, os.environ.get("ATTACHPROTO_LIVE_MORE", "").split(",")):
         label, _, url = item.strip().partition("=")
-        if not url or label in named or label in (*engines.LABELS, EMBEDDED, ssh_server.NAME):
+        if not url or label in named or label in (*engines.LABELS, *EMBEDDED, ssh_server.NAME):
             raise pytest.UsageError(f"ATTACHPROTO_LIVE_MORE takes LABEL=unix:///PATH, each label once: not {item!r}")
         named[label] = (url, "ATTACHPROTO_LIVE_MORE")
     return named
@@ -86,16 +86,17 @@ def lacking(pytestconfig: pytest.Config) -> Lacking:
 
 
 @contextmanager
-def _embedded() -> Iterator[engines.Running]:
+def _embedded(label: str) -> Iterator[engines.Running]:
     with tempfile.TemporaryDirectory(prefix="attachproto-") as directory:
         path = Path(directory, "engine.sock")
         command = [sys.executable, "-m", "attachproto_adapters", "engine", "--host", f"unix://{path}"]
+        command += ["--emulate", EMBEDDED[label]]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
             try:
                 assert child.stdout is not None
                 if not child.stdout.readline():
                     raise engines.EngineUnavailable("the embedded engine does not start")
-                yield engines.identify(EMBEDDED, path)
+                yield engines.identify(label, path)
             finally:
                 child.terminate()
 
@@ -124,7 +125,7 @@ def find_engine(pytestconfig: pytest.Config, lacking: Lacking) -> Iterator[Calla
                 try:
                     if label in session.missing:
                         raise engines.EngineUnavailable(session.missing[label])
-                    running = stack.enter_context(_embedded()) if label == EMBEDDED else _find(label)
+                    running = stack.enter_context(_embedded(label)) if label in EMBEDDED else _find(label)
                 except (engines.EngineUnavailable, OSError) as why:
                     lacking(label, why)
                 session.found[label] = Engine(running)
@@ -153,7 +154,7 @@ def docker_tls(find_engine: Callable[[str], Engine]) -> Engine:
     return find_engine("docker-tls")
 
 
-@pytest.fixture(params=[*engines.NAMES, EMBEDDED, *(label for label in NAMED if label not in engines.NAMES)])
+@pytest.fixture(params=[*engines.NAMES, *EMBEDDED, *(label for label in NAMED if label not in engines.NAMES)])
 def engine(request: pytest.FixtureRequest, find_engine: Callable[[str], Engine]) -> Engine:
     """Each of those that are up in turn."""
     return find_engine(request.param)

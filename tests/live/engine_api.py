@@ -54,8 +54,15 @@ class Engine:
             raise EngineError(f"{method} {target}: {status} {answer.decode(errors='replace').strip()}")
         return json.loads(answer) if answer.strip() else None
 
-    def create(self, *command: str, tty: bool = False, open_stdin: bool = False, stdin_once: bool = False) -> str:
-        host: dict[str, Any] = {"NetworkMode": "none"}
+    def create(
+        self,
+        *command: str,
+        tty: bool = False,
+        open_stdin: bool = False,
+        stdin_once: bool = False,
+        host_config: Mapping[str, Any] | None = None,
+    ) -> str:
+        host: dict[str, Any] = {"NetworkMode": "none", **(host_config or {})}
         if self.name == "podman":  # it asks for more than a container in a container may have
             host["Ulimits"] = [{"Name": name, "Soft": 1024, "Hard": 1024} for name in ("nofile", "nproc")]
         wanted = {
@@ -71,9 +78,9 @@ class Engine:
         self._containers.append(container)
         return container
 
-    def shell(self, script: str, *, tty: bool = False, open_stdin: bool = False, stdin_once: bool = False) -> str:
+    def shell(self, script: str, **options: Any) -> str:
         """Creates a container that runs a shell script."""
-        return self.create("sh", "-c", script, tty=tty, open_stdin=open_stdin, stdin_once=stdin_once)
+        return self.create("sh", "-c", script, **options)
 
     def start(self, container: str) -> None:
         self.call("POST", f"/containers/{container}/start")
@@ -143,7 +150,8 @@ class Engine:
         status, answer = engines.request(
             self.socket, "DELETE", f"/containers/{container}?force=1&v=1", timeout=CALL_TIMEOUT
         )
-        if status not in (200, 204, 404):
+        in_progress = status == 409 and b"already in progress" in answer  # AutoRemove
+        if status not in (200, 204, 404) and not in_progress:
             raise EngineError(f"{container[:12]} is not removed: {status} {answer.decode(errors='replace').strip()}")
         self._containers.remove(container)
 

@@ -177,34 +177,6 @@ def test_exited_container_without_logs_is_refused(engine: Engine) -> None:
     assert engine.status(container) == "exited"  # podman makes it `created` when attached to
 
 
-def test_exited_container_with_logs_gives_output_and_exit_code(docker: Engine) -> None:
-    container = docker.finish(docker.shell("echo out; echo err >&2; exit 9"))
-    with attach(container, AttachOptions(logs=True), host=docker.host, timeout=TIMEOUT) as attachment:
-        assert gather(attachment) == (b"out\n", b"err\n")
-        assert attachment.wait() == 9
-
-
-def test_exited_container_with_logs_on_podman(podman: Engine, times: Times, count: Count) -> None:
-    """Podman before 4.4 mis-frames what it replays: its version, from the inspect, switches the quirk on."""
-    right, refused, total = 0, 0, times(200)
-    while right < total:
-        container = podman.finish(podman.shell("echo out1; echo out2; echo err1 >&2; printf tail; exit 9"))
-        try:
-            attachment = attach(container, AttachOptions(logs=True), host=podman.host, timeout=TIMEOUT)
-        except RequestRejected as rejected:
-            if rejected.status_code != 500 or "container state improper" not in rejected.message:
-                raise
-            refused += 1
-            assert refused <= total, "this engine refuses more than it answers"
-        else:
-            with attachment:
-                assert gather(attachment) == (b"out1\nout2\ntail", b"err1\n")
-                assert attachment.wait() == 9
-                right += 1
-        podman.remove(container)
-    count("finished container, logs", podman, right, total, f"and {refused} refused by the engine with 500")
-
-
 def test_misframed_logs_are_an_error_if_nobody_knows_of_it(podman: Engine) -> None:
     if not misframes_logs(podman):
         pytest.skip(f"podman {podman.version} frames its logs as it should")
