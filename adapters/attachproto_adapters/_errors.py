@@ -89,7 +89,9 @@ class ApiVersionRejected(RequestRejected, ErrorWithRemedy):
         super().__init__(status_code, message, asked)
         self.oldest = oldest
         self.newest = newest
-        self.problem = f"{self}: API {api_version} was asked for, and the engine speaks {oldest} to {newest}"
+        self.problem = (
+            f"{self}: API {api_version} was asked for, and the engine speaks {shown(oldest)} to {shown(newest)}"
+        )
         self.remedy = "ask for one of these (api_version=, DOCKER_API_VERSION) or for none"
         self.args = (f"{self.problem}: {self.remedy}",)
 

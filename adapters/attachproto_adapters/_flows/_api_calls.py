@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from attachproto import Reason, Rejected, RemoteProtocolError, Request, Response
+from attachproto import ExecStart, Reason, Rejected, RemoteProtocolError, Request, Response
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
 from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text
 from attachproto_adapters._flows._inspect import of_type, read_json
@@ -14,7 +14,7 @@ _JSON = (("content-type", "application/json"),)
 
 
 def inspect_request(kind: str, name: str, api_version: str | None) -> Request:
-    """The call that tells of a container or an exec (``kind`` is the path's first segment)."""
+    """The call that inspects a container or an exec; ``kind`` is the first segment of the path."""
     return Request("GET", (kind, name, "json"), api_version=api_version)
 
 
@@ -24,10 +24,10 @@ def start_request(container: str, api_version: str | None) -> Request:
 
 
 def wait_request(container: str, condition: str, api_version: str | None) -> Request:
-    """The call that answers when the container has exited.
+    """The call that is answered when the container has exited.
 
-    Before API 1.30 the engine knows no condition, and sends no head before the end: then no version is asked for, which
-    every engine takes for its own.
+    Before API 1.30 engines ignore the condition, and send no head before the end. Then the version is left out of the
+    path, so that the engine uses its newest.
     """
     if api_version is not None and numbers(api_version) < (1, 30):
         api_version = None
@@ -35,7 +35,7 @@ def wait_request(container: str, condition: str, api_version: str | None) -> Req
 
 
 def resize_request(kind: str, name: str, height: int, width: int, api_version: str | None) -> Request:
-    """The call that tells the TTY of a container or an exec its size (height first, as the API has it)."""
+    """The call that sets the size of a container's or an exec's TTY, in characters."""
     check_count("height", height)
     check_count("width", width)
     query = (("h", str(height)), ("w", str(width)))
@@ -53,10 +53,10 @@ def create_exec_request(
     user: str | None = None,
     workdir: str | None = None,
 ) -> Request:
-    """The call that creates an exec (moby ``postContainerExecCreate``). What is not given is left out.
+    """The call that creates an exec (moby ``postContainerExecCreate``). Fields that are ``None`` are left out.
 
     Raises:
-        TypeError: the command is a string or has other things than strings in it; a field is of another type.
+        TypeError: the command is a string, or one of its arguments is not; a field is of another type.
         ValueError: the command is empty; a field needs a later API than was asked for.
     """
     if isinstance(command, str | bytes):
@@ -103,13 +103,15 @@ def exec_id(response: Response) -> str:
     """The ID in the answer to a creation.
 
     Raises:
-        RemoteProtocolError: it is no such answer.
+        RemoteProtocolError: the answer has no ID.
     """
     try:
-        return of_type(str, read_json(response)["Id"])
-    except (LookupError, TypeError) as exc:
+        found = of_type(str, read_json(response)["Id"])
+        ExecStart(found, tty=False)  # which refuses what is no ID
+        return found
+    except (LookupError, TypeError, ValueError) as exc:
         raise RemoteProtocolError(
-            f"the exec's creation was answered without an ID: {shown(repr(exc))}", Reason.BAD_DOCUMENT
+            f"the answer to the creation of the exec has no valid ID: {shown(repr(exc))}", Reason.BAD_DOCUMENT
         ) from None
 
 
@@ -118,7 +120,7 @@ def exit_code(response: Response) -> int:
 
     Raises:
         ExitCodeUnknown: the engine does not know it: the container is gone, or Podman has reset it (-1).
-        RemoteProtocolError: it is no such answer.
+        RemoteProtocolError: the answer lacks a field that engines send.
     """
     value = read_json(response)
     try:
@@ -128,12 +130,12 @@ def exit_code(response: Response) -> int:
         return known_exit_code(of_type(int, code))
     except (LookupError, TypeError, AttributeError) as exc:
         raise RemoteProtocolError(
-            f"wait's answer has not the fields of an engine's: {shown(repr(exc))}", Reason.BAD_DOCUMENT
+            f"the answer to wait lacks a field that engines send: {shown(repr(exc))}", Reason.BAD_DOCUMENT
         ) from None
 
 
 def known_exit_code(code: int) -> int:
-    """The exit code, if it is one. Podman says -1 where it has none.
+    """Return the exit code if it is one. Podman reports -1 if it has none.
 
     Raises:
         ExitCodeUnknown: it is negative.
@@ -144,10 +146,10 @@ def known_exit_code(code: int) -> int:
 
 
 def succeeded(request: Request, response: Response) -> Response:
-    """The answer, if it is no refusal.
+    """Return the answer if the call has succeeded.
 
     Raises:
-        RequestRejected: it is one.
+        RequestRejected: the status is 300 or above.
     """
     if response.status_code >= 300:
         raise refused(request, response)
@@ -155,7 +157,7 @@ def succeeded(request: Request, response: Response) -> Response:
 
 
 def refused(request: Request, response: Response | Rejected) -> RequestRejected:
-    """The error for an engine's refusal."""
+    """The error for a call that the engine has refused."""
     location = next((value for name, value in response.headers if name == "location"), "")
     return RequestRejected(
         response.status_code, response.message, named(request), location if response.status_code < 400 else ""
@@ -163,7 +165,7 @@ def refused(request: Request, response: Response | Rejected) -> RequestRejected:
 
 
 def version_range(response: Response) -> tuple[str, str] | None:
-    """The API versions, from the oldest to the newest, in the answer to ``GET /version``; ``None`` if it has none."""
+    """The oldest and the newest API version in the answer to ``GET /version``; ``None`` if they are missing."""
     try:
         value = read_json(response)
         found = of_type(str, value["MinAPIVersion"]), of_type(str, value["ApiVersion"])
@@ -175,7 +177,7 @@ def version_range(response: Response) -> tuple[str, str] | None:
 
 
 def judge_version(request: Request, response: Response, known: tuple[str, str]) -> None:
-    """Raise ``ApiVersionRejected`` if the refused request's version is outside the engine's range."""
+    """Raise ``ApiVersionRejected`` if the version in the refused request is outside the engine's range."""
     assert request.api_version is not None
     oldest, newest = known
     if not numbers(oldest) <= numbers(request.api_version) <= numbers(newest):
@@ -185,10 +187,10 @@ def judge_version(request: Request, response: Response, known: tuple[str, str]) 
 
 
 def numbers(api_version: str) -> tuple[int, ...]:
-    """A version as it is compared: by its parts."""
+    """The parts of a version as numbers, because 1.9 is before 1.10."""
     return tuple(int(part) for part in api_version.split("."))
 
 
 def named(request: Request) -> str:
-    """A call, as an error names it."""
+    """A call as errors name it, such as ``GET /containers/web/json``."""
     return f"{request.method} /{'/'.join(request.path)}"

@@ -27,16 +27,16 @@ class LogsOptions(TypedDict, total=False):
     """Which part of a container's log is read.
 
     Attributes:
-        follow: go on with what comes, until the container has exited.
+        follow: also read what is logged from now on, until the container has exited.
         stdout: what it wrote to stdout (the default is true).
         stderr: what it wrote to stderr (the default is true).
         since: from this time on: seconds since the epoch, an aware ``datetime``, or RFC 3339 as ``timestamps`` prints
             it.
         until: up to this time, in the same forms; API 1.35 and later.
-        timestamps: put the time before each line.
-        tail: at most this many of the last lines; ``None`` for all.
-        details: put the attributes of the log driver before each line.
-        tty: whether the container has a TTY; by default the engine is asked.
+        timestamps: begin each line with its time.
+        tail: how many of the last lines to read; ``None`` for all.
+        details: begin each line with the attributes of the log driver.
+        tty: whether the container has a TTY; by default the container is inspected.
     """
 
     follow: bool
