@@ -35,7 +35,7 @@ class AsyncApi(Generic[A, S]):
     """The functions of one framework.
 
     Args:
-        attachment: the framework's class of attachments.
+        attachment: the framework's class for attachments.
         dialer: makes the framework's connections to one engine.
     """
 
@@ -113,7 +113,7 @@ class AsyncApi(Generic[A, S]):
                 return ExecResult(await attachment.wait(), *outputs)
 
     async def open_on(self, session: S, request: StreamRequest) -> A:
-        """Open the stream on a session of the caller's, which is closed if this raises."""
+        """Open the stream on a session over the caller's connection. If this raises, the session is closed."""
         try:
             accepted: Accepted = judge_stream(request, await open_stream(session, request))
             return self._attachment(session, accepted)

@@ -1,8 +1,9 @@
 """Attach with asyncio.
 
-One task may send while another receives. A cancelled ``receive`` has taken nothing: the next one goes on. A cancelled
-``send_stdin`` loses stdin, because nobody knows how much has left. Closing wakes whoever waits. Deadlines are
-``asyncio.timeout``'s. Arguments and errors are those of ``attachproto_adapters.blocking``, unless said otherwise.
+One task may send while another receives. A cancelled ``receive`` loses nothing: call it again. After a cancelled
+``send_stdin``, stdin cannot be used any more, because it is unknown how much was sent. ``aclose`` wakes the tasks that
+wait. For a time limit use ``asyncio.timeout``. Arguments and errors are those of ``attachproto_adapters.blocking``,
+unless said otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run
 
 
 class Attachment(AsyncAttachment[AsyncioSession]):
-    """An open stream; all that can be done with it is what ``AsyncAttachment`` does."""
+    """An open stream: see ``AsyncAttachment``."""
 
     def _broken_pipe(self, message: str) -> BrokenPipeError:
         return BrokenPipeError(errno.EPIPE, message)
@@ -36,7 +37,7 @@ class Attachment(AsyncAttachment[AsyncioSession]):
             try:
                 await main
             except Exception as exc:
-                failure = exc  # raised in here, it would come out in a group
+                failure = exc  # raised inside the TaskGroup, it would come out as an ExceptionGroup
             beside.cancel()
         if failure is not None:
             raise failure
@@ -57,14 +58,14 @@ async def open_attachment(
 ) -> Attachment:
     """Attach over a connected pair of your own; the request says ``tty=``.
 
-    ``wait()`` and ``resize()`` raise on what it returns. The pair belongs to the attachment from here on, and is closed
-    if this raises. Nothing may have been read or written on it. asyncio drops what is unread if a write fails on it,
-    which connections of our own do not.
+    ``wait()`` and ``resize()`` of the attachment raise ``AttachError``: the engine's address is not known. The pair
+    belongs to the attachment from now on, and is closed if this raises. Nothing may have been read or written on it.
+    If a write on it fails, asyncio drops unread output; the connections of ``attach`` keep it.
 
     Args:
         stream: reader and writer.
-        request: what to open.
-        quirks: of the engine, where they are known.
+        request: the stream to open.
+        quirks: workarounds for the engine, if it is known.
 
     Raises:
         RequestRejected, RemoteProtocolError, LocalProtocolError, OSError: as for ``blocking.open_attachment``.
