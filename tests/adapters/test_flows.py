@@ -885,7 +885,7 @@ def test_inspect_without_the_fields(body: str) -> None:
     ],
 )
 def test_wait_without_the_fields(body: str) -> None:
-    with pytest.raises(RemoteProtocolError, match="wait's answer"):
+    with pytest.raises(RemoteProtocolError, match="answer to wait"):
         waited(body)
 
 
