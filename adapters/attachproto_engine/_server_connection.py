@@ -14,6 +14,7 @@ import socket
 from typing import Final
 
 from attachproto import NEED_DATA, SEND_EOF, SERVER, Connection, Continue, Event, Signal, State
+from attachproto_engine._waiters import wake
 
 _READ: Final = 64 * 1024
 
@@ -70,9 +71,7 @@ class Hangups:
         for number, _ in self._epoll.poll(0):
             # EPOLLHUP cannot be masked and would be reported for ever.
             self._unregister(number)
-            waiter = self._watched[number]
-            if not waiter.done():
-                waiter.set_result(None)
+            wake(self._watched[number], None)
 
     def _unregister(self, number: int) -> None:
         if self._epoll is not None:

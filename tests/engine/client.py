@@ -1,4 +1,4 @@
-"""How the tests speak to the engine without any code of ours: http.client, and sockets."""
+"""A client of the engine that uses none of the code under test: http.client and plain sockets."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def attach_request(
 def attached(
     engine: Engine, name: str, query: str = "stream=1&stdout=1&stderr=1", **how: Any
 ) -> Iterator[socket.socket]:
-    """A socket on which an attach was asked for and answered; its head is read."""
+    """A socket with an accepted attach; the head of the answer has been read."""
     with dial(engine) as sock:
         sock.sendall(attach_request(name, query, **how))
         head = b""
@@ -111,7 +111,7 @@ def attached(
 
 
 def exchange(engine: Engine, request: bytes) -> bytes:
-    """What comes back, to the end of file."""
+    """Send a request; the answer up to the end of file."""
     with dial(engine) as sock:
         sock.sendall(request)
         return read_all(sock)

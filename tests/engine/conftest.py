@@ -13,13 +13,13 @@ from tests.helpers import children, open_descriptors
 
 
 def threads() -> int:
-    """Those of trio's pool wait some seconds for more work."""
+    """The number of threads without those of trio's pool, which wait for more work for some seconds."""
     return sum(1 for thread in threading.enumerate() if not thread.name.startswith("Trio"))
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An engine that has been closed has left no descriptor, process, thread or file."""
+    """A closed engine leaves no descriptor, process, thread or file."""
     directory = tmp_path_factory.mktemp("e")
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
     before = open_descriptors(), children(), threads()

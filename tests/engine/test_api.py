@@ -1,4 +1,4 @@
-"""The plain calls and the heads: what dockerd's own recordings say, and the table of media types."""
+"""The plain calls and the heads of answers, compared with recordings of dockerd, and the table of media types."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STATELESS = {
 
 
 def comparable(answer: bytes) -> tuple[bytes, dict[str, str], bytes]:
-    """Status line, header fields and body, without what differs by right: the time, the name, who closes."""
+    """Status line, header fields and body, without the fields that may differ."""
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *fields = head.decode("latin-1").split("\r\n")
     headers = dict(field.split(": ", 1) for field in fields)
@@ -112,12 +112,12 @@ def test_an_older_engine() -> None:
 @pytest.mark.parametrize(
     "given", [{"api_version": "1.40"}, {"emulate": "containerd"}, {"host": "tcp://0.0.0.0:0"}, {"host": "ftp://x"}]
 )
-def test_what_an_engine_is_not(given: dict[str, Any]) -> None:
+def test_invalid_arguments(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="engine"):
         Engine(**given).start()
 
 
-def test_it_says_what_it_is(engine: Engine) -> None:
+def test_it_says_that_it_is_not_a_sandbox(engine: Engine) -> None:
     assert "not a sandbox" in call(engine, "GET", "/info").json["Warnings"][0]
     assert "not a sandbox" in call(engine, "GET", "/version").json["Platform"]["Name"]
     assert (Engine.__doc__ or "").count("not a sandbox") == 1
@@ -229,7 +229,7 @@ def test_stop_waits_and_then_kills(engine: Engine) -> None:
 
 def test_waiting(engine: Engine) -> None:
     shell(engine, "web", "read x; exit 5", OpenStdin=True, HostConfig={"AutoRemove": True})
-    assert wait(engine, "web") == 0  # as dockerd answers for what has not run
+    assert wait(engine, "web") == 0  # dockerd's answer for a container that has not run
     assert call(engine, "POST", "/containers/web/wait?condition=bad").status == 400
     socks = []
     for condition in ("next-exit", "removed", "not-running"):
@@ -327,7 +327,7 @@ def test_a_body_that_waits_for_continue(engine: Engine) -> None:
 @pytest.mark.parametrize(
     "request_", [b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nA : b\r\n\r\n"]
 )
-def test_what_is_no_request(engine: Engine, request_: bytes) -> None:
+def test_invalid_requests(engine: Engine, request_: bytes) -> None:
     answer = exchange(engine, request_)
     assert answer.startswith(
         b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"

@@ -1,4 +1,4 @@
-"""Attach, as the blocking adapter and bare sockets see it: streams, stdin's end, keys, logs, vanishing clients."""
+"""Attach through the blocking adapter and plain sockets: streams, the end of stdin, detach keys, logs, lost clients."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_both_streams_and_the_exit_code(engine: Engine) -> None:
         assert attachment.wait() == 7
 
 
-def test_stdin_to_its_end_and_back(engine: Engine) -> None:
+def test_stdin_and_its_end(engine: Engine) -> None:
     create(engine, "web", "cat", OpenStdin=True, StdinOnce=True)
     data = bytes(range(256)) * 12_000
     with opened(engine, "web", stdin=True) as attachment:
@@ -212,7 +212,7 @@ def test_nothing_asked_for_is_an_end_at_once(engine: Engine, query: str) -> None
     assert exchange(engine, attach_request("web", query)) == H101M
 
 
-def test_logs_and_then_the_stream_without_a_seam(engine: Engine) -> None:
+def test_logs_and_then_the_stream_without_loss_or_repetition(engine: Engine) -> None:
     shell(engine, "web", "i=0; while [ $i -lt 3000 ]; do echo line$i; i=$((i+1)); done; read x", OpenStdin=True)
     start(engine, "web")
     expected = b"".join(b"line%d\n" % number for number in range(3000))
@@ -257,7 +257,7 @@ def test_a_client_that_does_not_read_stops_the_container(engine: Engine) -> None
         other.settimeout(0.5)
         with pytest.raises(TimeoutError):
             other.recv(1)
-        # And yet it can be looked at, and killed; what it had printed still comes.
+        # Inspect and kill still work, and what it had printed still arrives.
         assert status(engine, "web") == "running"
         assert call(engine, "POST", "/containers/web/kill").status == 204
         assert wait(engine, "web") == 137
@@ -286,7 +286,7 @@ def test_a_vanished_client_ends_stdin_only_with_stdin_once(engine: Engine, once:
         assert wait(engine, "web") == code
 
 
-def test_what_it_leaves_behind_goes_with_it(engine: Engine) -> None:
+def test_processes_that_it_leaves_in_its_session_are_killed(engine: Engine) -> None:
     shell(engine, "web", "exec 2>/dev/null; sleep 300 & set -m; sleep 300 & echo on; exit 3")
     with attached(engine, "web") as sock:
         start(engine, "web")
@@ -294,7 +294,7 @@ def test_what_it_leaves_behind_goes_with_it(engine: Engine) -> None:
     assert wait(engine, "web") == 3
 
 
-def test_output_that_a_runaway_holds_open_is_waited_for_a_moment_only(engine: Engine) -> None:
+def test_a_process_outside_the_session_holds_the_output_open_for_two_seconds_at_most(engine: Engine) -> None:
     shell(engine, "web", "setsid sleep 4 & sleep 0.1; echo on")
     began = time.monotonic()
     with opened(engine, "web") as attachment:

@@ -1,4 +1,4 @@
-"""The detach keys, by the cases of protocol.md: pure, so every cut can be tried."""
+"""The detach keys. The filter does no I/O, so every way to cut its input is tried."""
 
 from __future__ import annotations
 

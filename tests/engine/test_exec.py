@@ -1,4 +1,4 @@
-"""Exec: streams, terminals, what is told after the head, and exit codes."""
+"""Exec: streams, terminals, errors in the stream, and exit codes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_detach_keys_are_a_failure_for_dockerd(web: Engine) -> None:
 
 
 @pytest.mark.parametrize("tty", [False, True])
-def test_what_is_told_in_the_stream(web: Engine, tty: bool) -> None:
+def test_errors_in_the_stream(web: Engine, tty: bool) -> None:
     def told(exec_id: str) -> bytes:
         with started(web, exec_id, json.dumps({"Tty": tty})) as sock:
             return read_all(sock)

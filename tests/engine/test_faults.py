@@ -163,7 +163,7 @@ def test_the_bytes(talking: Talk, faults: list[Fault], bytes_: bytes, host: str 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("query", ["stream=1&stdout=1&stderr=1", "stream=1&stdin=1&stdout=1&stderr=1"])
 @pytest.mark.parametrize("at", [0, 30, len(H101M) + 9])
-def test_a_reset_comes_after_what_came_before_it(talking: Talk, host: str | None, query: str, at: int) -> None:
+def test_what_was_sent_arrives_before_a_reset(talking: Talk, host: str | None, query: str, at: int) -> None:
     with talking(Reset(at=at), host=host, query=query) as sock:
         received = b""
         with pytest.raises(ConnectionResetError):  # noqa: PT012
@@ -175,7 +175,7 @@ def test_a_reset_comes_after_what_came_before_it(talking: Talk, host: str | None
 
 
 def test_each_piece_is_read_by_itself(talking: Talk) -> None:
-    """On a Unix socket. On TCP no kernel says when the peer has read, so there pieces may arrive joined."""
+    """On a Unix socket. On TCP the kernel does not tell when the peer has read, so pieces may arrive together."""
     with talking(Split(at=(1, 50, 130))) as sock:
         ends = [0]
         while piece := sock.recv(65536):
@@ -234,7 +234,7 @@ def test_a_fault_of_one_attach_only() -> None:
 
 
 def test_what_a_client_makes_of_it() -> None:
-    """The point of the whole: a user's test of a cut stream."""
+    """A test as users write it: of a cut stream."""
     with Engine(faults={"web": [LongFrame(announced=100, data=b"abc")]}) as engine:
         shell(engine, "web", "sleep 100")
         with attach("web", AttachOptions(), host=engine.host, start=True, timeout=20) as attachment:
@@ -261,7 +261,7 @@ def test_a_script_is_pure_and_the_same_each_time() -> None:
 
 
 def test_a_half_close_that_closes(engine: Engine) -> None:
-    """The process gets all its stdin and its end; what it prints after that reaches nobody."""
+    """The process gets all of its stdin and an end of file; what it prints after that is lost."""
     engine.fault("web", NoHalfClose())
     shell(engine, "web", "cat; cat /dev/null; echo done", OpenStdin=True, StdinOnce=True)
     start(engine, "web")
@@ -275,7 +275,7 @@ def test_a_half_close_that_closes(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_half_close_that_closes_where_nobody_reads(host: str | None) -> None:
+def test_a_half_close_that_closes_an_attach_without_stdin(host: str | None) -> None:
     with Engine(host, faults={"web": [NoHalfClose()]}) as engine:
         shell(engine, "web", "sleep 100")
         start(engine, "web")
@@ -398,7 +398,7 @@ def test_faults_go_by_the_name_however_the_client_asks(web: Engine) -> None:
     assert call(web, "GET", "/containers/new/json").status == 404
 
 
-def test_what_is_no_fault(engine: Engine) -> None:
+def test_invalid_faults(engine: Engine) -> None:
     with pytest.raises(ValueError, match="on='pull' is no call"):
         engine.fault("web", Cut(0), on="pull")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a fault is needed"):

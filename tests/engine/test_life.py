@@ -1,4 +1,4 @@
-"""How an engine is held, and that it leaves nothing behind, whatever went on in it. See conftest.py for the proof."""
+"""Starting and closing an engine in each framework. conftest.py checks after each test that nothing is left."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.engine.client import TIMEOUT, attached, call, create, dial, read_unti
 
 
 @pytest.fixture
-def three_lines() -> Iterator[Engine]:
+def running_engine() -> Iterator[Engine]:
     with Engine() as engine:
         yield engine
 
 
-def test_as_a_fixture(three_lines: Engine) -> None:
-    assert call(three_lines, "GET", "/_ping").body == b"OK"
+def test_as_a_fixture(running_engine: Engine) -> None:
+    assert call(running_engine, "GET", "/_ping").body == b"OK"
 
 
 def test_under_asyncio() -> None:
@@ -73,7 +73,7 @@ def test_the_socket_is_its_users_only() -> None:
     assert not path.parent.exists()
 
 
-def test_a_path_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_given_path(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("p") / "s"
     host = f"unix://{path}"
     with Engine(host) as engine:
@@ -100,7 +100,7 @@ def test_it_can_be_started_again() -> None:
         engine.close()
 
 
-def test_closed_with_everything_in_motion() -> None:
+def test_closed_while_everything_runs() -> None:
     with Engine() as engine:
         shell(engine, "talks", "trap '' TERM HUP; while :; do echo x; done")
         shell(engine, "tty", "set -m; sleep 100 & sleep 100", Tty=True, OpenStdin=True)
@@ -116,7 +116,7 @@ def test_closed_with_everything_in_motion() -> None:
         half.sendall(b"POST /containers/cat/wa")
         with attached(engine, "talks") as stalled, attached(engine, "tty", "stream=1&stdin=1&stdout=1") as tty:
             stalled.recv(1)
-            began = threading.Timer(5, os.abort)  # prompt means prompt
+            began = threading.Timer(5, os.abort)  # close() has to be prompt
             began.start()
             engine.close()
             began.cancel()

@@ -1,4 +1,4 @@
-"""Many clients at once: all of them are taken, each gets every byte, and the engine gives back what they cost it."""
+"""Many clients at once: all are accepted, each gets every byte, and the engine releases their descriptors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers import open_descriptors
 _CROWD = 1500
 _READERS = 500
 
-# More than a socket's buffer holds, so that the engine has to wait for those who do not read yet.
+# More than a socket's buffer holds, so the engine has to wait for clients that do not read yet.
 _LINES = 40_000
 
 
@@ -38,8 +38,8 @@ def _room_for_descriptors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _given_back(engine: Engine) -> Iterator[None]:
-    """Afterwards the engine, which goes on, holds no descriptor more than before."""
-    call(engine, "GET", "/_ping")  # it has opened its own by then
+    """After the test the running engine has no more descriptors than before."""
+    call(engine, "GET", "/_ping")  # so the engine has opened its own descriptors
     before = len(open_descriptors())
     yield
     deadline = time.monotonic() + TIMEOUT
@@ -48,8 +48,8 @@ def _given_back(engine: Engine) -> Iterator[None]:
     assert len(open_descriptors()) <= before
 
 
-def test_a_crowd_that_comes_while_the_engine_is_busy_is_taken(engine: Engine) -> None:
-    """A client whose socket does not block is refused at once if the queue is full."""
+def test_clients_that_connect_while_the_engine_is_busy_are_accepted(engine: Engine) -> None:
+    """connect() on a non-blocking Unix socket fails with EAGAIN if the queue is full."""
     if int(Path("/proc/sys/net/core/somaxconn").read_text()) < _CROWD:
         pytest.skip("the system's own queue is shorter")
     busy = threading.Event()
@@ -80,8 +80,8 @@ def test_each_of_many_attachments_to_one_container_gets_every_byte(engine: Engin
         assert wait(engine, "web") == 3
 
 
-def test_many_that_leave_in_the_middle_cost_nothing_afterwards(engine: Engine) -> None:
-    """The container goes on for the one that stays: those who have left hold nothing back."""
+def test_clients_that_close_in_the_middle_cost_nothing_afterwards(engine: Engine) -> None:
+    """The container goes on for the client that stays; the others do not slow it down any more."""
     shell(engine, "web", f"read go; yes stdout | head -n {10 * _LINES}", OpenStdin=True)
     with _given_back(engine):
         start(engine, "web")

@@ -1,4 +1,4 @@
-"""The log: lines out of records, and the last of them without reading all."""
+"""The output log: lines cut from records, and the last lines without reading all of it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_tail_is_the_end_of_the_whole(pieces: list[tuple[int, bytes]], times
             return found
 
         whole, tail = read(0), read(log.tail(count))
-        # What is wanted is there and whole; the rest is skipped by who asked.
+        # The wanted lines are there and whole; the caller skips the others.
         wanted = min(count, len(whole))
         assert tail[len(tail) - wanted :] == whole[len(whole) - wanted :]
         log.release()

@@ -1,4 +1,4 @@
-"""``Engine(emulate="podman")``: what clients have to treat differently on Podman, against Podman's own recordings."""
+"""``Engine(emulate="podman")``, compared with recordings of Podman."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def recorded(scenario: str) -> tuple[int, dict[str, str], bytes]:
 
 
 def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Status, header fields and body, without what differs by right: the time, the name, who closes."""
+    """Status, header fields and body, without the fields that may differ."""
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     fields = dict(line.split(": ", 1) for line in lines)
@@ -69,7 +69,7 @@ def test_paused(podman: Engine) -> None:
     assert parsed(exchange(podman, attach_request("web"))) == recorded("11-paused")
 
 
-def test_detach_keys_that_are_none(podman: Engine) -> None:
+def test_invalid_detach_keys(podman: Engine) -> None:
     answer = parsed(exchange(podman, attach_request("web", "stream=1&stdin=1&detachKeys=ctrl-zz")))
     assert (answer[0], json.loads(answer[2])["message"]) == (
         500,

@@ -1,4 +1,4 @@
-"""What a hostile or unlucky moment does: bad input, web pages, full disks, ignored signals, ends that cross."""
+"""Bad input, web pages, full disks, ignored signals, and events that happen at the same time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def post(engine: Engine, target: str, headers: str, body: object) -> bytes:
 
 @pytest.mark.parametrize("kind", ["Content-Type: text/plain;charset=UTF-8\r\n", ""])
 def test_a_body_must_be_said_to_be_json(engine: Engine, kind: str) -> None:
-    """As dockerd has it; a web page may send anything else without being asked."""
+    """As dockerd does. A web page can send other types without the browser's asking the server first."""
     answer = post(engine, "/containers/create", f"Host: localhost\r\n{kind}", {"Cmd": ["true"]})
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"must be 'application/json'" in answer
@@ -52,7 +52,7 @@ def test_a_body_must_be_said_to_be_json(engine: Engine, kind: str) -> None:
 
 
 @pytest.mark.parametrize("head", ["Host: localhost\r\nOrigin: http://evil.example\r\n", "Host: evil.example\r\n"])
-def test_on_tcp_no_web_page_is_answered(head: str) -> None:
+def test_on_tcp_web_pages_are_refused(head: str) -> None:
     with Engine("tcp://127.0.0.1:0") as engine:
         for request in (
             f"GET /containers/json HTTP/1.1\r\n{head}\r\n",
@@ -73,12 +73,12 @@ def test_on_tcp_no_web_page_is_answered(head: str) -> None:
         {"Cmd": ["true"], "StopSignal": "BANANA"},
     ],
 )
-def test_what_no_process_can_be_given_is_refused(engine: Engine, config: dict[str, Any]) -> None:
+def test_values_that_no_process_can_be_given_are_refused(engine: Engine, config: dict[str, Any]) -> None:
     assert call(engine, "POST", "/containers/create", config).status == 400
     assert call(engine, "GET", "/containers/json?all=1").json == []
 
 
-def test_an_environment_that_is_none_is_told_at_the_start(engine: Engine) -> None:
+def test_an_invalid_environment_is_refused_at_the_start(engine: Engine) -> None:
     create(engine, "web", "true", Env=["=x"])
     assert call(engine, "POST", "/containers/web/start").status == 400
     assert status(engine, "web") == "created"
@@ -98,13 +98,13 @@ def test_an_exec_in_a_directory_that_is_not_there_fails(engine: Engine) -> None:
 
 
 def test_no_exec_begins_while_its_container_ends_and_closing_ends_all(engine: Engine) -> None:
-    """What has left the session holds the output open for a while; in that time the container is as good as gone."""
+    """A process outside the session holds the output open for 2 s. In that time no exec can start."""
     shell(engine, "web", "(setsid sleep 3) & sleep 0.2; echo over; exit 0", OpenStdin=True)
     with attached(engine, "web") as sock:
         start(engine, "web")
         exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["sleep", "777"]}).json["Id"]
         read_until(sock, b"over")
-        # Its process is a zombie, or reaped, from here on; the engine need not know it yet.
+        # The process has ended; the engine may not have noticed yet.
         assert call(engine, "POST", f"/exec/{exec_id}/start", {"Detach": True}).status in (200, 409)
     closing = threading.Thread(target=engine.close)
     closing.start()
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_ends_the_container_and_its_streams(
     assert "No space left" in call(engine, "GET", "/containers/web/json").json["State"]["Error"]
 
 
-def test_output_that_nobody_may_ask_for_is_not_kept(engine: Engine) -> None:
+def test_output_is_not_kept_with_the_log_driver_none(engine: Engine) -> None:
     none = {"LogConfig": {"Type": "none"}}
     shell(engine, "unheard", "head -c 20000000 /dev/zero", HostConfig=none)
     shell(engine, "heard", "head -c 20000000 /dev/zero; echo end", HostConfig=none)
@@ -191,13 +191,13 @@ def test_a_start_that_failed_has_a_code(engine: Engine) -> None:
     assert wait(engine, "web") == 127
 
 
-def test_an_attach_that_races_with_close_comes_to_an_end(engine: Engine) -> None:
+def test_an_attach_while_the_engine_is_closed_ends(engine: Engine) -> None:
     shell(engine, "web", "sleep 100")
     start(engine, "web")
     with dial(engine) as sock:
         sock.sendall(attach_request("web"))
         engine.close()
-        with contextlib.suppress(ConnectionResetError):  # it had not been taken up
+        with contextlib.suppress(ConnectionResetError):  # the engine had not accepted the connection
             read_all(sock)
 
 
