@@ -98,7 +98,7 @@ class AsyncApi(Generic[A, S]):
         api_version: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> ExecResult:
-        """Run a command in a running container, and wait for its end.
+        """Run a command in a running container, and wait until it has ended.
 
         If it is cancelled, it closes its connections; the command goes on. Arguments and errors are those of
         ``blocking.run_exec``.

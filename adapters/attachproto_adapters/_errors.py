@@ -13,7 +13,7 @@ _SHOWN: Final = 500
 
 
 def shown(text: str) -> str:
-    """The beginning of somebody else's text, for an exception's own. Of a page of HTML it is the first line."""
+    """The beginning of a text that the peer sent, for an exception. Of an HTML page it is the first line."""
     start = text.lstrip().splitlines()[0] if text.lstrip().startswith("<") else text
     return start if len(start) == len(text) and len(text) <= _SHOWN else f"{start[:_SHOWN]} ..."
 
@@ -34,7 +34,7 @@ class ErrorWithRemedy(AttachError):
 
 
 class EngineUnreachable(ErrorWithRemedy, ConnectionError):
-    """No connection to the engine; the text says which address was tried, where it came from, and what happened."""
+    """There is no connection to the engine. The text names the address, where it came from, and what went wrong."""
 
 
 def unreachable(host: object, why: str) -> EngineUnreachable:
@@ -43,12 +43,12 @@ def unreachable(host: object, why: str) -> EngineUnreachable:
 
 
 def printable(text: str) -> str:
-    """Somebody else's text for a terminal, in one line: it may hold any character, escape sequences and all."""
+    """A text as one line that is safe to print on a terminal: escape sequences and line ends are shown as escapes."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class HostInvalid(ErrorWithRemedy, ValueError):
-    """The engine's address cannot be understood, or needs a transport that is not there."""
+    """The engine's address is not valid, or needs something that does not exist: a context, a TLS file."""
 
 
 # What Go's and nginx's servers answer on a TLS port to a request without TLS.
@@ -81,8 +81,8 @@ class ApiVersionRejected(RequestRejected, ErrorWithRemedy):
     """The engine does not speak the API version that was asked for.
 
     Attributes:
-        oldest: the first that it speaks, such as ``"1.24"``.
-        newest: the last.
+        oldest: the oldest version that it speaks, such as ``"1.24"``.
+        newest: the newest.
     """
 
     def __init__(self, status_code: int, message: str, asked: str, api_version: str, oldest: str, newest: str) -> None:
@@ -97,7 +97,7 @@ class ApiVersionRejected(RequestRejected, ErrorWithRemedy):
 
 
 class ContainerNotRunning(ErrorWithRemedy):
-    """The container has exited, so that an attach would wait for ever (dockerd) or reset it (Podman); or is paused."""
+    """The container has exited or is paused. An attach to an exited one would hang (dockerd) or reset it (Podman)."""
 
 
 class LogsUnavailable(ErrorWithRemedy):
@@ -113,19 +113,19 @@ class LogsUnavailable(ErrorWithRemedy):
 
 
 class ExecAlreadyStarted(AttachError):
-    """The exec was started before, and engines start and attach to one only once."""
+    """The exec was started before. Engines start an exec, and attach to it, only once."""
 
 
 class HalfCloseEndsAttach(AttachError):
-    """On this container the engine takes the end of stdin for the end of the attach; output would be lost."""
+    """A half-close would end the attach, and output would be lost. It depends on the container or an intermediary."""
 
 
 class HalfCloseUnsupported(AttachError):
-    """This transport cannot end one direction and leave the other open."""
+    """This transport cannot half-close: end one direction and leave the other open."""
 
 
 class AttachmentClosed(AttachError):
-    """The attachment was closed on our side."""
+    """The attachment was closed on this side."""
 
 
 class OutputTooLarge(AttachError):
@@ -145,7 +145,7 @@ class OutputTooLarge(AttachError):
 class OutputCut(AttachError):
     """The output ended while the process goes on: something between us and the engine has closed the connection.
 
-    Keys that detach, if they were sent, end the output so too; and ``close_stdin``, where it warns of that.
+    Sending the keys that detach has the same effect, and so has ``close_stdin`` where it warns.
 
     Attributes:
         stdout: what was read of stdout (or of the terminal) by ``communicate``.
@@ -189,12 +189,12 @@ class EngineReportedError(AttachError):
 
 
 class AttachWarning(UserWarning):
-    """Something that is allowed, and rarely what was meant."""
+    """Something is allowed, but is probably a mistake."""
 
 
 def warn(message: str) -> None:
-    """Warn with ``AttachWarning`` whoever has called us."""
-    # Between them and here lie a sequence, what drives it, and in two frameworks an await or two.
+    """Issue an ``AttachWarning`` at the line of the caller outside this package."""
+    # Between that line and this one are a flow, its runner, and in two frameworks one or two awaits.
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("attachproto_adapters"):
         frame, level = frame.f_back, level + 1

@@ -60,30 +60,30 @@ def attach(
 ) -> Attachment:
     """Attach to a container.
 
-    Warns with ``AttachWarning`` if stdin is asked for and the container was created without ``OpenStdin``.
+    It warns with ``AttachWarning`` if stdin is asked for and the container was created without ``OpenStdin``.
 
     Args:
         container: its name or ID.
-        options: which streams, and whether what was logged so far comes first.
+        options: which streams to attach to, and whether to read first what was logged so far.
         host: the engine, as ``unix://PATH``, ``tcp://NAME:PORT`` or ``ssh://USER@NAME``; by default as the docker CLI
             finds it: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context, Docker's own socket; then Podman's.
-        tty: whether the container has a TTY; by default the engine is asked.
-        start: start the container once it is attached to. It is the only order that loses no first output.
-        wait: ask for the exit code now, on a connection of its own, so that ``wait()`` gets it even if the
-            container is removed at its end. ``start=True`` does so by itself.
-        api_version: such as ``"1.41"``; by default ``DOCKER_API_VERSION``, then none, and the engine takes its own.
-        quirks: what the engine writes otherwise than others; by default what is known of its version.
-        timeout: seconds that each connect, read, write or wait may take, here and later (see ``settimeout``).
+        tty: whether the container has a TTY; by default the container is inspected.
+        start: start the container after attaching to it. No other order is sure to get its first output.
+        wait: ask for the exit code now, on a second connection, so that ``wait()`` returns it even if the engine
+            removes the container when it exits. ``start=True`` implies it.
+        api_version: such as ``"1.41"``; by default ``DOCKER_API_VERSION``. Without either, the engine uses its newest.
+        quirks: bugs of the engine to work around; by default those that its version is known to have.
+        timeout: how many seconds each connect, read, write or wait may take, here and later (see ``settimeout``).
 
     Raises:
-        RequestRejected: the engine refused, with its own message; ``ApiVersionRejected`` if because of the version.
+        RequestRejected: the engine refused a call; ``ApiVersionRejected`` if it does not speak the API version.
         ContainerNotRunning: it has exited, and neither ``start`` nor ``logs`` was asked for; or it is paused.
         LogsUnavailable: ``logs`` was asked for, and the container's log driver cannot be read.
         EngineUnreachable: no engine answers at this address, or not within the timeout.
-        HostInvalid: the address cannot be understood.
-        ValueError: the container's name is none; the timeout is not above 0.
-        RemoteProtocolError: what answers is no engine, or breaks the rules.
-        TimeoutError: something took too long.
+        HostInvalid: the address is not valid.
+        TypeError, ValueError: an argument is not valid. Nothing was sent.
+        RemoteProtocolError: the peer is not an engine, or breaks the protocol.
+        TimeoutError: the engine did not answer in time. The text names the call, the address and the seconds.
     """
     api_version = resolve_api_version(api_version, os.environ)
     steps = open_attach(container, options, tty=tty, start=start, wait=wait, api_version=api_version, quirks=quirks)
@@ -102,16 +102,16 @@ def exec_start(
     """Start an exec that was created, and attach to it.
 
     Args:
-        exec_id: what its creation answered.
+        exec_id: the ID from the answer to its creation.
         host: as for ``attach``.
-        tty: what its creation said; by default the engine is asked.
+        tty: whether it was created with a TTY; by default the exec is inspected.
         console_size: height and width of the terminal in characters; API 1.42 and later, with a TTY.
         api_version: as for ``attach``.
         timeout: as for ``attach``.
 
     Raises:
         ExecAlreadyStarted: it was started before.
-        ValueError: the ID is none; a console size without a TTY, or for an API that has none.
+        TypeError, ValueError: an argument is not valid; a console size needs a TTY and API 1.42. Nothing was sent.
         RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
     """
     api_version = resolve_api_version(api_version, os.environ)
@@ -126,17 +126,17 @@ def logs(
     timeout: float | None = None,
     **options: Unpack[LogsOptions],
 ) -> Attachment:
-    """Read what a container has logged, and with ``follow=True`` will log.
+    """Read what a container has logged, and with ``follow=True`` also what it logs from now on.
 
     Args:
         container: its name or ID.
         host: as for ``attach``.
         api_version: as for ``attach``.
         timeout: as for ``attach``.
-        options: which part of the log: see ``LogsOptions``.
+        options: which part of the log to read: see ``LogsOptions``.
 
     Raises:
-        ValueError: the container's name is none; a time is none; neither stream is asked for.
+        TypeError, ValueError: an argument is not valid, or neither stream is asked for. Nothing was sent.
         RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
     """
     request = Logs(container, api_version=resolve_api_version(api_version, os.environ), **options)
@@ -154,28 +154,29 @@ def run_exec(
     timeout: float | None = None,
     **options: Unpack[CommandOptions],
 ) -> ExecResult:
-    """Run a command in a running container, and wait for its end.
+    """Run a command in a running container, and wait until it has ended.
 
     Args:
         container: its name or ID.
-        command: the program and its arguments; no shell looks at them.
-        input: what the command reads from its stdin; by default it has none.
-        max_output: most bytes of stdout and stderr together.
+        command: the program and its arguments, which go through no shell.
+        input: what the command reads from its stdin; by default it has no stdin.
+        max_output: how many bytes stdout and stderr may have together.
         host: as for ``attach``.
         api_version: as for ``attach``.
-        timeout: as for ``attach``: it bounds each wait for the engine, and not the whole, which the command may take.
+        timeout: as for ``attach``: it bounds each wait for the engine, and not the whole call.
         options: how the command is created: see ``CommandOptions``.
 
     Raises:
         ContainerNotRunning: it has exited, is paused, or was never started.
-        OutputTooLarge: there was more than ``max_output``; what was read is in the error. The command goes on.
+        OutputTooLarge: there was more output than ``max_output``; the first ``max_output`` bytes are in the error. The
+            command goes on.
         OutputCut: the output ended while the command goes on; what was read is in the error.
         ExitCodeUnknown: the output has ended, and the engine could not be asked for the exit code, or does not know it;
             the outputs are in the error.
-        HalfCloseEndsAttach: there is input for a TTY, or through an intermediary that closes the whole connection where
-            only stdin ends.
+        HalfCloseEndsAttach: there is input, and the command has a TTY, or an intermediary is known to close the whole
+            connection when stdin ends.
         EngineReportedError: the engine put an error of its own into the stream.
-        ValueError: the container's name is none, the command is empty, or a field needs a later API.
+        TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
         RequestRejected, EngineUnreachable, HostInvalid, RemoteProtocolError, TimeoutError: as for ``attach``.
     """
     input = as_bytes(input)
@@ -196,22 +197,22 @@ def _open(steps: Steps[Opened], host: str | None, timeout: float | None) -> Atta
 
 
 def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:
-    """Attach over a connected socket of your own; the request says ``tty=``.
+    """Attach over a connected socket of your own. The request must have ``tty=``.
 
-    ``wait()`` and ``resize()`` raise on what it returns, because it does not know where the engine is. The socket
-    belongs to the attachment from here on, and is closed if this raises.
+    ``wait()`` and ``resize()`` of the attachment raise, because it does not know where the engine is. The attachment
+    owns the socket from now on; if this raises, the socket is closed.
 
     Args:
         stream: the socket.
-        request: what to open.
-        quirks: of the engine, where they are known.
+        request: the stream to open.
+        quirks: bugs of the engine to work around.
 
     Raises:
-        RequestRejected: the engine refused, with its own message.
-        RemoteProtocolError: what answers is no engine, or breaks the rules.
-        LocalProtocolError: neither the answer nor the request tells how the output is framed.
+        RequestRejected: the engine refused.
+        RemoteProtocolError: the peer is not an engine, or breaks the protocol.
+        LocalProtocolError: neither the answer nor the request's ``tty`` says how the output is framed.
         OSError: the socket failed, or its timeout passed.
-        ValueError: the socket does not block; it is left alone.
+        ValueError: the socket is non-blocking. It is not closed.
     """
     check_timeout(stream.gettimeout())
     if isinstance(stream, ssl.SSLSocket):

@@ -1,9 +1,9 @@
 """Attach with trio.
 
-One task may send while another receives. A cancelled ``receive`` has taken nothing: the next one goes on. A cancelled
-``send_stdin`` loses stdin, because nobody knows how much has left. Closing wakes whoever waits. Deadlines are
-``trio.fail_after``'s. What a socket's errors are in the other adapters is ``trio.BrokenResourceError`` here. Arguments
-and errors are those of ``attachproto_adapters.blocking``, unless said otherwise.
+One task may send while another receives. A cancelled ``receive`` loses nothing; call it again. After a cancelled
+``send_stdin`` stdin cannot be used any more, because it is not known how many bytes were sent. Closing wakes a waiting
+task. Deadlines are those of ``trio.fail_after``. Where the other adapters raise an ``OSError`` of the socket, this one
+raises ``trio.BrokenResourceError``. Arguments and other errors are those of ``attachproto_adapters.blocking``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run
 
 
 class Attachment(AsyncAttachment[StreamSession]):
-    """An open stream; all that can be done with it is what ``AsyncAttachment`` does."""
+    """An open stream; its methods are documented in ``AsyncAttachment``."""
 
     def _broken_pipe(self, message: str) -> trio.BrokenResourceError:
         return trio.BrokenResourceError(message)
@@ -62,15 +62,15 @@ run_exec = _api.run_exec
 async def open_attachment(
     stream: trio.abc.Stream, request: StreamRequest, *, quirks: Iterable[Quirk] = ()
 ) -> Attachment:
-    """Attach over a connected stream of your own; the request says ``tty=``.
+    """Attach over a connected stream of your own. The request must have ``tty=``.
 
-    ``wait()`` and ``resize()`` raise on what it returns. The stream belongs to the attachment from here on, and is
-    closed if this raises. To end stdin it must be a ``trio.abc.HalfCloseableStream``.
+    ``wait()`` and ``resize()`` of the attachment raise. The attachment owns the stream from now on; if this raises, the
+    stream is closed. Only a ``trio.abc.HalfCloseableStream`` can end stdin.
 
     Args:
         stream: the stream.
-        request: what to open.
-        quirks: of the engine, where they are known.
+        request: the stream request to send.
+        quirks: bugs of the engine to work around.
 
     Raises:
         RequestRejected, RemoteProtocolError, LocalProtocolError: as for ``blocking.open_attachment``.

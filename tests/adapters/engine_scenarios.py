@@ -306,7 +306,7 @@ async def a_paused_container_is_not_attached_to(framework: Framework, engine: En
 
 FAILURES: list[tuple[dict[str, Act], dict[str, bool], type[Exception], str]] = [
     ({"inspect": refuses(404, "No such container: web")}, {}, RequestRejected, "No such container: web .404"),
-    ({"inspect": answers([])}, {}, RemoteProtocolError, "inspect's answer"),
+    ({"inspect": answers([])}, {}, RemoteProtocolError, "answer to inspect"),
     ({"inspect": answers(container(status="exited"))}, {}, ContainerNotRunning, "not running"),
     ({"inspect": write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")}, {}, RemoteProtocolError, "body was cut"),
     ({"attach": rejects(409, "it is paused")}, {}, RequestRejected, "it is paused .409"),

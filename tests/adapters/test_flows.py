@@ -837,7 +837,7 @@ NOT_AN_OBJECT = ["null", "[]", "7", '"text"', "{}"]
 @pytest.mark.parametrize("body", NO_JSON, ids=lambda body: repr(body[:10]))
 @pytest.mark.parametrize("read", [InspectedContainer.from_response, exit_code])
 def test_no_json(read: Callable[[Response], object], body: str) -> None:
-    with pytest.raises(RemoteProtocolError, match="no JSON"):
+    with pytest.raises(RemoteProtocolError, match="is not JSON"):
         read(Response(200, (), body.encode("latin-1")))
 
 
@@ -870,7 +870,7 @@ def with_(section: str, field: str, what: object) -> str:
     ],
 )
 def test_inspect_without_the_fields(body: str) -> None:
-    with pytest.raises(RemoteProtocolError, match="inspect's answer"):
+    with pytest.raises(RemoteProtocolError, match="answer to inspect"):
         InspectedContainer.from_response(Response(200, (), body.encode()))
 
 

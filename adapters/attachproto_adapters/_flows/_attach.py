@@ -39,7 +39,7 @@ def open_attach(
     """Inspect, hold the wait, attach, start, and inspect again.
 
     Raises:
-        ValueError: the container's name is none.
+        ValueError: the container's name is not valid.
         RequestRejected: the engine refused one of the calls.
         ContainerNotRunning: it has exited, and neither its logs nor a start were asked for; or it is paused.
         LogsUnavailable: logs were asked for, and the container's log driver cannot be read.
@@ -151,7 +151,7 @@ def _without_unreadable_logs(request: Attach, inspected: InspectedContainer) -> 
 
 
 def _check_nothing_was_missed(request: Attach, options: AttachOptions, inspected: InspectedContainer) -> None:
-    """Raise if the logs were left out because nothing had run, and somebody has started the container meanwhile."""
+    """Raise if the logs were left out because nothing had run, and the container was started meanwhile."""
     if options.logs and not request.options.logs:
         raise _logs_unavailable(request.container, inspected.log_driver, "and it was started before we had attached")
 

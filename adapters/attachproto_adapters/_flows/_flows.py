@@ -1,7 +1,7 @@
 """The flows of an exec, and what a refused call means in every flow.
 
-Strategy: a flow is a generator of steps (``_steps``). Refusals, races and the habits of engines are judged here; an
-adapter only moves bytes.
+Strategy: a flow is a generator of steps (``_steps``). It decides what refusals, races and differences between engines
+mean; an adapter only moves bytes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def open_exec(
     """Inspect an exec that was created, and start it.
 
     Raises:
-        ValueError: the ID is none; a console size without a TTY, or for an API that has none.
+        ValueError: the ID is not valid; the console size needs a TTY and API 1.42.
         RequestRejected: the engine refused one of the calls.
         ExecAlreadyStarted: it was started before.
     """
@@ -63,7 +63,7 @@ def open_exec(
     response = yield from first_call(inspect_request("exec", exec_id, api_version))
     inspected = InspectedExec.from_response(response)
     if inspected.running or inspected.exit_code is not None:
-        # dockerd would accept, and put its refusal into the output.
+        # dockerd would accept the attach, and write its refusal into the output.
         raise ExecAlreadyStarted(
             f"the exec {exec_id} was started before: an exec can be started and attached to only once"
         )
@@ -89,14 +89,14 @@ def create_and_open_exec(
     """Create an exec, and start it.
 
     Raises:
-        ValueError: the container's name is none; the command is empty; a field needs a later API.
-        TypeError: the command is a string.
+        ValueError: the container's name is not valid; the command is empty; a field needs a later API.
+        TypeError: the command is a string; a field is of another type.
         RequestRejected: the engine refused one of the calls.
         ContainerNotRunning: it has exited, is paused, or was never started.
-        HalfCloseEndsAttach: there is input for a TTY, whose end could not be told; or an intermediary has answered that
-            closes the whole stream at a half-close. The command was not started.
+        HalfCloseEndsAttach: there is input, and the command has a TTY, or an intermediary is known to close the whole
+            stream at a half-close. The command was not started.
     """
-    Attach(container)  # which judges the name
+    Attach(container)  # checks the name
     request = create_exec_request(container, command, stdin=stdin, api_version=api_version, **options)
     tty = options.get("tty", False)
     inspected = InspectedExec(tty=tty, open_stdin=stdin, podman=None)
@@ -122,7 +122,7 @@ def create_and_open_exec(
 
 
 def first_call(request: Request) -> Steps[Response]:
-    """The answer to the first call of a flow: it is where an engine would refuse the API's version."""
+    """The answer to the first call of a flow, which an engine refuses if it does not speak the API version."""
     return (yield from _judged(request, (yield Call(request))))
 
 
@@ -139,16 +139,16 @@ def require_stream(request: StreamRequest, quirks: frozenset[Quirk] = frozenset(
 
 
 def judge_stream(request: StreamRequest, answer: Accepted | Rejected) -> Accepted:
-    """The answer, if it opens a stream that can be read.
+    """Return the answer if it opens a stream that can be read.
 
     Raises:
         RequestRejected: the engine refused.
-        LocalProtocolError: nothing tells how the output is framed.
+        LocalProtocolError: neither the answer nor the request's ``tty`` says how the output is framed.
     """
     if isinstance(answer, Rejected):
         raise refused(request.to_request(), answer)
     if answer.framing is None:
         raise LocalProtocolError(
-            "the engine's answer does not tell whether the output is framed: give tty= with the request"
+            "the engine's answer does not say whether the output is framed: build the request with tty="
         )
     return answer

@@ -14,7 +14,7 @@ from attachproto_adapters._flows._intermediaries import closing_intermediary
 
 T = TypeVar("T")
 
-# Such as 4.3.1 or 5.0.0-rc1. A number of more digits is no version, and int() refuses one of 5,000.
+# Such as 4.3.1 or 5.0.0-rc1. int() refuses very long numbers.
 _PODMAN_VERSION: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?![0-9])")
 
 
@@ -23,13 +23,13 @@ class InspectedContainer:
     """The fields of ``GET /containers/{name}/json`` that matter here.
 
     Attributes:
-        tty: output is raw.
-        open_stdin: the container was created with ``OpenStdin``; without it nothing reads what is sent.
-        stdin_once: the first half-close ends the container's stdin.
+        tty: whether it has a TTY; then the output is raw.
+        open_stdin: whether it was created with ``OpenStdin``; without that nothing reads what is sent.
+        stdin_once: whether it was created with ``StdinOnce``; then the first half-close ends its stdin.
         status: ``created``, ``running``, ``paused``, ``exited``, …
         exit_code: of its last run; negative if the engine does not know it (Podman).
-        log_driver: ``HostConfig.LogConfig.Type``; empty if inspect does not say.
-        podman: the engine is Podman of this version, as it says in a header of every answer; else ``None``.
+        log_driver: ``HostConfig.LogConfig.Type``; empty if inspect lacks it.
+        podman: Podman's version, from the ``Libpod-API-Version`` header of every answer; ``None`` on dockerd.
         started_at: when its last run began, as the engine writes it.
         restart_count: how often the engine's restart policy has started it again.
         intermediary: what has answered for the engine and is known to close the stream at a half-close; else ``None``.
@@ -51,7 +51,7 @@ class InspectedContainer:
         """Read an inspect's answer.
 
         Raises:
-            RemoteProtocolError: it is none.
+            RemoteProtocolError: a field is missing or of another type.
         """
         value = read_json(response)
         try:
@@ -126,10 +126,10 @@ class InspectedExec:
     """The fields of ``GET /exec/{id}/json`` that matter here.
 
     Attributes:
-        tty: output is raw.
-        open_stdin: the exec was created with ``AttachStdin``; without it nothing reads what is sent.
-        running: it was started, and has not ended.
-        exit_code: if it has ended; else ``None``.
+        tty: whether it has a TTY; then the output is raw.
+        open_stdin: whether it was created with ``AttachStdin``; without that nothing reads what is sent.
+        running: whether it was started and has not ended.
+        exit_code: its exit code if it has ended, else ``None``.
         podman: as for ``InspectedContainer``.
         intermediary: as for ``InspectedContainer``.
     """
@@ -146,7 +146,7 @@ class InspectedExec:
         """Read an inspect's answer.
 
         Raises:
-            RemoteProtocolError: it is none.
+            RemoteProtocolError: a field is missing or of another type.
         """
         value = read_json(response)
         try:
@@ -176,7 +176,7 @@ Facts = InspectedContainer | InspectedExec
 
 
 def half_close_ends_attach(inspected: Facts) -> str:
-    """Why a half-close does not do what it is meant to do here."""
+    """Why a half-close would not only end stdin here, and what to do instead."""
     if inspected.tty:
         return (
             "there is a TTY: a half-close does not end its stdin, and dockerd takes it for the end of the attach; "
@@ -189,14 +189,14 @@ def half_close_ends_attach(inspected: Facts) -> str:
 
 
 def podman_version(response: Response) -> str | None:
-    """Podman's version, if this is an answer of Podman's."""
+    """Podman's version, if Podman has sent this answer."""
     return next((value for name, value in response.headers if name == "libpod-api-version"), None)
 
 
 def known_quirks(podman: str | None, request: Attach) -> frozenset[Quirk]:
-    """The quirks that an engine is known to have in its answer to this request. What is unknown has none.
+    """The quirks that this engine is known to have in its answer to this request.
 
-    ``DETACHED_TEXT`` is not among them: it holds bytes back, and only who forwards the keys that detach gains by it.
+    ``DETACHED_TEXT`` is never among them: it holds bytes back, and helps only programs that forward detach keys.
     """
     if podman is None or not request.options.logs:
         return frozenset()
@@ -211,10 +211,10 @@ def _known(value: Any, default: Any) -> Any:
 
 
 def of_type(kind: type[T], value: object) -> T:
-    """The value, if it is of exactly this type: what a text or a list means as a flag would be a guess.
+    """Return the value if it is of exactly this type. To convert a string or a list to a flag would be a guess.
 
     Raises:
-        TypeError: it is not.
+        TypeError: it is of another type.
     """
     if type(value) is not kind:
         raise TypeError(f"{value!r} is of type {type(value).__name__}, not {kind.__name__}")
@@ -225,17 +225,18 @@ def read_json(response: Response) -> Any:
     """The JSON of an answer.
 
     Raises:
-        RemoteProtocolError: it holds none.
+        RemoteProtocolError: the body is not JSON.
     """
     try:
         return json.loads(response.body)
     except (ValueError, RecursionError):
         raise RemoteProtocolError(
-            f"the engine's answer ({response.status_code}) is no JSON: {shown(response.message)!r}", Reason.BAD_DOCUMENT
+            f"the engine's answer ({response.status_code}) is not JSON: {shown(response.message)!r}",
+            Reason.BAD_DOCUMENT,
         ) from None
 
 
 def _not_an_engines(what: str, exc: Exception) -> RemoteProtocolError:
     return RemoteProtocolError(
-        f"{what}'s answer has not the fields of an engine's: {shown(repr(exc))}", Reason.BAD_DOCUMENT
+        f"the answer to {what} lacks a field that engines send: {shown(repr(exc))}", Reason.BAD_DOCUMENT
     )

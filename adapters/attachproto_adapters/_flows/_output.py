@@ -13,11 +13,11 @@ OutputEvent = DataEvent | OutputClosed
 
 @attrs.frozen
 class ExecResult:
-    """What ``run_exec`` gives.
+    """The result of ``run_exec``.
 
     Attributes:
-        exit_code: the command's; where it could not be started, 125 to 128, and the reason is in the output.
-        stdout: what it wrote to stdout; with a TTY all that the terminal printed.
+        exit_code: of the command. If it could not be started, it is 125 to 128, and the reason is in the output.
+        stdout: what the command wrote to stdout; with a TTY, all that it wrote.
         stderr: what it wrote to stderr.
     """
 
@@ -27,7 +27,7 @@ class ExecResult:
 
 
 class Gathered:
-    """The output of one attachment, as it comes. It is kept when a ``communicate`` is interrupted."""
+    """The output of one attachment so far. It is kept if ``communicate`` is interrupted."""
 
     def __init__(self) -> None:
         self._stdout = bytearray()
@@ -35,11 +35,11 @@ class Gathered:
         self._systemerr = bytearray()
 
     def add(self, event: OutputEvent, max_output: int | None) -> None:
-        """Take one event.
+        """Add one event.
 
         Raises:
-            OutputTooLarge: it is more than ``max_output`` bytes by now; the first ``max_output`` are in the error. All
-                is kept for a later call.
+            OutputTooLarge: there are more than ``max_output`` bytes. The first ``max_output`` are in the error, and all
+                are kept for a later call.
         """
         match event:
             case Stdout(data=data) | RawOutput(data=data):
@@ -57,15 +57,15 @@ class Gathered:
             )
 
     def _first(self, size: int, stderr_is_last: bool) -> tuple[bytes, bytes]:
-        """The outputs without what is over this size, which is the end of the one that came last."""
+        """The first bytes of the outputs, this many together: what is too much is cut from the one that came last."""
         excess = max(0, len(self._stdout) + len(self._stderr) - size)
-        # An earlier call may have had a larger bound: then more is over it than the last.
+        # After a call with a larger bound the last one may not be long enough: then the other is cut as well.
         off_stderr = min(excess, len(self._stderr)) if stderr_is_last else max(0, excess - len(self._stdout))
         stdout_end = len(self._stdout) - (excess - off_stderr)
         return bytes(self._stdout[:stdout_end]), bytes(self._stderr[: len(self._stderr) - off_stderr])
 
     def so_far(self) -> tuple[bytes, bytes]:
-        """What was read of stdout and stderr."""
+        """Stdout and stderr as far as they were read."""
         return bytes(self._stdout), bytes(self._stderr)
 
     def result(self) -> tuple[bytes, bytes]:

@@ -52,7 +52,7 @@ class CallDeferred:
 
     Attributes:
         request: the call.
-        seconds: how long to wait for the head, from when the request has left.
+        seconds: how long to wait for the head after the request was sent.
     """
 
     request: Request
@@ -61,10 +61,10 @@ class CallDeferred:
 
 @attrs.frozen
 class AwaitDeferred:
-    """Let time pass, and take the answer to the call that is held if it comes meanwhile.
+    """Wait for the rest of the answer to the deferred call.
 
     Attributes:
-        seconds: how long; 0 to see whether it has come.
+        seconds: how long at most; 0 to check whether it has arrived.
     """
 
     seconds: float
@@ -72,7 +72,7 @@ class AwaitDeferred:
 
 @attrs.frozen
 class Discard:
-    """Close the connection of the deferred call: nobody needs the rest of its answer."""
+    """Close the connection of the deferred call. The rest of its answer is not needed."""
 
 
 @attrs.frozen
@@ -105,11 +105,11 @@ class Opened:
     """What is known of an attachment that was opened.
 
     Attributes:
-        kind: ``containers`` or ``exec``, as paths have it.
-        name: of the container as given, or the exec's ID.
-        api_version: for later calls.
-        inspected: what inspect said before the attach.
-        exit_code: if the container had exited by then; later Podman has forgotten it.
+        kind: ``containers`` or ``exec``, the first segment of paths.
+        name: the container's name as given, or the exec's ID.
+        api_version: the version for later calls.
+        inspected: the inspect from before the attach.
+        exit_code: the container's, if it had exited before the attach; Podman forgets it later.
         exit_code_lost: the container had exited, and the engine does not know its exit code any more.
         follows: the output ends when the process does, and not before.
         wait_held: the exit code was asked for when the attachment was opened, on a connection that is held.
@@ -132,13 +132,13 @@ class Opened:
 
 @attrs.frozen
 class FlowResult(Generic[T, AnySession]):
-    """What a flow gave, and what it has left open.
+    """The result of a flow, and the connections that it has left open.
 
     Attributes:
-        value: what it returned.
+        value: what the flow returned.
         stream: the connection of its stream.
-        accepted: the answer to that.
-        held: the connection of the call that is held.
+        accepted: the answer that opened the stream.
+        held: the connection of its deferred call.
     """
 
     value: T
@@ -147,7 +147,7 @@ class FlowResult(Generic[T, AnySession]):
     held: AnySession | None
 
     def streamed(self) -> tuple[AnySession, Accepted]:
-        """The stream and its answer, of a flow that does not end without them."""
+        """The stream and its answer, of a flow that always opens one."""
         assert self.stream is not None
         assert self.accepted is not None
         return self.stream, self.accepted

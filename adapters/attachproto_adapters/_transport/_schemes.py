@@ -46,7 +46,7 @@ class TlsFiles:
 
 @attrs.frozen
 class UnixHost:
-    """An engine behind a Unix socket. ``origin`` says for an error where the address came from."""
+    """An engine behind a Unix socket. ``origin`` is where the address came from, for errors."""
 
     path: str
     origin: str
@@ -58,7 +58,7 @@ class UnixHost:
 
     @property
     def hint(self) -> str:
-        """What may be wrong with the address if there is no such file; empty if nothing seems to be."""
+        """What may be wrong with the address if the file does not exist; empty if nothing seems wrong."""
         if self.path.startswith(("/", "@", ".")):
             return ""
         return f"the path is relative to the current directory; did you mean unix:///{self.path}, with three slashes?"
@@ -171,7 +171,7 @@ def parse_host(address: str, origin: str) -> Host:
     """Read an address.
 
     Raises:
-        HostInvalid: it is none, or its scheme is not in ``SCHEMES``.
+        HostInvalid: it is not valid, or its scheme is not in ``SCHEMES``.
     """
     shown = f"{_without_password(address)!r} ({origin})"
     name, separator, rest = address.partition("://")
