@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.adapters import engine_scenarios, scenarios
+from tests.adapters import ending_scenarios, engine_scenarios, scenarios
 from tests.adapters.frameworks import WAYS, Opener, Way
-from tests.adapters.scenarios import Row, Table
+from tests.adapters.scenarios import Row
 from tests.adapters.scripted import Engine
 
 
@@ -34,7 +34,7 @@ def half_closes(monkeypatch: pytest.MonkeyPatch) -> HalfCloses:
     return counted
 
 
-def combined(table: Table, ways: Iterable[Way]) -> list[Any]:  # pytest does not name their type
+def combined(table: Iterable[Row], ways: Iterable[Way]) -> list[Any]:  # pytest does not name their type
     return [pytest.param(row, way, id=f"{row}-{way}") for row in table for way in ways if row.fits(way)]
 
 
@@ -55,7 +55,11 @@ def test_stream(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) 
     assert row.half_closes in (None, half_closes.count)
 
 
-@pytest.mark.parametrize(("row", "way"), combined(engine_scenarios.TABLE, [way for way in WAYS if way.own is None]))
+DIALLED = [way for way in WAYS if way.own is None]
+ENGINE_TABLE = [*engine_scenarios.TABLE, *ending_scenarios.TABLE]
+
+
+@pytest.mark.parametrize(("row", "way"), combined(ENGINE_TABLE, DIALLED))
 def test_engine(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) -> None:
     engine = Engine(str(socket_path) if way.unix else None)
     try:
