@@ -10,7 +10,9 @@ import pytest
 from tests.adapters.scripted import Engine
 from tests.helpers import open_descriptors
 
-pytest.register_assert_rewrite("tests.adapters.scenarios", "tests.adapters.engine_scenarios")
+pytest.register_assert_rewrite(
+    "tests.adapters.scenarios", "tests.adapters.engine_scenarios", "tests.adapters.ending_scenarios"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

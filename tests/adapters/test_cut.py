@@ -1,0 +1,134 @@
+"""Output that something in between has cut, against the embedded engine with its faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from attachproto_adapters import ExecResult, OutputCut
+from attachproto_engine import Engine, HeldHead, IdleCut, NoHalfClose
+from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Framework
+from tests.engine.client import shell, start
+
+# It outlives every grace.
+GOES_ON = "cat; sleep 30; echo done"
+
+EACH_FRAMEWORK = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with Engine() as running:
+        yield running
+
+
+@EACH_FRAMEWORK
+def test_a_half_close_that_ends_an_exec(framework: Framework, engine: Engine) -> None:
+    """Through nginx, Caddy or Squid, where nothing names them."""
+    shell(engine, "web", "sleep 100")
+    start(engine, "web")
+    engine.fault("web", NoHalfClose(), on="exec")
+
+    async def scenario() -> None:
+        with pytest.raises(OutputCut, match="the command goes on") as caught:
+            await framework.run_exec("web", ["sh", "-c", GOES_ON], input=b"x", host=engine.host)
+        assert caught.value.stdout in (b"", b"x")
+        engine.fault("web", on="exec")
+        run = await framework.run_exec("web", ["sh", "-c", "cat; exit 3"], input=b"x", host=engine.host)
+        assert run == ExecResult(3, b"x", b"")
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+def test_a_half_close_that_ends_an_attach(framework: Framework, engine: Engine) -> None:
+    shell(engine, "web", GOES_ON, OpenStdin=True, StdinOnce=True)
+    engine.fault("web", NoHalfClose())
+
+    async def scenario() -> None:
+        async with await framework.attach("web", WITH_STDIN, host=engine.host, start=True) as attachment:
+            with pytest.raises(OutputCut, match="the container goes on") as caught:
+                await attachment.communicate(b"x")
+            assert caught.value.stdout in (b"", b"x")
+            with pytest.raises(OutputCut):
+                await attachment.wait()
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("wait_is_cut", [False, True])
+def test_an_idle_limit_between_two_frames(framework: Framework, engine: Engine, wait_is_cut: bool) -> None:
+    shell(engine, "web", "echo half; sleep 30; echo done", OpenStdin=True)
+    engine.fault("web", IdleCut(0.3))
+    if wait_is_cut:
+        engine.fault("web", IdleCut(0.3), on="wait")
+
+    async def scenario() -> None:
+        async with await framework.attach("web", host=engine.host, start=True) as attachment:
+            with pytest.raises(OutputCut) as caught:
+                await attachment.communicate()
+            assert caught.value.stdout == b"half\n"
+            with pytest.raises(OutputCut):
+                await attachment.wait()
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+def test_an_idle_limit_of_an_exec(framework: Framework, engine: Engine) -> None:
+    shell(engine, "web", "sleep 100")
+    start(engine, "web")
+    engine.fault("web", IdleCut(0.3), on="exec")
+
+    async def scenario() -> None:
+        with pytest.raises(OutputCut) as caught:
+            await framework.run_exec("web", ["sh", "-c", "echo half; sleep 30"], host=engine.host)
+        assert caught.value.stdout == b"half\n"
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+def test_a_wait_that_is_cut_while_the_output_goes_on(framework: Framework, engine: Engine) -> None:
+    shell(engine, "web", "cat; sleep 0.5; exit 3", OpenStdin=True, StdinOnce=True)
+    engine.fault("web", IdleCut(0.1), on="wait", nth=1)
+
+    async def scenario() -> None:
+        async with await framework.attach("web", WITH_STDIN, host=engine.host, start=True) as attachment:
+            assert await attachment.communicate(b"x") == (b"x", b"")
+            assert await attachment.wait() == 3
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+def test_a_head_that_is_held_back(framework: Framework, engine: Engine) -> None:
+    shell(engine, "web", "cat; exit 3", OpenStdin=True, StdinOnce=True)
+    engine.fault("web", HeldHead(), on="wait")
+
+    async def scenario() -> None:
+        async with await framework.attach("web", WITH_STDIN, host=engine.host, start=True) as attachment:
+            assert await attachment.communicate(b"x") == (b"x", b"")
+            assert await attachment.wait() == 3
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("emulate", ["dockerd", "podman"])
+def test_a_container_that_is_restarted_has_ended(framework: Framework, emulate: str) -> None:
+    """Engines end the attach with the run; that it runs again is no cut."""
+    with Engine(emulate=emulate) as engine:  # type: ignore[arg-type]
+        shell(engine, "web", "echo out; cat; exit 3", OpenStdin=True, StdinOnce=True)
+
+        async def scenario() -> None:
+            async with await framework.attach("web", WITH_STDIN, host=engine.host, start=True) as attachment:
+                await attachment.close_stdin()
+                assert [event async for event in attachment]
+                start(engine, "web")
+                assert await attachment.communicate() == (b"", b"")
+                assert await attachment.wait() == 3
+
+        framework.run(scenario)
