@@ -30,27 +30,28 @@ from attachproto_adapters.blocking import Attachment, attach
 # What a shell reports for a command that SIGPIPE has ended: 128 and the signal's number.
 _PIPE_CLOSED = 141
 
-# What the docker CLI exits with where it has failed itself, and not the container.
+# The docker CLI's exit status for a failure of its own, as opposed to the container's.
 _OURS = 125
 
 _STDIN_STAYS_OPEN = (
-    b"attachproto: stdin has ended, and the container's stays open: to close it would end the attach and lose output\n"
+    b"attachproto: stdin has ended; the container's stays open, as closing it would end the attach and lose output\n"
 )
 
 
 class _ReaderGone(Exception):
-    """Nobody reads our stdout or stderr any more."""
+    """The reader of our stdout or stderr has closed its end."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C. Everything is closed; the container goes on.
+        KeyboardInterrupt: Ctrl-C. All connections are closed, and the container keeps running.
     """
     options = _parser().parse_args(arguments)
     for number in range(3):
-        # Closed at our start, its number would be the next socket's, and what is written to it the container's.
+        # If stdin, stdout or stderr was closed when we started, the next socket would get its number, and a message
+        # for stderr would go to the container.
         try:
             os.fstat(number)
         except OSError:
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.run is _attach and isinstance(exc, BrokenPipeError):
             _complain(str(exc))
             return 1
-        # Who read our output has gone. Python would complain once more when it flushes at exit.
+        # Without this Python would report the broken pipe again when it flushes at exit.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in filter(None, (sys.stdout, sys.stderr)):
             os.dup2(nowhere, stream.fileno())
@@ -96,13 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     attach_ = commands.add_parser(
         "attach",
         help="attach to a container",
-        description="Attach to a container: its stdout to stdout, its stderr to stderr, and its exit code as ours. "
-        "Ctrl-C detaches; the container goes on.",
+        description="Attach to a container. Its stdout goes to stdout, its stderr to stderr, and its exit code becomes "
+        "the command's. Ctrl-C detaches; the container keeps running.",
     )
     attach_.add_argument("container", metavar="CONTAINER", help="name or ID")
-    attach_.add_argument("--stdin", action="store_true", help="forward stdin, and half-close where it ends")
-    attach_.add_argument("--logs", action="store_true", help="replay what was logged so far, first")
-    attach_.add_argument("--start", action="store_true", help="start the container, once it is attached to")
+    attach_.add_argument("--stdin", action="store_true", help="forward stdin, and half-close when it ends")
+    attach_.add_argument("--logs", action="store_true", help="first print what was logged so far")
+    attach_.add_argument("--start", action="store_true", help="start the container after attaching to it")
     attach_.add_argument("--detach-keys", metavar="KEYS", help="keys that detach from a TTY, such as ctrl-p,ctrl-q")
     attach_.add_argument("--host", help=f"{HELP} (default: as docker finds it)")
     attach_.set_defaults(run=_attach)
@@ -110,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     demo_ = commands.add_parser(
         "demo",
         help="show one attach, byte by byte",
-        description="Attach to a small container, and show what went over the wire beside the events that came of it. "
-        "On the engine that is there, else on the embedded one, which runs local processes and is no sandbox.",
+        description="Attach to a small container, and show the bytes on the wire beside the events that they became. "
+        "It uses docker's engine, else the embedded one, which runs local processes and is not a sandbox.",
     )
     demo_.add_argument("--image", default="busybox", help="the container's image (default: busybox; it needs a shell)")
     demo_.add_argument("--host", help=HELP)
@@ -120,8 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     engine_ = commands.add_parser(
         "engine",
         help="run the embedded engine",
-        description="Run the embedded engine until Ctrl-C, to test clients of Docker against without Docker. It prints "
-        "its address when it is ready. It is not a sandbox: containers are local processes with your rights.",
+        description="Run the embedded engine until Ctrl-C, to test Docker clients without Docker. It prints its "
+        "address when it is ready. It is not a sandbox: containers are local processes with your rights.",
     )
     engine_.add_argument("--host", required=True, help="where to listen: unix://PATH or tcp://127.0.0.1:PORT")
     engine_.add_argument(
@@ -138,7 +139,7 @@ def _attach(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--detach-keys: {exc}") from None
     with attach(arguments.container, options, host=arguments.host, start=arguments.start, wait=True) as attachment:
         if arguments.stdin:
-            # A daemon, because nothing can wake a thread that reads a terminal.
+            # A daemon thread, because nothing can interrupt a thread that reads a terminal.
             threading.Thread(target=_forward_stdin, args=(attachment,), daemon=True).start()
         for event in attachment:
             stream = sys.stdout if isinstance(event, Stdout | RawOutput) else sys.stderr
@@ -153,24 +154,24 @@ def _attach(arguments: argparse.Namespace) -> int:
             try:
                 return _exit_status(attachment.wait())
             except OutputCut:
-                # Keys that detach end the output too: on dockerd only where there is a TTY.
+                # Detach keys end the output too. dockerd looks for them only with a TTY.
                 inspected = attachment.inspected
                 if inspected is None or not (inspected.tty or inspected.podman):
                     raise
-                _complain(f"detached from {arguments.container}, which goes on")
+                _complain(f"detached from {arguments.container}, which keeps running")
                 return 0
         return _exit_status(attachment.wait())
 
 
 def _exit_status(code: int) -> int:
-    """The container's exit code as ours. The kernel would keep its lowest eight bits, so that 256 would be success."""
+    """The container's exit code as exit status. The kernel keeps the lowest eight bits, so 256 would mean success."""
     if 0 <= code <= 255:
         return code
     _complain(f"the engine reports the exit code {shown(str(code))}, which no process can have (0 to 255)")
     return _OURS
 
 
-# Imported late, the two below: asyncio takes longer to load than an attach takes to open.
+# The next two import late: loading asyncio takes longer than opening an attach.
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -188,13 +189,13 @@ def _engine(arguments: argparse.Namespace) -> int:
 
 
 def _forward_stdin(attachment: Attachment) -> None:
-    # The container may stop reading, and the attachment end, at any time; the main thread tells of it.
+    # The container may stop reading, or the attachment end, at any time. The main thread reports that.
     with contextlib.suppress(OSError, AttachError):
-        # Closed at our start it is None, and its number may be another file's.
+        # sys.stdin is None if it was closed when we started.
         while sys.stdin is not None and (data := os.read(sys.stdin.fileno(), READ_SIZE)):
             attachment.send_stdin(data)
         if attachment.half_close_ends_attach:
-            # Not by sys.stderr: a thread that holds its lock when the interpreter ends aborts it.
+            # Not with sys.stderr: if this thread held its lock at the interpreter's exit, Python would abort.
             os.write(2, _STDIN_STAYS_OPEN)
         else:
             attachment.close_stdin()

@@ -517,4 +517,4 @@ def test_output_that_ends_before_the_container_is_a_detach(engine: Engine, run: 
     finally:
         exited.set()
     assert (status, stdout) == (0, b"$ ")
-    assert b"attachproto: detached from web, which goes on\n" in stderr
+    assert b"attachproto: detached from web, which keeps running\n" in stderr
