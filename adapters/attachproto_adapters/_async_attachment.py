@@ -7,15 +7,16 @@ import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from attachproto import SEND_EOF, Accepted, OutputClosed, RemoteProtocolError, Request, Stdin, StdinClosed
+from attachproto import NEED_DATA, Accepted, OutputClosed, RemoteProtocolError, Request, Signal, Stdin, StdinClosed
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._ending import ANSWER_SECONDS, ask_wait_again
+from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
@@ -48,7 +49,6 @@ class AsyncAttachment(AttachmentBase[L]):
         super().__init__(session, accepted, opened)
         self._dialer = dialer
         self._held = held
-        self._sending = False
         self._waiting = False
 
     @abc.abstractmethod
@@ -94,17 +94,13 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def _send(self, event: Stdin | StdinClosed) -> None:
         self._check_open()
-        if self._sending:
-            raise self._busy("another task is sending")
-        self._sending = True
-        try:
-            await self._session.send(event)
-        except AttachmentClosed:
-            # Another task may have closed it, because it read the end of the output.
-            self._check_open()
-            raise
-        finally:
-            self._sending = False
+        with self._session.sending:
+            try:
+                await self._session.send(event)
+            except AttachmentClosed:
+                # Another task may have closed it, because it read the end of the output.
+                self._check_open()
+                raise
 
     # ---- receiving ----
 
@@ -117,16 +113,23 @@ class AsyncAttachment(AttachmentBase[L]):
             AttachmentClosed: the attachment is closed, by this task or another.
             RuntimeError: another task is receiving. (*)
         """
+        reading = self._session.reading
+        reading.check()
         self._take_back()
-        return await self._next()
+        event = self._take()
+        if event is NEED_DATA or type(event) is OutputClosed:
+            event = await self._wait_for(event)
+        return reading.hand_over(event)
 
-    async def _next(self) -> OutputEvent:
-        if self._unread:
-            return self._unread.popleft()
-        if self._over:
-            return OutputClosed()
-        event = self._output(await self._session.next_event())
-        if self._over:
+    async def _wait_for(self, event: OutputEvent | Literal[Signal.NEED_DATA]) -> OutputEvent:
+        """What comes after ``NEED_DATA``. Others are kept out while this waits."""
+        with self._session.reading:
+            return await self._next(event)
+
+    async def _next(self, event: OutputEvent | Literal[Signal.NEED_DATA] = NEED_DATA) -> OutputEvent:
+        while event is NEED_DATA and (event := self._take()) is NEED_DATA:
+            await self._session.read()
+        if type(event) is OutputClosed:
             # dockerd only half-closes, and waits for us to close.
             await self._session.aclose()
         return event
@@ -137,10 +140,15 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def __anext__(self) -> DataEvent:
         """The next event; raises as ``receive`` does."""
-        event = await self.receive()
-        if isinstance(event, OutputClosed):
-            raise StopAsyncIteration
-        return event
+        reading = self._session.reading
+        reading.check()
+        self._take_back()
+        event = self._take()
+        if event is NEED_DATA or type(event) is OutputClosed:
+            event = await self._wait_for(event)
+            if type(event) is OutputClosed:
+                raise StopAsyncIteration
+        return reading.hand_over(event)  # type: ignore[return-value]  # mypy does not narrow by "type() is"
 
     def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> AsyncLines:
         """The output as lines of text, each stream by itself.
@@ -176,20 +184,22 @@ class AsyncAttachment(AttachmentBase[L]):
     async def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
         """``communicate``, up to the end of the output."""
         check_max_output(max_output)
-        if input is not None and self._sending:
-            raise self._busy("another task is sending")
-        self._begin(input)
-        self._take_back()
-        while self._unread:
-            self._gathered.add(await self._next(), max_output)
-        try:
-            if self._feed is not None and self._feed.active and not self._over:
-                await self._feed_and_drain(self._feed, max_output)
-            await self._drain(max_output)
-        except self._session.errors:
-            if self._session.drops_unread or not self._reset_is_an_end():
-                raise
-            await self._drain(max_output)
+        with self._session.reading:
+            if input is not None or self._feed is not None:
+                self._session.sending.check()
+            self._begin(input)
+            self._take_back()
+            try:
+                if self._feed is not None and self._feed.state is InputState.SENDING and not self._life.ended:
+                    with self._session.sending:
+                        await self._run_alongside(
+                            functools.partial(self._feed_all, self._feed), self._drain(max_output)
+                        )
+                await self._drain(max_output)
+            except self._session.errors:
+                if self._session.drops_unread or not self._reset_is_an_end():
+                    raise
+                await self._drain(max_output)
         return self._gathered.result()
 
     async def _confirm_end(self) -> None:
@@ -209,35 +219,12 @@ class AsyncAttachment(AttachmentBase[L]):
                 await self._discard_wait()
 
     async def _drain(self, max_output: int | None) -> None:
-        while not self._over:
-            self._gathered.add(await self.receive(), max_output)
-
-    async def _feed_and_drain(self, feed: Feed, max_output: int | None) -> None:
-        if self._sending:
-            raise self._busy("another task is sending")
-        self._sending = True
-        try:
-            await self._run_alongside(functools.partial(self._feed_all, feed), self._drain(max_output))
-        finally:
-            self._sending = False
+        while not self._gather(await self._next(), max_output):
+            pass
 
     async def _feed_all(self, feed: Feed) -> None:
-        session = self._session
-        over: tuple[type[Exception], ...] = (*session.errors, AttachmentClosed)
-        while (data := feed.next()) is not None:
-            try:
-                if data is SEND_EOF:
-                    await session.send_eof()
-                else:
-                    feed.sent(await session.send_some(data))
-            except over as exc:
-                session.send_failed(exc)
-                feed.fail()
-            except BaseException:
-                if not session.cancel_safe_send:
-                    session.connection.send_failed()
-                    feed.lose()
-                raise
+        while feed.state is InputState.SENDING:
+            await self._session.feed_some(feed)
 
     # ---- the end ----
 
@@ -335,7 +322,7 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def aclose(self) -> None:
         """Close the connection. The container goes on. May be called from any task, and more than once."""
-        self._closed = True
+        self._life.move(LifeEvent.CLOSE)
         async with contextlib.AsyncExitStack() as stack:
             for each in (self._held, self._dialer, self._session):
                 if each is not None:
@@ -358,8 +345,13 @@ class AsyncLines(LinesBase[AsyncAttachment[Any]]):
 
     async def __anext__(self) -> Line:
         """The next line; raises as ``Attachment.receive`` does."""
-        while (line := self.splitter.next_line()) is None:
-            if self.splitter.ended:
+        attachment, splitter = self._attachment, self.splitter
+        reading = attachment._session.reading
+        reading.check()
+        while (line := self._next_line()) is None:
+            if splitter.ended:
                 raise StopAsyncIteration
-            self.splitter.add(await self._attachment._next())
-        return line
+            with reading:
+                self._add(await attachment._next())
+        result: Line = reading.hand_over(line)
+        return result

@@ -7,33 +7,32 @@ the three differ only in how they wait.
 from __future__ import annotations
 
 import abc
+import threading
 from collections import deque
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from attachproto import (
     Accepted,
-    Event,
     LocalProtocolError,
     OutputClosed,
-    RawOutput,
     Request,
+    Signal,
     State,
-    Stderr,
-    Stdout,
-    Systemerr,
 )
 from attachproto_adapters._errors import (
     AttachError,
     AttachmentClosed,
     ContainerNotRunning,
     ExitCodeUnknown,
+    OutputTooLarge,
     warn,
 )
 from attachproto_adapters._flows._api_calls import resize_request
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
 from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
-from attachproto_adapters._flows._lines import LineSplitter
+from attachproto_adapters._flows._life import InputState, Life, LifeEvent
+from attachproto_adapters._flows._lines import Line, LineSplitter
 from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent
 from attachproto_adapters._flows._stdin import (
     Feed,
@@ -63,8 +62,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._opened = opened
         self._exit_code = None if opened is None else opened.exit_code
         self._stdin_asked = session.connection.our_state is State.STREAMING
-        self._over = False
-        self._closed = False
+        self._life = Life(threading.Lock())
         self._gathered = Gathered()
         self._ending = None if opened is None else Ending(opened, self._gathered.so_far, self._check_not_closed)
         self._ended_by_reset = False
@@ -72,6 +70,14 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._lines: LinesBase[Any] | None = None
         # What lines() has read and not given out: it comes before what is still to be read.
         self._unread: deque[DataEvent] = deque()
+
+    @property
+    def _over(self) -> bool:
+        return self._life.ended
+
+    @property
+    def _closed(self) -> bool:
+        return self._life.closed
 
     @property
     def inspected(self) -> Facts | None:
@@ -101,7 +107,8 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
     def _check_send(self) -> None:
         """Refuse to send while it makes no sense."""
         self._check_open()
-        if self._feed is not None and self._feed.active:
+        self._session.check_sending()
+        if self._feed is not None and self._feed.state is InputState.SENDING:
             raise LocalProtocolError("communicate() is in the middle of its input: call it again, or close")
         self._check_has_stdin()
         check_stdin(self._session.connection.our_state, self.inspected, asked=self._stdin_asked)
@@ -132,18 +139,30 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     # ---- receiving ----
 
-    def _output(self, event: Event) -> OutputEvent:
-        assert isinstance(event, Stdout | Stderr | RawOutput | Systemerr | OutputClosed)  # a client gets no other
-        if isinstance(event, OutputClosed):
-            self._over = True
+    def _take(self) -> OutputEvent | Literal[Signal.NEED_DATA]:
+        """The next event that needs no waiting. For output it starts a step of reading, which the caller finishes.
+
+        An exception before that loses the event, and the next call says so.
+        """
+        if self._unread:
+            self._session.reading.begin()
+            return self._unread.popleft()
+        if self._life.ended:
+            return OutputClosed()
+        event = self._session.take_event()
+        if type(event) is OutputClosed:
+            self._life.move(LifeEvent.OUTPUT_CLOSED)
             if self._ending is not None:
                 self._ending.over = True
-        return event
+            self._session.reading.finish()
+        return event  # type: ignore[return-value]  # behind Accepted a client gets no other
 
     def _take_back(self) -> None:
         """What ``lines()`` has read and not given out is the next call's."""
-        if self._lines is not None:
+        if self._lines is not None and self._lines.splitter.holds_bytes:
+            self._session.reading.begin()
             self._unread.extendleft(reversed(self._lines.splitter.take_back()))
+            self._session.reading.finish()
 
     def _one_lines(self, kind: type[AnyLines], made_with: tuple[str, str, int]) -> AnyLines:
         """The iterator over lines: one for all calls, as it has what was read of a line."""
@@ -159,13 +178,16 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
     def _begin(self, input: bytes | None) -> None:
         """Take the input of a ``communicate``, or find that of one that was interrupted."""
         input = as_bytes(input)
-        if self._feed is not None and self._feed.lost and not self._over:
+        if self._feed is not None and self._session.sending.interrupted:
+            self._feed.move(InputState.LOST)
+        self._session.check_sending()
+        if self._feed is not None and self._feed.state is InputState.LOST and not self._over:
             if input is not None:
                 raise LocalProtocolError(
                     "sending was interrupted, and nobody knows how much has left: call communicate() without input to "
                     "have the rest of the output"
                 )
-            self._feed.fail()
+            self._feed.move(InputState.REFUSED)
         if input is None:
             return
         if self._feed is None:
@@ -182,6 +204,18 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         elif input != self._feed.input:
             raise ValueError("communicate() was interrupted with other input; it can only go on with that")
 
+    def _gather(self, event: OutputEvent, max_output: int | None) -> bool:
+        """Keep an event for the result of ``communicate``; whether it was the last."""
+        if type(event) is OutputClosed:
+            return True
+        try:
+            self._gathered.add(event, max_output)
+        except OutputTooLarge:
+            self._session.reading.finish()
+            raise
+        self._session.reading.finish()
+        return False
+
     def _reset_is_an_end(self) -> bool:
         """Whether a reset is the end of the output: then go on, and what is left comes.
 
@@ -189,14 +223,13 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         reading or writing tells of it first is chance; what is unsent could not be sent any more. Where the engine can
         be asked, it is asked then whether the process has ended.
         """
-        if not isinstance(self._session.broken, ConnectionResetError):
+        feed = self._feed
+        if feed is None or feed.state is InputState.SENT:
             return False
-        if self._feed is None or not (self._feed.active or self._feed.failed):
+        if not self._session.end_at_reset():
             return False
         self._ended_by_reset = True
-        self._feed.fail()
-        self._session.broken = None
-        self._session.connection.receive_data(b"")
+        feed.move(InputState.REFUSED)
         return True
 
     # ---- the end ----
@@ -229,3 +262,22 @@ class LinesBase(Generic[AnyAttachment]):
         self.made_with = made_with
         self.splitter = LineSplitter(*made_with)
         self._attachment = attachment
+
+    def _next_line(self) -> Line | None:
+        """The next line of what was read. It starts a step of reading, which the caller finishes, if there is one."""
+        reading = self._attachment._session.reading
+        reading.begin()
+        try:
+            line = self.splitter.next_line()
+        except UnicodeError:
+            reading.finish()
+            raise
+        if line is None:
+            reading.finish()
+        return line
+
+    def _add(self, event: OutputEvent) -> None:
+        if type(event) is OutputClosed:  # which starts no step, as it can be given again
+            self._attachment._session.reading.begin()
+        self.splitter.add(event)
+        self._attachment._session.reading.finish()

@@ -5,33 +5,22 @@ One thread may send while another receives. ``close`` may be called from any thr
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import threading
-from collections.abc import Iterator
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-from attachproto import (
-    NEED_DATA,
-    SEND_EOF,
-    Accepted,
-    OutputClosed,
-    RemoteProtocolError,
-    Response,
-    Signal,
-    Stdin,
-    StdinClosed,
-)
+from attachproto import NEED_DATA, Accepted, OutputClosed, RemoteProtocolError, Response, Stdin, StdinClosed
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._ending import ANSWER_SECONDS, ask_wait_again
+from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
-from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
+from attachproto_adapters._flows._stdin import WRITE_SIZE, as_view
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._transport._blocking import (
     BlockingSession,
@@ -40,7 +29,6 @@ from attachproto_adapters._transport._blocking import (
     response_within,
     whole_response,
 )
-from attachproto_adapters._transport._sockets import half_close
 
 
 class Attachment(AttachmentBase[BlockingSession]):
@@ -64,7 +52,6 @@ class Attachment(AttachmentBase[BlockingSession]):
         super().__init__(session, accepted, opened)
         self._dialer = dialer
         self._held = held
-        self._sending = threading.Lock()
         self._waiting = threading.Lock()
 
     def _broken_pipe(self, message: str) -> BrokenPipeError:
@@ -87,7 +74,7 @@ class Attachment(AttachmentBase[BlockingSession]):
         """
         self._check_send()
         view = as_view(data)
-        with self._one_sender():
+        with self._session.sending:
             for at in range(0, len(view), WRITE_SIZE):
                 self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
 
@@ -103,18 +90,8 @@ class Attachment(AttachmentBase[BlockingSession]):
             AttachmentClosed: the attachment is closed.
         """
         self._check_close_stdin()
-        with self._one_sender():
+        with self._session.sending:
             self._send(StdinClosed())
-
-    @contextlib.contextmanager
-    def _one_sender(self) -> Iterator[None]:
-        """Two threads that send at once would tear each other's data apart."""
-        if not self._sending.acquire(blocking=False):
-            raise RuntimeError("another thread is sending")
-        try:
-            yield
-        finally:
-            self._sending.release()
 
     def _send(self, event: Stdin | StdinClosed) -> None:
         self._check_open()
@@ -136,18 +113,21 @@ class Attachment(AttachmentBase[BlockingSession]):
             OSError: the connection was reset; everything that had arrived was delivered.
             AttachmentClosed: the attachment is closed, by this thread or another.
         """
-        self._take_back()
-        return self._next()
+        reading = self._session.reading
+        reading.enter()
+        try:
+            self._take_back()
+            event = self._next()
+        except BaseException:
+            reading.leave()
+            raise
+        return reading.hand_over(event)
 
     def _next(self) -> OutputEvent:
-        if self._unread:
-            return self._unread.popleft()
-        if self._over:
-            return OutputClosed()
-        return self._ended(self._output(self._session.next_event()))
-
-    def _ended(self, event: OutputEvent) -> OutputEvent:
-        if self._over:
+        """The next event: ``_take``, and waiting for it."""
+        while (event := self._take()) is NEED_DATA:
+            self._session.read()
+        if type(event) is OutputClosed:
             # dockerd only half-closes, and waits for us to close.
             self._session.close()
         return event
@@ -158,10 +138,17 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def __next__(self) -> DataEvent:
         """The next event; raises as ``receive`` does."""
-        event = self.receive()
-        if isinstance(event, OutputClosed):
-            raise StopIteration
-        return event
+        reading = self._session.reading
+        reading.enter()
+        try:
+            self._take_back()
+            event = self._next()
+            if type(event) is OutputClosed:
+                raise StopIteration
+        except BaseException:
+            reading.leave()
+            raise
+        return reading.hand_over(event)  # type: ignore[return-value]  # mypy does not narrow by "type() is"
 
     def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> Lines:
         """The output as lines of text, each stream by itself.
@@ -215,17 +202,16 @@ class Attachment(AttachmentBase[BlockingSession]):
     def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
         """``communicate``, up to the end of the output."""
         check_max_output(max_output)
-        self._begin(input)
-        self._take_back()
-        while self._unread:
-            self._gathered.add(self._next(), max_output)
-        try:
-            self._feed_all(max_output)
-            self._drain(max_output)
-        except ConnectionResetError:
-            if not self._reset_is_an_end():
-                raise
-            self._drain(max_output)
+        with self._session.reading:
+            self._begin(input)
+            self._take_back()
+            try:
+                self._feed_all(max_output)
+                self._drain(max_output)
+            except ConnectionResetError:
+                if not self._reset_is_an_end():
+                    raise
+                self._drain(max_output)
         return self._gathered.result()
 
     def _confirm_end(self) -> None:
@@ -245,41 +231,20 @@ class Attachment(AttachmentBase[BlockingSession]):
                 self._discard_wait(held)
 
     def _drain(self, max_output: int | None) -> None:
-        while not self._over:
-            self._gathered.add(self.receive(), max_output)
+        while not self._gather(self._next(), max_output):
+            pass
 
     def _feed_all(self, max_output: int | None) -> None:
         """Send the input and end stdin; read whatever comes meanwhile. It sends only what does not block."""
-        feed = self._feed
-        if feed is None or not feed.active or self._over:
+        feed, session = self._feed, self._session
+        if feed is None or feed.state is not InputState.SENDING or self._life.ended:
             return
-        with self._session.poll() as ready:
-            while not self._over and (data := feed.next()) is not None:
-                if data is SEND_EOF:
-                    self._feed_some(feed, data)
-                else:
-                    readable, writable = ready()
-                    if readable:
-                        self._session.read()
-                    if writable:
-                        self._feed_some(feed, data)
-                while not self._over and (event := self._session.connection.next_event()) is not NEED_DATA:
-                    self._gathered.add(self._ended(self._output(event)), max_output)
-
-    def _feed_some(self, feed: Feed, data: memoryview | Literal[Signal.SEND_EOF]) -> None:
-        try:
-            if data is SEND_EOF:
-                half_close(self._session.sock)
-            else:
-                feed.sent(self._session.send_now(data))
-        except (BrokenPipeError, ConnectionResetError) as exc:
-            self._session.send_failed(exc)
-            feed.fail()
-        except BaseException:
-            # Nobody knows what has left: to go on here might send something twice.
-            self._session.connection.send_failed()
-            feed.lose()
-            raise
+        with session.sending:
+            while feed.state is InputState.SENDING and not self._life.ended:
+                if not session.feed_now(feed) and session.wait_to_feed()[0]:
+                    session.read_now()
+                while (event := self._take()) is not NEED_DATA and not self._gather(event, max_output):
+                    pass
 
     # ---- the end ----
 
@@ -398,7 +363,7 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def close(self) -> None:
         """Close the connection. The container goes on. May be called from any thread, and more than once."""
-        self._closed = True
+        self._life.move(LifeEvent.CLOSE)
         self._session.close()
         if (held := self._held) is not None:  # another thread may be spending it
             held.close()
@@ -422,8 +387,15 @@ class Lines(LinesBase[Attachment]):
 
     def __next__(self) -> Line:
         """The next line; raises as ``Attachment.receive`` does."""
-        while (line := self.splitter.next_line()) is None:
-            if self.splitter.ended:
-                raise StopIteration
-            self.splitter.add(self._attachment._next())
-        return line
+        attachment, splitter = self._attachment, self.splitter
+        reading = attachment._session.reading
+        reading.enter()
+        try:
+            while (line := self._next_line()) is None:
+                if splitter.ended:
+                    raise StopIteration
+                self._add(attachment._next())
+        except BaseException:
+            reading.leave()
+            raise
+        return reading.hand_over(line)

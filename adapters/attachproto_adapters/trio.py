@@ -19,12 +19,12 @@ except ImportError as exc:
 from attachproto import Quirk, StreamRequest
 from attachproto_adapters._async_api import AsyncApi
 from attachproto_adapters._async_attachment import AsyncAttachment
-from attachproto_adapters._transport._trio import Dialer, StreamSession
+from attachproto_adapters._transport._trio import Dialer, TrioSession, session_over
 
 __all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
 
 
-class Attachment(AsyncAttachment[StreamSession]):
+class Attachment(AsyncAttachment[TrioSession]):
     """An open stream; its methods are documented in ``AsyncAttachment``."""
 
     def _broken_pipe(self, message: str) -> trio.BrokenResourceError:
@@ -52,7 +52,7 @@ class Attachment(AsyncAttachment[StreamSession]):
             raise failure
 
 
-_api: AsyncApi[Attachment, StreamSession] = AsyncApi(Attachment, Dialer)
+_api: AsyncApi[Attachment, TrioSession] = AsyncApi(Attachment, Dialer)
 attach = _api.attach
 exec_start = _api.exec_start
 logs = _api.logs
@@ -76,4 +76,4 @@ async def open_attachment(
         RequestRejected, RemoteProtocolError, LocalProtocolError: as for ``blocking.open_attachment``.
         trio.BrokenResourceError: the stream failed.
     """
-    return await _api.open_on(StreamSession(stream, quirks=quirks), request)
+    return await _api.open_on(session_over(stream, quirks), request)

@@ -297,15 +297,20 @@ def test_this_finds_what_loses(canceller: Canceller, engines: Engines, monkeypat
     """With receiving as it is usually done in asyncio, and with one more checkpoint in trio."""
 
     async def asyncios(self: _asyncio.SocketSession) -> bytes:
-        return await asyncio.get_running_loop().sock_recv(self.sock, READ_SIZE)
+        data = await asyncio.get_running_loop().sock_recv(self.sock, READ_SIZE)
+        self.reading.begin()
+        return data
 
-    async def trios(self: _trio.StreamSession) -> bytes:
-        data = bytes(await self.stream.receive_some(READ_SIZE))
+    async def trios(self: _trio.SocketSession) -> bytes:
+        while (data := self.receive_now()) is None:
+            await self.wait_readable()
+        self.reading.finish()
         await trio.lowlevel.checkpoint()
+        self.reading.begin()
         return data
 
     monkeypatch.setattr(_asyncio.SocketSession, "receive_some", asyncios)
-    monkeypatch.setattr(_trio.StreamSession, "receive_some", trios)
+    monkeypatch.setattr(_trio.SocketSession, "receive_some", trios)
     results: list[Any] = []
     read(canceller, engines, communicated, results)
     assert any(stdout != OUTPUT for stdout, _ in results)

@@ -554,9 +554,9 @@ def test_a_cut_of_the_callers_blocking_tls(
 
 async def no_stdin_any_more(attachment: Attachment) -> None:
     for call in (attachment.send_stdin, attachment.communicate):
-        with pytest.raises(LocalProtocolError, match="no stdin any more"):
+        with pytest.raises(LocalProtocolError, match="stdin cannot be used any more"):
             await call(b"x")
-    with pytest.raises(LocalProtocolError, match="no stdin any more"):
+    with pytest.raises(LocalProtocolError, match="stdin cannot be used any more"):
         await attachment.close_stdin()
 
 

@@ -23,6 +23,7 @@ ALLOWED = {
     "collections",
     "contextlib",
     "datetime",
+    "enum",
     "itertools",
     "json",
     "operator",

@@ -93,6 +93,11 @@ class LineSplitter:
             self._ready.popleft()
         return None
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether ``take_back`` may have something to give."""
+        return any(stream.chunks for stream in self._streams.values())
+
     def take_back(self) -> list[DataEvent]:
         """The bytes of all that was not given out, in the order in which it came. None of it is kept."""
         self._ready.clear()
@@ -122,6 +127,9 @@ class _Stream:
     """One stream: its text that was not given out yet, and the bytes it was decoded from.
 
     Text is kept in pieces until it holds a line or is too long, so that its length is copied once.
+
+    Attributes:
+        chunks: the bytes.
     """
 
     def __init__(
@@ -138,7 +146,7 @@ class _Stream:
         self._at = 0
         self._pieces: list[str] = []
         self._size = 0
-        self._chunks: deque[_Chunk] = deque()
+        self.chunks: deque[_Chunk] = deque()
         # How many characters of the chunks come before the text.
         self._before = 0
         self._ended = False
@@ -146,18 +154,18 @@ class _Stream:
 
     def add(self, data: bytes, number: int) -> None:
         begun, state = self._decoder.getstate()
-        if begun and self._chunks:
-            self._chunks[-1].data = self._chunks[-1].data[: -len(begun)]
+        if begun and self.chunks:
+            self.chunks[-1].data = self.chunks[-1].data[: -len(begun)]
         chunk = _Chunk(number, state, begun + data, 0)
-        self._chunks.append(chunk)
+        self.chunks.append(chunk)
         chunk.size = self._decode(data)
-        while len(self._chunks) > 1 and self._chunks[0].size <= self._before + self._at:
-            self._before -= self._chunks.popleft().size
+        while len(self.chunks) > 1 and self.chunks[0].size <= self._before + self._at:
+            self._before -= self.chunks.popleft().size
 
     def end(self) -> None:
         size = self._decode(b"", final=True)
-        if self._chunks:
-            self._chunks[-1].size += size
+        if self.chunks:
+            self.chunks[-1].size += size
         self._ended = True
         self._join()
 
@@ -203,7 +211,7 @@ class _Stream:
 
     def take_back(self) -> Iterator[tuple[int, type[DataEvent], bytes]]:
         """The number of each event of which something is left, and its bytes. Only the decoder's state is kept."""
-        chunks, given = self._chunks, self._before + self._at
+        chunks, given = self.chunks, self._before + self._at
         _, state = self._decoder.getstate()
         self._reset()
         for index, chunk in enumerate(chunks):

@@ -9,6 +9,7 @@ from attachproto import SEND_EOF, LocalProtocolError, Signal, State, Stdin, Stdi
 from attachproto_adapters._errors import HalfCloseEndsAttach, HalfCloseUnsupported
 from attachproto_adapters._flows._inspect import Facts, InspectedExec, half_close_ends_attach
 from attachproto_adapters._flows._intermediaries import half_close_ends_at
+from attachproto_adapters._flows._life import INPUT, InputState
 
 Sendable = bytes | Literal[Signal.SEND_EOF]
 """What goes to the transport: bytes, or a half-close of its own."""
@@ -22,59 +23,50 @@ class Feed:
 
     Attributes:
         input: the whole of it.
-        active: some of it is still to be sent, or the end of stdin is.
-        failed: nobody takes it any more.
-        lost: sending was interrupted, and nobody knows how much of it has left.
+        state: where it is.
     """
 
     def __init__(self, input: bytes, outgoing: Callable[[Stdin | StdinClosed], Sendable]) -> None:
         self.input = input
-        self.active = True
-        self.failed = False
-        self.lost = False
+        self.state = InputState.SENDING
         self._outgoing = outgoing
         self._unsent = memoryview(input)
         self._slice = memoryview(b"")
-        self._ended = False
+        self._half_closed = False
 
     def next(self) -> memoryview | Literal[Signal.SEND_EOF] | None:
         """What is to go to the transport now; ``None`` if all has left."""
-        if not self._slice and self.active:
+        if not self._slice and self.state is InputState.SENDING:
             try:
-                said = self._say()
+                data = self._encode()
             except BrokenPipeError:
-                self.fail()
+                self.move(InputState.REFUSED)
                 return None
-            if said is None or said is SEND_EOF:
-                return said
-            self._slice = memoryview(said)
+            if data is SEND_EOF:
+                return data
+            self._slice = memoryview(data)
+            self.sent(0)
         return self._slice or None
 
-    def _say(self) -> Sendable | None:
+    def _encode(self) -> Sendable:
         if self._unsent:
-            said = self._outgoing(Stdin(bytes(self._unsent[:WRITE_SIZE])))
+            data = self._outgoing(Stdin(bytes(self._unsent[:WRITE_SIZE])))
             self._unsent = self._unsent[WRITE_SIZE:]
-            return said
-        if self._ended:
-            self.active = False
-            return None
-        self._ended = True
+            return data
+        self._half_closed = True
         return self._outgoing(StdinClosed())
 
     def sent(self, size: int) -> None:
-        """So much of it has left."""
+        """So many bytes of what ``next`` gave have left; of a half-close it is 0."""
         self._slice = self._slice[size:]
+        if self._half_closed and not self._slice:
+            self.move(InputState.SENT)
 
-    def fail(self) -> None:
-        """It cannot be sent any further."""
-        self.active = False
-        self.failed = True
-        self._slice = memoryview(b"")
-
-    def lose(self) -> None:
-        """It was interrupted at a place that nobody knows."""
-        self.lost = True
-        self._slice = memoryview(b"")
+    def move(self, state: InputState) -> None:
+        """Go to another state, if the table allows it."""
+        if state in INPUT[self.state]:
+            self.state = state
+            self._slice = memoryview(b"")
 
 
 def as_bytes(input: bytes | None) -> bytes | None:
@@ -131,12 +123,17 @@ def check_stdin(our_state: State, inspected: Facts | None, *, asked: bool) -> No
             "create the exec with AttachStdin"
         )
     if our_state is State.ERROR:
-        raise LocalProtocolError(
-            "there is no stdin any more: an earlier send failed, or was interrupted, and nobody knows how much of it "
-            "had left; output can still be read"
-        )
+        raise stdin_lost()
     if our_state is not State.STREAMING:
         raise LocalProtocolError("stdin was ended before: nothing can be sent after its end, and it can end only once")
+
+
+def stdin_lost() -> LocalProtocolError:
+    """The error for sending after a send that failed or was interrupted."""
+    return LocalProtocolError(
+        "stdin cannot be used any more: an earlier send failed or was interrupted, and it is not known how much of it "
+        "has left; output can still be read"
+    )
 
 
 def check_half_close(*, can_half_close: bool) -> None:

@@ -14,12 +14,26 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar, Generic, NoReturn, TypeVar
 
-from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
+from attachproto import (
+    NEED_DATA,
+    SEND_EOF,
+    Accepted,
+    Event,
+    LocalProtocolError,
+    Quirk,
+    Rejected,
+    Request,
+    Response,
+    StreamRequest,
+)
 from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._flows._life import InputState
+from attachproto_adapters._flows._stdin import Feed
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import Host, NonTcpHost
-from attachproto_adapters._transport._session import Session
+from attachproto_adapters._transport._session import Session, SocketSession
+from attachproto_adapters._transport._sockets import half_close
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
@@ -30,30 +44,55 @@ class AsyncSession(Session):
     """A transport and the state machine that speaks on it. It moves bytes and signals, and knows nothing more.
 
     Attributes:
-        errors: what the framework raises for a connection that is broken.
-        cancel_safe_send: a cancelled ``send_some`` has sent nothing.
         drops_unread: the framework drops what is unread when the connection breaks; no clean end may hide that.
     """
 
-    errors: ClassVar[tuple[type[Exception], ...]]
+    caller_kind = "task"
     drops_unread: ClassVar[bool] = False
-    cancel_safe_send: bool
+
+    failures: ClassVar[tuple[type[Exception], ...]] = (OSError,)
+    """What may come out of the transport before it is raised as one of ``errors``."""
 
     @abc.abstractmethod
     async def receive_some(self) -> bytes:
-        """What came, at least one byte; ``b""`` at the end. Cancelled, it has taken nothing."""
+        """What came; ``b""`` at the end. It starts a step of reading. Cancelled, it has taken nothing."""
 
     @abc.abstractmethod
-    async def send_some(self, data: memoryview) -> int:
-        """Send at least one byte; how many."""
+    async def send_all(self, data: bytes) -> None:
+        """Send all of it. Cancelled, it may have sent some."""
 
     @abc.abstractmethod
-    async def send_eof(self) -> None:
-        """Half-close."""
+    async def half_close(self) -> None:
+        """End our direction."""
+
+    async def feed_some(self, feed: Feed) -> None:
+        """Send some of this input. Cancelled, this one has lost what it was sending."""
+        self.sending.begin()
+        try:
+            data = feed.next()
+            if data is SEND_EOF:
+                await self.half_close()
+                feed.sent(0)
+            elif data is not None:
+                await self.send_all(bytes(data))
+                feed.sent(len(data))
+        except self.failures as exc:  # reading tells what it means for the output
+            self.send_failed(exc)
+            feed.move(InputState.REFUSED)
+        except BaseException:
+            self.connection.send_failed()
+            feed.move(InputState.LOST)
+            self.sending.finish()
+            raise
+        self.sending.finish()
 
     @abc.abstractmethod
     async def close_transport(self) -> None:
         """Close it, and wake whoever waits."""
+
+    @abc.abstractmethod
+    def let_go(self) -> None:
+        """In a forked child: close what can be closed without a word to the peer."""
 
     @staticmethod
     @abc.abstractmethod
@@ -76,33 +115,35 @@ class AsyncSession(Session):
             await self.send(request)
 
     async def send(self, event: Event) -> None:
+        self.sending.begin()
         try:
             data = self.outgoing(event)
-        except BrokenPipeError as exc:
-            self.raise_broken(exc)
-        try:
             if data is SEND_EOF:
-                await self.send_eof()
+                await self.half_close()
             else:
-                await self._send_all(data)
-        except BaseException as exc:
-            # Cancelled, too: nobody knows then how much has left.
-            self.send_failed(exc)
-            if isinstance(exc, self.errors):
-                self.check_not_closed("sending")
+                await self.send_all(data)
+        except LocalProtocolError:  # nothing has changed
+            self.sending.finish()
             raise
+        except BaseException as exc:
+            # Cancelled, too: it is not known then how much has left.
+            self.send_failed(exc)
+            self.sending.finish()
+            if isinstance(exc, self.failures):
+                self.check_not_closed("sending")
+            if isinstance(exc, OSError):
+                self.raise_broken(exc)
+            raise
+        self.sending.finish()
 
     def send_failed(self, exc: BaseException | None) -> None:
         super().send_failed(exc and _cause(exc))
 
-    async def _send_all(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[await self.send_some(view) :]
-
     async def next_event(self) -> Event:
-        while (event := self.connection.next_event()) is NEED_DATA:
+        """The next event. It is the caller's only use of this connection, so that no step is left open."""
+        while (event := self.take_event()) is NEED_DATA:
             await self.read()
+        self.reading.finish()
         return event
 
     async def read(self) -> None:
@@ -113,23 +154,21 @@ class AsyncSession(Session):
             raise AttachmentClosed("the attachment is closed: nothing more can be read")
         try:
             data = await self.receive_some()
-        except self.errors as exc:
+        except self.failures as exc:
+            self.reading.finish()
             self.check_not_closed("being read")
-            if (why := self.failed(cause := _cause(exc))) is not cause:
+            if (why := self.failed(cause := _cause(exc))) is not cause or isinstance(exc, OSError):
                 self.raise_broken(why)
             raise
-        # Our own close looks like the peer's end, and must not pass for it.
-        self.check_not_closed("being read")
         if not data:  # it comes again, if this is cancelled
-            # A reset that the kernel has told while sending reaches the sender in trio's next turn, and there perhaps
-            # after us; after two turns it has.
-            for _ in range(2):
-                await self.sleep(0)
+            self.reading.finish()
+            # Our own close looks like the peer's end, and must not pass for it.
             self.check_not_closed("being read")
             for seconds in self.ending():
                 await self.sleep(seconds)
             if self.broken is not None:
                 self.raise_broken(self.broken)
+            self.reading.begin()
         # From the transport to here nothing waits: what was read cannot be lost.
         self.incoming(data)
 
@@ -141,18 +180,25 @@ class AsyncSession(Session):
         """Agree on keys."""
         steps = tls.handshake()
         try:
-            await self._send_all(next(steps))
+            await self.send_all(next(steps))
             while True:
-                await self._send_all(steps.send(await self.receive_some()))
+                data = await self.receive_some()
+                self.reading.finish()
+                await self.send_all(steps.send(data))
         except StopIteration as last:
-            await self._send_all(last.value)
+            await self.send_all(last.value)
         except ssl.SSLError:
-            with contextlib.suppress(*self.errors):
-                await self._send_all(tls.alert)
+            with contextlib.suppress(*self.failures):
+                await self.send_all(tls.alert)
             raise
 
     async def aclose(self) -> None:
         self.closed = True
+        if self.forked:
+            self.let_go()
+            if self._child is not None:
+                self._child.let_go()
+            return
         try:
             await self.close_transport()
         finally:
@@ -160,6 +206,47 @@ class AsyncSession(Session):
                 with contextlib.closing(self._child.end()) as pauses:
                     for seconds in pauses:
                         await self.sleep(seconds)
+
+
+class AsyncSocketSession(AsyncSession, SocketSession):
+    """A connected socket of our own. Only waiting is the framework's, so that it never holds what was read."""
+
+    @abc.abstractmethod
+    async def wait_readable(self) -> None:
+        """Wait until the socket is readable, or closed. It takes nothing."""
+
+    @abc.abstractmethod
+    async def wait_writable(self) -> None:
+        """Wait until the socket is writable, or closed. It sends nothing."""
+
+    async def receive_some(self) -> bytes:
+        # A container that prints as fast as we read must not keep the loop from everybody else.
+        await self.sleep(0)
+        while (data := self.receive_now()) is None:
+            await self.wait_readable()
+            self.check_not_closed("being read")
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        await self.sleep(0)
+        view = memoryview(data)
+        while view:
+            sent = self.send_now(view)
+            view = view[sent:]
+            if not sent:
+                await self.wait_writable()
+
+    async def half_close(self) -> None:
+        half_close(self.sock)
+
+    async def feed_some(self, feed: Feed) -> None:
+        """Send some of this input. Cancelled, it has sent nothing."""
+        await self.sleep(0)
+        if not self.feed_now(feed):
+            await self.wait_writable()
+
+    def let_go(self) -> None:
+        self.sock.close()
 
 
 def _cause(exc: BaseException) -> BaseException:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import NoReturn, TypeVar
 
 from attachproto import Quirk
-from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
+from attachproto_adapters._flows._stdin import WRITE_SIZE
+from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, AsyncSocketSession
 from attachproto_adapters._transport._schemes import Host, TcpHost
-from attachproto_adapters._transport._sockets import READ_SIZE, half_close, prepare_tcp
+from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
@@ -29,7 +30,9 @@ T = TypeVar("T")
 class AsyncioSession(AsyncSession):
     """What the two kinds of connection have in common."""
 
-    errors = (OSError,)
+    @staticmethod
+    def caller() -> Hashable:
+        return asyncio.current_task()
 
     @staticmethod
     async def sleep(seconds: float) -> None:
@@ -49,10 +52,8 @@ class AsyncioSession(AsyncSession):
         raise type(why)(*why.args)
 
 
-class SocketSession(AsyncioSession):
+class SocketSession(AsyncioSession, AsyncSocketSession):
     """A connected socket of our own."""
-
-    cancel_safe_send = True
 
     def __init__(
         self,
@@ -63,73 +64,41 @@ class SocketSession(AsyncioSession):
         tls: TlsLayer | None = None,
         child: SshChild | None = None,
     ) -> None:
-        super().__init__(host, quirks=quirks, tls=tls, child=child)
-        sock.setblocking(False)
-        self.sock = sock
+        super().__init__(sock, host, quirks=quirks, tls=tls, child=child)
         self._loop = asyncio.get_running_loop()
-        self._reading = False
         self._receiving: asyncio.Future[None] | None = None
         self._sending: asyncio.Future[None] | None = None
 
-    @property
-    def family(self) -> int:
-        return self.sock.family
-
-    @property
-    def can_half_close(self) -> bool:
-        return True
-
-    async def receive_some(self) -> bytes:
-        if self._reading:
-            raise RuntimeError("another task is receiving")
-        self._reading = True
+    async def wait_readable(self) -> None:
+        self._receiving = self._loop.create_future()
         try:
-            # A container that prints as fast as we read must not keep the loop from everybody else.
-            await asyncio.sleep(0)
-            while True:
-                with contextlib.suppress(BlockingIOError, InterruptedError):
-                    return self.sock.recv(READ_SIZE)
-                self._receiving = self._loop.create_future()
-                # By its number: asyncio looks a socket up by its repr, which asks the kernel for both names.
-                self._loop.add_reader(self.sock.fileno(), _wake, self._receiving)
-                try:
-                    await self._receiving
-                finally:
-                    self._receiving = None
-                    self._forget(self._loop.remove_reader)
+            # By its number: asyncio looks a socket up by its repr, which asks the kernel for both names.
+            self._loop.add_reader(self.sock.fileno(), _wake, self._receiving)
+            await self._receiving
         finally:
-            self._reading = False
+            self._receiving = None
+            self._forget(self._loop.remove_reader)
 
-    async def send_some(self, data: memoryview) -> int:
-        # As in receive_some().
-        await asyncio.sleep(0)
-        while True:
-            with contextlib.suppress(BlockingIOError, InterruptedError):
-                return self.sock.send(data)
-            self._sending = self._loop.create_future()
+    async def wait_writable(self) -> None:
+        self._sending = self._loop.create_future()
+        try:
             self._loop.add_writer(self.sock.fileno(), _wake, self._sending)
-            try:
-                await self._sending
-            finally:
-                self._sending = None
-                self._forget(self._loop.remove_writer)
+            await self._sending
+        finally:
+            self._sending = None
+            self._forget(self._loop.remove_writer)
 
     def _forget(self, remove: Callable[[int], object]) -> None:
         # Once it is closed, its number may be another's.
         if (number := self.sock.fileno()) != -1:
             remove(number)
 
-    async def send_eof(self) -> None:
-        half_close(self.sock)
-
     async def close_transport(self) -> None:
         for waiting, remove in ((self._receiving, self._loop.remove_reader), (self._sending, self._loop.remove_writer)):
             if waiting is not None:
                 self._forget(remove)
                 _wake(waiting)
-        # Whoever else has this socket (a child of ours that forked) would keep the connection open.
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+        self.shut_down()
         self.sock.close()
 
 
@@ -141,7 +110,6 @@ def _wake(future: asyncio.Future[None]) -> None:
 class StreamsSession(AsyncioSession):
     """A pair of the caller's. What asyncio's transport has taken may leave later, or never."""
 
-    cancel_safe_send = False
     drops_unread = True
 
     def __init__(
@@ -165,17 +133,29 @@ class StreamsSession(AsyncioSession):
         return self._writer.can_write_eof()
 
     async def receive_some(self) -> bytes:
-        return await self._reader.read(READ_SIZE)
+        self.reading.begin()
+        try:
+            data = await self._reader.read(READ_SIZE)
+        except asyncio.CancelledError:
+            self.reading.finish()
+            raise
+        if not data:
+            self._check_end()
+        return data
 
-    async def send_some(self, data: memoryview) -> int:
+    async def send_all(self, data: bytes) -> None:
         self._unsent = True
-        self._writer.write(bytes(data))
-        await self._writer.drain()
+        for at in range(0, len(data), WRITE_SIZE):
+            self._writer.write(data[at : at + WRITE_SIZE])
+            await self._writer.drain()
         self._unsent = False
-        return len(data)
 
-    async def send_eof(self) -> None:
+    async def half_close(self) -> None:
         self._writer.write_eof()
+
+    def let_go(self) -> None:
+        # asyncio has no call that closes a transport and leaves the connection alone.
+        pass
 
     async def close_transport(self) -> None:
         try:

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import select
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn
 
-from attachproto import NEED_DATA, SEND_EOF, Accepted, Event, Quirk, Rejected, Request, Response, StreamRequest
+from attachproto import (
+    NEED_DATA,
+    SEND_EOF,
+    Accepted,
+    Event,
+    LocalProtocolError,
+    Quirk,
+    Rejected,
+    Request,
+    Response,
+    StreamRequest,
+)
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import Host, NonTcpHost, TcpHost
-from attachproto_adapters._transport._session import Session
-from attachproto_adapters._transport._sockets import READ_SIZE, half_close, prepare_tcp
+from attachproto_adapters._transport._session import SocketSession
+from attachproto_adapters._transport._sockets import half_close, prepare_tcp, wait_until_ready
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
-
-# A thread that was told of a reset while sending is on its way to say so.
-_TELLING_SECONDS = 0.005
-
-# A timeout of 0 would make the socket non-blocking.
-_AT_ONCE = 0.001
-
-# What poll() takes: 24 days in milliseconds.
-_POLL_MAX = 2**31 - 1
 
 
 def check_timeout(timeout: float | None) -> None:
@@ -49,8 +47,15 @@ def _is_ours(exc: BaseException) -> bool:
     return isinstance(exc, TimeoutError) and exc.errno is None
 
 
-class BlockingSession(Session):
-    """A socket and the state machine that speaks on it. It moves bytes and signals, and knows nothing more."""
+class BlockingSession(SocketSession):
+    """A socket and the state machine that speaks on it. It moves bytes and signals, and knows nothing more.
+
+    Another thread may close it. The socket is shut down then, which wakes whoever waits, and its descriptor is closed
+    when nobody waits any more: its number could be another file's by the time that poll() looks at it.
+    """
+
+    caller_kind = "thread"
+    caller = staticmethod(threading.get_ident)
 
     def __init__(
         self,
@@ -61,19 +66,44 @@ class BlockingSession(Session):
         tls: TlsLayer | None = None,
         child: SshChild | None = None,
     ) -> None:
-        super().__init__(host, quirks=quirks, tls=tls, child=child)
-        self.sock = sock
+        self._timeout = sock.gettimeout()
+        super().__init__(sock, host, quirks=quirks, tls=tls, child=child)
         self._closing = threading.Lock()
-        self._sending = False
+        self._waiting: set[int] = set()
 
-    @property
-    def family(self) -> int:
-        return self.sock.family
+    def _wait(self, timeout: float | None, missing: str, *, read: bool, write: bool = False) -> tuple[bool, bool]:
+        """Wait until the socket is readable or writable: which of the two it is. It takes nothing.
 
-    @property
-    def can_half_close(self) -> bool:
-        # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
-        return not isinstance(self.sock, ssl.SSLSocket)
+        Raises:
+            TimeoutError: neither came in time.
+            AttachmentClosed: we have closed it.
+        """
+        thread = threading.get_ident()
+        try:
+            with self._closing:
+                self._check_not_closed()
+                self._waiting.add(thread)
+            ready = wait_until_ready(self.sock.fileno(), timeout, read=read, write=write)
+        finally:
+            with self._closing:
+                self._waiting.discard(thread)
+                if self.closed and not self._waiting:
+                    self.sock.close()
+        self._check_not_closed()
+        if not any(ready):
+            raise self.timed_out(missing, self._timeout or 0.0)
+        return ready
+
+    def wait_to_feed(self) -> tuple[bool, bool]:
+        """Wait until something can be read or sent: which of the two it is."""
+        return self._wait(self._timeout, "no output came, and no input was taken,", read=True, write=True)
+
+    def _deadline(self) -> Callable[[], float | None]:
+        """What is left of a timeout that starts now."""
+        if (timeout := self._timeout) is None:
+            return lambda: None
+        end = time.monotonic() + timeout
+        return lambda: max(0.0, end - time.monotonic())
 
     def ask(self, request: Request | StreamRequest) -> None:
         """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""
@@ -82,156 +112,145 @@ class BlockingSession(Session):
             self.send(request)
 
     def send(self, event: Event) -> None:
-        data = self.outgoing(event)
-        self._sending = True
+        self.sending.begin()
         try:
+            data = self.outgoing(event)
             if data is SEND_EOF:
                 half_close(self.sock)
             else:
-                self.sock.sendall(data)
+                self._send_all(data)
+        except LocalProtocolError:  # nothing has changed
+            self.sending.finish()
+            raise
         except BaseException as exc:
             self.send_failed(exc)
+            self.sending.finish()
             if self.closed:
                 raise AttachmentClosed("the attachment was closed while it was sending") from None
-            if _is_ours(exc):
-                raise self._timed_out("the engine took no more input") from exc
             raise
-        finally:
-            self._sending = False
+        self.sending.finish()
+
+    def _send_all(self, data: bytes) -> None:
+        view, left = memoryview(data), self._deadline()
+        while view:
+            sent = self.send_now(view)
+            view = view[sent:]
+            if not sent:
+                # A TLS socket of the caller's may have to read before it can send.
+                reads = isinstance(self.sock, ssl.SSLSocket)
+                self._wait(left(), "the engine took no more input", read=reads, write=True)
 
     def next_event(self) -> Event:
-        while (event := self.connection.next_event()) is NEED_DATA:
+        """The next event. It is the caller's only use of this connection, so that no step is left open."""
+        while (event := self.take_event()) is NEED_DATA:
             self.read()
+        self.reading.finish()
         return event
 
     def next_event_within(self, seconds: float) -> Event | None:
         """The next event, if it comes within this time, whatever the timeout is. What has come in part is kept."""
         until = time.monotonic() + seconds
-        own_timeout = self.sock.gettimeout()
-        try:
-            left = _AT_ONCE
-            while (event := self.connection.next_event()) is NEED_DATA and left > 0:
+        while (event := self.take_event()) is NEED_DATA:
+            while not self.read_now():
                 left = until - time.monotonic()
-                self.settimeout(max(left, _AT_ONCE))
-                try:
-                    self.read()
-                except TimeoutError as exc:
-                    if exc.errno is not None:  # the connection's, and not ours
-                        raise
+                if left <= 0:
                     return None
-            return None if event is NEED_DATA else event
-        finally:
-            self.settimeout(own_timeout)
+                with contextlib.suppress(TimeoutError):
+                    self._wait(left, "", read=True)
+        self.reading.finish()
+        return event
 
     def read(self) -> None:
-        """Read once, and give it to the state machine.
+        """Wait for data, read once, and give it to the state machine.
 
         Raises:
             TimeoutError: nothing came in time; ask again.
             OSError: the connection is broken, now and from now on.
-            AttachmentClosed: we have closed it, or a read was interrupted, so that nobody knows what it had taken.
+            AttachmentClosed: we have closed it.
         """
-        if self.broken is not None:
-            self._raise_broken(self.broken)
+        left = self._deadline()
+        while not self.read_now():
+            self._wait(left(), self.awaited(), read=True)
+
+    def read_now(self) -> bool:
+        """Read once, without waiting; whether there was something. Raises as ``read`` does."""
+        if (data := self._receive()) is None:
+            return False
+        if not data:  # it comes again, if waiting is interrupted
+            self.reading.finish()
+            for pause in self.ending():
+                time.sleep(pause)
+            self._check_not_broken()
+            self.reading.begin()
+        self.incoming(data)
+        return True
+
+    def _receive(self) -> bytes | None:
+        self._check_not_broken()
         if self.closed:
             raise AttachmentClosed("the attachment is closed: nothing more can be read")
         try:
-            # Nothing may come between these two: what was read must reach the state machine.
-            data = self.sock.recv(READ_SIZE)
-        except BaseException as exc:
+            data = self.receive_now()
+        except OSError as exc:
             if self.closed:
-                raise AttachmentClosed("the attachment was closed while it was being read") from None
-            # A timeout of ours has no number.
-            ours = isinstance(exc, OSError) and exc.errno in (None, errno.EAGAIN)
-            if not ours and (why := self.failed(exc)) is not exc:
-                self._raise_broken(why)
-            if _is_ours(exc):
-                raise self._timed_out(self.awaited()) from exc
+                self.reading.finish()
+                self._check_not_closed()
+            why = self.failed(exc)
+            self.reading.finish()
+            if why is not exc:
+                raise why from exc
             raise
         # Our own close looks like the peer's end, and must not pass for it.
+        if not data and self.closed:
+            self.reading.finish()
+            self._check_not_closed()
+        return data
+
+    def _check_not_broken(self) -> None:
+        if (why := self.broken) is not None:
+            raise type(why)(*why.args)
+
+    def _check_not_closed(self) -> None:
         if self.closed:
-            raise AttachmentClosed("the attachment was closed while it was being read")
-        if not data:
-            if self._sending and self.family != socket.AF_UNIX:
-                time.sleep(_TELLING_SECONDS)
-            for pause in self.ending():
-                time.sleep(pause)
-            if self.broken is not None:
-                self._raise_broken(self.broken)
-        self.incoming(data)
-
-    def _timed_out(self, what: str) -> TimeoutError:
-        return self.timed_out(what, self.sock.gettimeout() or 0.0)
-
-    def _raise_broken(self, exc: BaseException) -> NoReturn:
-        if isinstance(exc, OSError):
-            raise type(exc)(*exc.args)
-        raise AttachmentClosed(f"a read was interrupted ({type(exc).__name__}); what it had taken is lost")
-
-    def send_now(self, data: memoryview) -> int:
-        """Send what the kernel takes at once, which may be nothing."""
-        try:
-            return self.sock.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            if self.closed:
-                raise AttachmentClosed("the attachment was closed while it was sending") from None
-            raise
-
-    @contextlib.contextmanager
-    def poll(self) -> Iterator[Callable[[], tuple[bool, bool]]]:
-        """Wait until the socket is readable or writable, as often as wanted, each time up to its timeout."""
-        # A descriptor of its own: another thread may close the socket, and its number may be another file's then.
-        with self._closing:
-            if self.closed:
-                raise AttachmentClosed("the attachment is closed")
-            descriptor = os.dup(self.sock.fileno())
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN | select.POLLOUT)
-        timeout = self.sock.gettimeout()
-
-        def ready() -> tuple[bool, bool]:
-            found = poller.poll(None if timeout is None else min(timeout * 1000, _POLL_MAX))
-            if not found:
-                raise self._timed_out("no output came, and no input was taken,")
-            # An error or a hang-up is told by reading.
-            return bool(found[0][1] & ~select.POLLOUT), bool(found[0][1] & select.POLLOUT)
-
-        try:
-            yield ready
-        finally:
-            os.close(descriptor)
+            raise AttachmentClosed("the attachment was closed meanwhile")
 
     def handshake(self, tls: TlsLayer) -> None:
         """Agree on keys."""
         steps = tls.handshake()
         try:
-            self.sock.sendall(next(steps))
+            self._send_all(next(steps))
             while True:
-                self.sock.sendall(steps.send(self.sock.recv(READ_SIZE)))
+                left = self._deadline()
+                while (data := self._receive()) is None:
+                    self._wait(left(), "no answer came", read=True)
+                self.reading.finish()
+                self._send_all(steps.send(data))
         except StopIteration as last:
-            self.sock.sendall(last.value)
+            self._send_all(last.value)
         except ssl.SSLError:
             with contextlib.suppress(OSError):
-                self.sock.sendall(tls.alert)
+                self._send_all(tls.alert)
             raise
 
     def settimeout(self, timeout: float | None) -> None:
-        if not self.closed:
-            self.sock.settimeout(timeout)
+        self._timeout = timeout
 
     def close(self) -> None:
         self.closed = True
-        # Closing alone would leave a thread in recv() for ever.
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
-        with self._closing:
+        if self.forked:  # its locks may be held by threads that are not here
             self.sock.close()
             if self._child is not None:
-                with contextlib.closing(self._child.end()) as pauses:
-                    for pause in pauses:
-                        time.sleep(pause)
+                self._child.let_go()
+            return
+        with self._closing:
+            self.shut_down()
+            self._waiting.discard(threading.get_ident())
+            if not self._waiting:
+                self.sock.close()
+        if self._child is not None:
+            with contextlib.closing(self._child.end()) as pauses:
+                for pause in pauses:
+                    time.sleep(pause)
 
 
 class Dialer(Address):
@@ -254,7 +273,7 @@ class Dialer(Address):
                 sock, child = self._open_non_tcp(host)
             session = BlockingSession(sock, host, quirks=quirks, tls=tls, child=child)
             try:
-                sock.settimeout(self.timeout)
+                session.settimeout(self.timeout)
                 if tls is not None:
                     session.handshake(tls)
             except BaseException:

@@ -6,17 +6,23 @@ Strategy: an adapter's session adds the transport, and does nothing but move byt
 from __future__ import annotations
 
 import abc
+import contextlib
 import errno
+import os
 import socket
 import ssl
-from collections.abc import Generator, Iterable
-from typing import Final
+import threading
+from collections.abc import Generator, Hashable, Iterable
+from typing import ClassVar, Final, Literal
 
-from attachproto import CLIENT, SEND_EOF, Connection, Event, Quirk, State
-from attachproto_adapters._errors import unreachable
-from attachproto_adapters._flows._stdin import Sendable
+from attachproto import CLIENT, NEED_DATA, SEND_EOF, Connection, Event, ProtocolError, Quirk, Signal, State
+from attachproto_adapters._errors import AttachmentClosed, unreachable
+from attachproto_adapters._flows._life import InputState
+from attachproto_adapters._flows._stdin import Feed, Sendable, stdin_lost
 from attachproto_adapters._transport._address import failure_reason
+from attachproto_adapters._transport._guard import Guard
 from attachproto_adapters._transport._schemes import Host
+from attachproto_adapters._transport._sockets import BLOCKED, READ_SIZE, half_close
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
@@ -29,11 +35,22 @@ class Session(abc.ABC):
 
     Attributes:
         connection: the state machine.
-        closed: by us.
+        reading: the guard of what comes in.
+        sending: the guard of what goes out.
+        closed: whether we have closed it.
         asked: the call that was made on it, for errors.
-        broken: what the transport has told us of its end. The kernel tells it once; the next read would give an end
-            that is none.
+        broken: what the transport has reported of its end. The kernel reports it once; the next read would give an end
+            of file that is none.
     """
+
+    errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
+    """What the transport raises for a connection that is broken."""
+
+    busy: ClassVar[type[Exception]] = RuntimeError
+    """What is raised where a second caller does what one at a time may."""
+
+    caller_kind: ClassVar[str]
+    """What calls: a thread, or a task."""
 
     def __init__(
         self,
@@ -45,6 +62,8 @@ class Session(abc.ABC):
     ) -> None:
         header = "localhost" if host is None else host.header
         self.connection = Connection(CLIENT, host=header, quirks=quirks)
+        self.reading = Guard(self.caller, lambda: self.busy(f"another {self.caller_kind} is receiving"), _reading_lost)
+        self.sending = Guard(self.caller, lambda: self.busy(f"another {self.caller_kind} is sending"), stdin_lost)
         self.closed = False
         self.asked = ""
         self.broken: BaseException | None = None
@@ -53,6 +72,17 @@ class Session(abc.ABC):
         self._child = child
         self._silent = True
         self._reset: BaseException | None = None
+        self._process = os.getpid()
+
+    @staticmethod
+    @abc.abstractmethod
+    def caller() -> Hashable:
+        """The thread or the task that runs."""
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a copy in a child process, which must leave the connection to its parent."""
+        return os.getpid() != self._process
 
     @property
     @abc.abstractmethod
@@ -80,6 +110,30 @@ class Session(abc.ABC):
             case _:
                 return "no answer came"
 
+    def take_event(self) -> Event | Literal[Signal.NEED_DATA]:
+        """The next event of what was read. If there is one, it starts a step of reading, which the caller finishes."""
+        self.reading.begin()
+        try:
+            event = self.connection.next_event()
+        except ProtocolError:  # the state machine keeps it
+            self.reading.finish()
+            raise
+        if event is NEED_DATA:
+            self.reading.finish()
+        return event
+
+    def check_sending(self) -> None:
+        """Note a send that was interrupted in its middle."""
+        if self.sending.interrupted:
+            self.connection.send_failed()
+            if self._reset is None and self.family != socket.AF_UNIX:
+                # The kernel reports a reset once, and may have reported it to that send.
+                self._reset = ConnectionAbortedError(
+                    errno.ECONNABORTED,
+                    "a send was interrupted, so that a reset cannot be told from the end of the output",
+                )
+            self.sending.finish()
+
     def outgoing(self, event: Event) -> Sendable:
         """What goes to the transport for this event: bytes, or the wish for a half-close of the transport's own.
 
@@ -96,7 +150,16 @@ class Session(abc.ABC):
             raise BrokenPipeError(errno.EPIPE, f"TLS is broken: {failure_reason(self._tls.failure or exc)}") from exc
 
     def incoming(self, data: bytes) -> None:
-        """Take what came from the transport; ``b""`` is its end."""
+        """Take what came from the transport, and finish the step of reading; ``b""`` is its end."""
+        try:
+            self._take(data)
+        except Exception as exc:
+            self.broken = exc
+            self.reading.finish()
+            raise
+        self.reading.finish()
+
+    def _take(self, data: bytes) -> None:
         if self._tls is None:
             if not data:
                 self._check_child()
@@ -113,7 +176,7 @@ class Session(abc.ABC):
         if self._tls.ended:
             self.connection.receive_data(b"")
         elif (failure := self._tls.failure) is not None:
-            # With TLS 1.3 a refused certificate of ours is told of here, and not in the handshake.
+            # With TLS 1.3 the peer's refusal of our certificate comes here, and not in the handshake.
             if self._silent:
                 raise unreachable(self._host, failure_reason(failure)) from failure
             self.broken = failure
@@ -127,22 +190,34 @@ class Session(abc.ABC):
         return exc
 
     def send_failed(self, exc: BaseException | None) -> None:
-        """Take an error of the transport's while sending.
-
-        The kernel tells of a reset once. Over TCP it has taken what was unread, so that the end which reading would
-        find is none; a Unix socket still has all that the peer had sent.
-        """
+        """Note an error of the transport's while sending."""
         self.connection.send_failed()
-        if isinstance(exc, ConnectionResetError) and self.family != socket.AF_UNIX:
+        self._note_reset(exc)
+
+    def _note_reset(self, exc: BaseException | None) -> None:
+        # The kernel reports a reset, or that keepalive has given up, once. Over TCP it has dropped what was unread, so
+        # that the end of file which reading finds next is none; a Unix socket still has all that the peer had sent.
+        if isinstance(exc, OSError) and not isinstance(exc, BrokenPipeError) and self.family != socket.AF_UNIX:
             self._reset = exc
 
-    def ending(self) -> Generator[float, None, None]:
-        """Whether the end that the transport has come to is one; each value is how long to sleep before going on.
-
-        It sets ``broken`` if it is none.
-        """
+    def _check_end(self) -> None:
+        """At end of file: raise a reset that a send was told of."""
         if self._reset is not None:
-            self.broken = self._reset
+            raise self._reset
+
+    def end_at_reset(self) -> bool:
+        """Take a reset for the end of the output, if that is what has broken the connection."""
+        if not isinstance(self.broken, ConnectionResetError):
+            return False
+        self.connection.receive_data(b"")
+        self._reset = self.broken = None
+        return True
+
+    def ending(self) -> Generator[float, None, None]:
+        """At end of file: wait for the program below; each value is how long to sleep before going on.
+
+        It sets ``broken`` if the program has not ended well.
+        """
         if self._child is not None and not self._silent:
             status = yield from self._child.ended()
             if status != 0:
@@ -158,3 +233,94 @@ class Session(abc.ABC):
     def _check_child(self) -> None:
         if self._silent and self._child is not None:
             raise unreachable(self._host, self._child.complaint() or "ssh ended without a word") from self.broken
+
+
+def _reading_lost() -> AttachmentClosed:
+    return AttachmentClosed(
+        "a read was interrupted, and what it had taken is lost: the rest of the output cannot be read"
+    )
+
+
+class SocketSession(Session):
+    """A session over a socket that does not block: each call takes or gives what it can at once.
+
+    Waiting is the framework's. So an exception while waiting has taken and sent nothing.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        host: Host | None = None,
+        *,
+        quirks: Iterable[Quirk] = (),
+        tls: TlsLayer | None = None,
+        child: SshChild | None = None,
+    ) -> None:
+        super().__init__(host, quirks=quirks, tls=tls, child=child)
+        sock.setblocking(False)
+        self.sock = sock
+        # One thread may send while another receives. What a call reports of the connection's end is recorded before the
+        # other thread's call can find less.
+        self._calls = threading.Lock()
+
+    @property
+    def family(self) -> int:
+        return self.sock.family
+
+    @property
+    def can_half_close(self) -> bool:
+        # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
+        return not isinstance(self.sock, ssl.SSLSocket)
+
+    def receive_now(self) -> bytes | None:
+        """What has come; ``None`` if nothing has, ``b""`` at the end. It starts a step of reading.
+
+        Raises:
+            OSError: the connection is broken.
+        """
+        self.reading.begin()
+        with self._calls:
+            try:
+                data = self.sock.recv(READ_SIZE)
+            except BLOCKED:
+                data = None
+            if data == b"" and not self.closed:
+                self.check_sending()
+                self._check_end()
+        if data is None:
+            self.reading.finish()
+        return data
+
+    def send_now(self, data: memoryview) -> int:
+        """Send what the kernel takes at once, which may be nothing."""
+        with self._calls:
+            try:
+                return self.sock.send(data)
+            except BLOCKED:
+                return 0
+            except OSError as exc:
+                self._note_reset(exc)
+                raise
+
+    def feed_now(self, feed: Feed) -> bool:
+        """Send what the kernel takes at once of this input; whether it took some."""
+        self.sending.begin()
+        sent = 1
+        try:
+            data = feed.next()
+            if data is SEND_EOF:
+                half_close(self.sock)
+                feed.sent(0)
+            elif data is not None:
+                sent = self.send_now(data)
+                feed.sent(sent)
+        except OSError as exc:  # reading tells what it means for the output
+            self.send_failed(exc)
+            feed.move(InputState.REFUSED)
+        self.sending.finish()
+        return sent > 0
+
+    def shut_down(self) -> None:
+        """Close the connection for every process that has this socket, such as a forked child."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)

@@ -125,6 +125,11 @@ class SshChild:
             self._process.wait()
             self._stderr.close()
 
+    def let_go(self) -> None:
+        """Close our descriptors, and leave the program to the process that started it."""
+        self._ending = True
+        self._stderr.close()
+
     def _signal(self, number: signal.Signals) -> None:
         # The whole process group, which includes a ProxyCommand, or the real ssh if a script of that name started it.
         # poll() first: after the process was waited for, its PID may belong to another one.

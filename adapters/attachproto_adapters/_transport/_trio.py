@@ -4,83 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from typing import NoReturn, TypeVar
 
 import trio
 
 from attachproto import Quirk
 from attachproto_adapters._errors import AttachmentClosed
-from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
-from attachproto_adapters._transport._schemes import Host, TcpHost
+from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, AsyncSocketSession
+from attachproto_adapters._transport._schemes import TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
-from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
 T = TypeVar("T")
 
 
-class StreamSession(AsyncSession):
-    """A stream and the state machine that speaks on it."""
+class TrioSession(AsyncSession):
+    """What the two kinds of connection have in common."""
 
     errors = (trio.BrokenResourceError,)
+    failures = (OSError, trio.BrokenResourceError, AttachmentClosed)
+    busy = trio.BusyResourceError
 
-    def __init__(
-        self,
-        stream: trio.abc.Stream,
-        host: Host | None = None,
-        *,
-        quirks: Iterable[Quirk] = (),
-        tls: TlsLayer | None = None,
-        child: SshChild | None = None,
-    ) -> None:
-        super().__init__(host, quirks=quirks, tls=tls, child=child)
-        self.stream = stream
-        # Of a socket it can be said; of other streams, which only send all, it cannot.
-        self.cancel_safe_send = isinstance(stream, trio.SocketStream)
-
-    @property
-    def family(self) -> int | None:
-        return self.stream.socket.family if isinstance(self.stream, trio.SocketStream) else None
-
-    @property
-    def can_half_close(self) -> bool:
-        return isinstance(self.stream, trio.abc.HalfCloseableStream)
-
-    async def receive_some(self) -> bytes:
-        try:
-            return bytes(await self.stream.receive_some(READ_SIZE))
-        except trio.ClosedResourceError:
-            raise AttachmentClosed("the attachment was closed while it was being read") from None
-
-    async def send_some(self, data: memoryview) -> int:
-        try:
-            if isinstance(self.stream, trio.SocketStream):
-                return await self.stream.socket.send(data)
-            await self.stream.send_all(data)
-        except (OSError, trio.ClosedResourceError) as exc:
-            self.check_not_closed("sending")
-            raise trio.BrokenResourceError(f"the engine has closed the connection: {exc}") from exc
-        return len(data)
-
-    async def send_eof(self) -> None:
-        assert isinstance(self.stream, trio.abc.HalfCloseableStream)
-        try:
-            if isinstance(self.stream, trio.SocketStream):
-                # Its own send_eof() may be cancelled before it has done anything.
-                self.stream.socket.shutdown(socket.SHUT_WR)
-            else:
-                await self.stream.send_eof()
-        except (OSError, trio.ClosedResourceError) as exc:
-            self.check_not_closed("sending")
-            raise trio.BrokenResourceError(f"the engine has closed the connection: {exc}") from exc
-
-    async def close_transport(self) -> None:
-        if isinstance(self.stream, trio.SocketStream):
-            # Whoever else has this socket (a child of ours that forked) would keep the connection open.
-            with contextlib.suppress(OSError):
-                self.stream.socket.shutdown(socket.SHUT_RDWR)
-        await self.stream.aclose()
+    @staticmethod
+    def caller() -> Hashable:
+        return trio.lowlevel.current_task()
 
     @staticmethod
     async def sleep(seconds: float) -> None:
@@ -96,19 +44,120 @@ class StreamSession(AsyncSession):
         raise trio.BrokenResourceError(f"the connection is broken: {why}") from why
 
 
-class Dialer(AsyncDialer[StreamSession]):
+class SocketSession(TrioSession, AsyncSocketSession):
+    """A connected socket of our own."""
+
+    async def wait_readable(self) -> None:
+        with contextlib.suppress(trio.ClosedResourceError):
+            await trio.lowlevel.wait_readable(self.sock)
+
+    async def wait_writable(self) -> None:
+        with contextlib.suppress(trio.ClosedResourceError):
+            await trio.lowlevel.wait_writable(self.sock)
+
+    async def close_transport(self) -> None:
+        if self.sock.fileno() != -1:
+            trio.lowlevel.notify_closing(self.sock)
+        self.shut_down()
+        self.sock.close()
+        await trio.lowlevel.checkpoint()
+
+
+class StreamSession(TrioSession):
+    """A stream of the caller's that is no socket."""
+
+    def __init__(self, stream: trio.abc.Stream, *, quirks: Iterable[Quirk] = ()) -> None:
+        super().__init__(quirks=quirks)
+        self.stream = stream
+        self._send_over = trio.Event()
+        self._send_over.set()
+
+    @property
+    def family(self) -> int | None:
+        return None
+
+    @property
+    def can_half_close(self) -> bool:
+        return isinstance(self.stream, trio.abc.HalfCloseableStream)
+
+    async def receive_some(self) -> bytes:
+        self.reading.begin()
+        try:
+            data = bytes(await self.stream.receive_some(READ_SIZE))
+        except trio.Cancelled:
+            self.reading.finish()
+            raise
+        except trio.ClosedResourceError:
+            self.reading.finish()
+            raise AttachmentClosed("the attachment was closed while it was being read") from None
+        if not data:
+            await self._end_send()
+            self._check_end()
+        return data
+
+    async def _end_send(self) -> None:
+        """At end of file: what another task is sending comes to an end, so that a reset which it was told of is known.
+
+        An attachment is closed at the end of its output anyway.
+        """
+        if not self._send_over.is_set():
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self.stream)
+                await self._send_over.wait()
+
+    async def send_all(self, data: bytes) -> None:
+        self._send_over = trio.Event()
+        try:
+            with self._named_errors():
+                await self.stream.send_all(data)
+        finally:
+            self._send_over.set()
+
+    async def half_close(self) -> None:
+        assert isinstance(self.stream, trio.abc.HalfCloseableStream)
+        with self._named_errors():
+            await self.stream.send_eof()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, trio.ClosedResourceError) as exc:
+            self.check_not_closed("sending")
+            raise trio.BrokenResourceError(f"the engine has closed the connection: {exc}") from exc
+
+    async def close_transport(self) -> None:
+        await self.stream.aclose()
+
+    def let_go(self) -> None:
+        # A stream has no call that closes it and leaves the connection alone.
+        pass
+
+
+@trio.lowlevel.enable_ki_protection  # a number between the two would be lost, and stay open
+def _taken_out(stream: trio.SocketStream) -> socket.socket:
+    return socket.socket(fileno=stream.socket.detach())
+
+
+def session_over(stream: trio.abc.Stream, quirks: Iterable[Quirk]) -> TrioSession:
+    """A session over a stream of the caller's. A socket is taken out of its stream: nobody else reads it then."""
+    if isinstance(stream, trio.SocketStream):
+        return SocketSession(_taken_out(stream), quirks=quirks)
+    return StreamSession(stream, quirks=quirks)
+
+
+class Dialer(AsyncDialer[TrioSession]):
     """Makes connections to one engine."""
 
-    failures = (*AsyncDialer.failures, *StreamSession.errors)
-    sleep = staticmethod(StreamSession.sleep)
+    failures = (*AsyncDialer.failures, *TrioSession.errors)
+    sleep = staticmethod(TrioSession.sleep)
 
-    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> StreamSession:
+    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> TrioSession:
         host, child = self.host, None
         if isinstance(host, TcpHost):
-            stream = await trio.open_tcp_stream(host.name, host.port)
-            prepare_tcp(stream.socket)
+            sock = _taken_out(await trio.open_tcp_stream(host.name, host.port))
+            prepare_tcp(sock)
         else:
             await trio.lowlevel.checkpoint()
             sock, child = await self.open_non_tcp(host)
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        return StreamSession(stream, host, quirks=quirks, tls=tls, child=child)
+        return SocketSession(sock, host, quirks=quirks, tls=tls, child=child)

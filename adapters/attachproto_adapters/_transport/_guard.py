@@ -1,0 +1,90 @@
+"""One direction of a connection: one caller at a time, and no step that was left in its middle goes unnoticed.
+
+A signal's handler may raise ``KeyboardInterrupt`` out of any call. Some steps cannot be repeated: the kernel gives
+bytes once. Such a step starts with ``begin`` and stops with ``finish`` or ``hand_over``. An exception in between leaves
+it unfinished, and the next ``begin`` raises. That needs no ``finally`` and no ``except``, which could be interrupted
+as well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Guard:
+    """The guard of one direction.
+
+    It is a context manager that enters and leaves.
+
+    Args:
+        caller: identifies the thread or the task that runs.
+        busy: makes the error for a second caller.
+        lost: makes the error for every caller after a step that was left unfinished.
+    """
+
+    __slots__ = ("_busy", "_caller", "_lock", "_lost", "_owner", "_unfinished")
+
+    def __init__(
+        self, caller: Callable[[], Hashable], busy: Callable[[], Exception], lost: Callable[[], Exception]
+    ) -> None:
+        self._caller = caller
+        self._busy = busy
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._owner: Hashable = None
+        self._unfinished = False
+
+    def enter(self) -> None:
+        """Keep others out until ``leave`` or ``hand_over``.
+
+        Raises whatever ``busy`` makes. A caller that an exception kept from leaving may enter again.
+        """
+        caller = self._caller()
+        with self._lock:
+            if self._owner is not None and self._owner != caller:
+                raise self._busy()
+            self._owner = caller
+
+    def leave(self) -> None:
+        """Let others in."""
+        self._owner = None
+
+    def check(self) -> None:
+        """Raise what ``enter`` would raise. It is enough for a task until it waits, because no other task runs."""
+        if self._owner is not None and self._owner != self._caller():
+            raise self._busy()
+
+    def begin(self) -> None:
+        """Start a step that cannot be repeated. Raises whatever ``lost`` makes."""
+        if self._unfinished:
+            raise self._lost()
+        self._unfinished = True
+
+    def finish(self) -> None:
+        """The step's result is stored where the next call finds it."""
+        self._unfinished = False
+
+    def hand_over(self, result: T) -> T:
+        """Finish a step whose result the caller is given: ``return guard.hand_over(result)``.
+
+        CPython runs a signal's handler after a call into C, where a function begins and where a loop jumps back. From
+        the first line of this function to the assignment in the caller of the caller there is none of these.
+        """
+        self._unfinished = False
+        self._owner = None
+        return result
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a step was left unfinished, and its caller is gone."""
+        return self._unfinished and (self._owner is None or self._owner == self._caller())
+
+    def __enter__(self) -> None:
+        self.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
