@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -40,7 +41,7 @@ from attachproto_adapters._flows._attach import open_attach, open_logs
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
 from attachproto_adapters._flows._intermediaries import closing_intermediary
-from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Step, Steps, Stream
+from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Pause, Step, Steps, Stream
 from tests.adapters.scripted import container, docker_exec, podman_exec
 
 T = TypeVar("T")
@@ -136,6 +137,17 @@ def test_start_of_a_container_that_has_exited_runs_it_again() -> None:
     seen, opened = drive(steps(start=True), inspected(status="exited", exit_code=3), ACCEPTED, HEAD, STARTED)
     assert seen == [INSPECT, stream(), NEXT_EXIT, START]
     assert opened.exit_code is None, "the code of the run before"
+
+
+def test_start_of_a_container_that_podman_is_still_cleaning_up() -> None:
+    """Attached to earlier, 4.3 refuses, or sends none of the next run's output."""
+    stopped, exited = inspected(status="stopped", podman="4.3.1"), inspected(status="exited", podman="4.3.1")
+    seen, _ = drive(steps(start=True), stopped, None, stopped, None, exited, ACCEPTED, HEAD, STARTED)
+    pause = seen[1]
+    assert isinstance(pause, Pause)
+    assert seen == [INSPECT, pause, INSPECT, pause, INSPECT, stream(), NEXT_EXIT, START]
+    answers = itertools.islice(itertools.cycle([stopped, None]), 1 + 2 * round(10 / pause.seconds))
+    drive_into(ContainerNotRunning, steps(start=True), *answers, match="has not cleaned up")
 
 
 def test_start_of_a_container_that_runs_already_is_no_error() -> None:

@@ -68,6 +68,19 @@ def test_a_finished_container_with_a_tty(framework: Framework, engine: Engine) -
     framework.run(scenario)
 
 
+def test_started_again_right_after_its_end(engine: Engine, times: Times, count: Count) -> None:
+    """Podman 4.3 lost the second run's output in 10 of 24, where it was attached to before it was cleaned up."""
+    total = times(100)
+    for _ in range(total):
+        container = engine.shell("echo out; exit 3")
+        for _ in range(2):
+            with attach(container, host=engine.host, start=True, timeout=TIMEOUT) as attachment:
+                assert attachment.communicate() == (b"out\n", b"")
+                assert attachment.wait() == 3
+        engine.remove(container)
+    count("started again right after its end", engine, total, total)
+
+
 # -- around the end ---------------------------------------------------------------------------------------------------
 
 

@@ -17,13 +17,16 @@ from attachproto_adapters._errors import ContainerNotRunning, LogsUnavailable, s
 from attachproto_adapters._flows._api_calls import inspect_request, start_request, succeeded, wait_request
 from attachproto_adapters._flows._flows import first_call, judge_stream, require_stream
 from attachproto_adapters._flows._inspect import InspectedContainer, known_quirks
-from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Steps, Stream
+from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Pause, Steps, Stream
 
 # Read back on every engine that has them. dockerd reads the others from a cache, unless it is disabled
 # (`cache-disabled`), which only the engine can tell.
 _READABLE_DRIVERS = frozenset({"", "json-file", "local", "journald", "k8s-file"})
 # dockerd has `none`, Podman all three.
 _UNREADABLE_DRIVERS = frozenset({"none", "passthrough", "passthrough-tty"})
+
+# Podman was seen to take up to 0.5 s for cleaning up, on a loaded machine; 5.8 has done it before it tells of the exit.
+_CLEANING_PAUSE, _CLEANING_MAX = 0.05, 10.0
 
 
 def open_attach(
@@ -60,6 +63,7 @@ def open_attach(
     # An attach to neither stdout nor stderr dockerd ends at once.
     follows = options.stream and (options.stdout or options.stderr)
     if start:
+        yield from _until_cleaned_up(container, inspected, api_version)
         yield from require_stream(request, known)
         # Held before the start, and with the condition: without it dockerd answers 0 at once for a container that
         # has not run, and Podman -1; and once it has run, AutoRemove may have taken it away.
@@ -211,6 +215,24 @@ def _has_ended(latest: InspectedContainer, first: InspectedContainer) -> bool:
 def _inspect(container: str, api_version: str | None) -> Steps[InspectedContainer]:
     response = yield from first_call(inspect_request("containers", container, api_version))
     return InspectedContainer.from_response(response)
+
+
+def _until_cleaned_up(container: str, inspected: InspectedContainer, api_version: str | None) -> Steps[None]:
+    """Wait until Podman has cleaned up after the last run.
+
+    Until then the container is ``stopped``. Podman 4.3 refuses an attach to it, or accepts it and then sends none of
+    the next run's output.
+    """
+    pauses = 0
+    while inspected.status == "stopped":
+        if pauses * _CLEANING_PAUSE >= _CLEANING_MAX:
+            raise ContainerNotRunning(
+                f"the container {container} is stopped, and after {_CLEANING_MAX:g} s the engine has not cleaned up: "
+                "it can be started again when its status is exited"
+            )
+        yield Pause(_CLEANING_PAUSE)
+        pauses += 1
+        inspected = yield from _inspect(container, api_version)
 
 
 def _runs_already(container: str, api_version: str | None) -> Steps[bool]:
