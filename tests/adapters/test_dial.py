@@ -81,6 +81,16 @@ def test_waiting_for_room_ends_with_the_timeout(socket_path: Path) -> None:
             ).result()
 
 
+def test_a_handshake_ends_with_the_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel accepts the connection, and nobody answers the ClientHello."""
+    monkeypatch.setenv("DOCKER_TLS", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(EngineUnreachable, match=rf"no engine answers at {host} .*no connection within 0\.05 s$"):
+            attachproto_adapters.blocking.attach("web", host=host, timeout=0.05)
+
+
 @pytest.mark.parametrize("run", [blocking, in_asyncio, in_trio])
 def test_a_slash_too_few_is_hinted_at(run: Callable[[str], tuple[bytes, bytes]]) -> None:
     with pytest.raises(EngineUnreachable, match=r"No such file or directory; .*did you mean unix:///nowhere/e\.sock"):
