@@ -4,8 +4,8 @@
     python scripts/draw_architecture.py --check    exits with 1 if the page differs from the code
 
 Each part stands between two comments, ``<!-- NAME: ... -->`` and ``<!-- end of NAME -->``. The states come from the
-tables of ``attachproto._state``. The line about a file is the first line of its docstring. The imports are read from
-the source, so that no module is imported only to be drawn.
+tables of ``attachproto._state`` and ``attachproto_adapters._flows._life``. The line about a file is the first line of
+its docstring. The imports are read from the source, so that no module is imported only to be drawn.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from attachproto import CLIENT, SERVER, Role, State, _state
 from attachproto._state import Cue as Trigger
+from attachproto_adapters._flows._life import INPUT, LIFE
 
 EVENT_TRANSITIONS = _state.SAYS
 STATE_TRANSITIONS = _state.COUPLED
@@ -75,6 +76,18 @@ def _side(role: Role) -> Iterator[str]:
         label = "<br>".join(dict.fromkeys(names))
         yield f'    {side}_{before.name} {arrow}|"{label}"| {side}_{after.name}'
     yield "  end"
+
+
+def draw_attachment() -> str:
+    """The life of an attachment, and of the input of its ``communicate``. A state that does not change is not drawn."""
+    lines = ["```mermaid", "flowchart LR", "  subgraph attachment[the attachment]"]
+    for (before, event), after in LIFE.items():
+        if after is not before:
+            lines.append(f'    {before.name} -->|"{event.name}"| {after.name}')
+    lines += ["  end", "  subgraph input[the input of communicate]"]
+    for state, followers in INPUT.items():
+        lines += [f"    {state.name} --> {after.name}" for after in sorted(followers, key=lambda each: each.value)]
+    return "\n".join([*lines, "  end", "```"])
 
 
 # ---- imports ----
@@ -145,6 +158,7 @@ def list_files(folder: str) -> str:
 def parts() -> dict[str, str]:
     return {
         "states": draw_states(),
+        "attachment": draw_attachment(),
         "imports": draw_imports(),
         **{f"files of {folder}": list_files(folder) for folder in FOLDERS},
     }
