@@ -304,7 +304,7 @@ class Attachment(AttachmentBase[BlockingSession]):
     def _held_answer(self, held: BlockingSession) -> Response | None:
         """The answer to a wait that was asked before; ``None`` if its connection broke, or has gone silent."""
         assert self._ending is not None
-        timeout = held.sock.gettimeout()
+        timeout = held.timeout
         try:
             if not self._ending.confirmed or (timeout is not None and timeout < ANSWER_SECONDS):
                 return self._answer(held)

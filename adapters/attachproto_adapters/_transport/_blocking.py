@@ -52,6 +52,9 @@ class BlockingSession(SocketSession):
 
     Another thread may close it. The socket is shut down then, which wakes whoever waits, and its descriptor is closed
     when nobody waits any more: its number could be another file's by the time that poll() looks at it.
+
+    Attributes:
+        timeout: how many seconds each wait may take; ``None`` for ever.
     """
 
     caller_kind = "thread"
@@ -66,7 +69,7 @@ class BlockingSession(SocketSession):
         tls: TlsLayer | None = None,
         child: SshChild | None = None,
     ) -> None:
-        self._timeout = sock.gettimeout()
+        self.timeout = sock.gettimeout()
         super().__init__(sock, host, quirks=quirks, tls=tls, child=child)
         self._closing = threading.Lock()
         self._waiting: set[int] = set()
@@ -91,16 +94,16 @@ class BlockingSession(SocketSession):
                     self.sock.close()
         self._check_not_closed()
         if not any(ready):
-            raise self.timed_out(missing, self._timeout or 0.0)
+            raise self.timed_out(missing, self.timeout or 0.0)
         return ready
 
     def wait_to_feed(self) -> tuple[bool, bool]:
         """Wait until something can be read or sent: which of the two it is."""
-        return self._wait(self._timeout, "no output came, and no input was taken,", read=True, write=True)
+        return self._wait(self.timeout, "no output came, and no input was taken,", read=True, write=True)
 
     def _deadline(self) -> Callable[[], float | None]:
         """What is left of a timeout that starts now."""
-        if (timeout := self._timeout) is None:
+        if (timeout := self.timeout) is None:
             return lambda: None
         end = time.monotonic() + timeout
         return lambda: max(0.0, end - time.monotonic())
@@ -233,7 +236,7 @@ class BlockingSession(SocketSession):
             raise
 
     def settimeout(self, timeout: float | None) -> None:
-        self._timeout = timeout
+        self.timeout = timeout
 
     def close(self) -> None:
         self.closed = True
