@@ -22,6 +22,13 @@ COMMAND: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"env": ["A=1"]}, TypeError, "env is a mapping"),
     ({"env": {"A=B": "1"}}, ValueError, "has no '=' in it, not 'A=B'"),
     ({"env": {"": "1"}}, ValueError, "a name in env is not empty"),
+    ({"env": {"A": "\0"}}, ValueError, "env has a NUL in it"),
+    ({"env": {"A": "\udcff"}}, ValueError, "env has a lone surrogate in it"),
+    ({"user": "\udcff"}, ValueError, "user has a lone surrogate in it"),
+    ({"workdir": "/\0"}, ValueError, "workdir has a NUL in it"),
+    ({"command": ["echo", "\0"]}, ValueError, "command has a NUL in it"),
+    ({"command": ["echo", "\udcff"]}, ValueError, "command has a lone surrogate in it"),
+    ({"command": ["echo", 5]}, TypeError, "the arguments of a command are str"),
     ({"tty": 1}, TypeError, "tty is True or False, not 1"),
     ({"max_output": "7"}, TypeError, "max_output is an int, not '7'"),
     ({"max_output": True}, TypeError, "max_output is an int, not True"),
@@ -44,7 +51,7 @@ def test_of_a_command(
 ) -> None:
     async def scenario() -> None:
         with pytest.raises(error, match=match):
-            await framework.run_exec("web", ["true"], **{"host": engine.host, **given})
+            await framework.run_exec("web", **{"command": ["true"], "host": engine.host, **given})
 
     framework.run(scenario)
     assert engine.calls == []

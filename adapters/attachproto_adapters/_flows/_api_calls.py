@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attachproto import ExecStart, Reason, Rejected, RemoteProtocolError, Request, Response
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
-from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text
+from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text, check_whole
 from attachproto_adapters._flows._inspect import of_type, read_json
 
 _JSON = (("content-type", "application/json"),)
@@ -64,6 +64,8 @@ def create_exec_request(
     arguments = list(command)
     if not all(isinstance(argument, str) for argument in arguments):
         raise TypeError(f"the arguments of a command are str, and not all of these are: {arguments!r}")
+    for argument in arguments:
+        check_whole("command", argument)
     if not arguments:
         raise ValueError("the command is empty")
     check_flag("tty", tty)
@@ -80,10 +82,12 @@ def create_exec_request(
         body["Env"] = [f"{name}={value}" for name, value in env.items()]
     if user is not None:
         check_text("user", user, "0")
+        check_whole("user", user)
         body["User"] = user
     if workdir is not None:
         _needs("workdir", (1, 35), api_version)
         check_text("workdir", workdir, "/srv")
+        check_whole("workdir", workdir)
         body["WorkingDir"] = workdir
     return Request(
         "POST",

@@ -6,9 +6,20 @@ from collections.abc import Mapping
 
 
 def check_text(name: str, value: object, example: str) -> None:
-    """Raise ``TypeError`` unless this is a text."""
+    """Raise ``TypeError`` unless this is a str."""
     if not isinstance(value, str):
         raise TypeError(f"{name} is a str such as {example!r}, not {value!r}")
+
+
+def check_whole(name: str, text: str) -> None:
+    """Raise ``ValueError`` for a text that a process in a container could not be given as it is."""
+    if "\0" in text:
+        raise ValueError(f"{name} has a NUL in it, which no process can be given: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Python has these for bytes that are not UTF-8, such as in sys.argv. Go would replace each with U+FFFD.
+        raise ValueError(f"{name} has a lone surrogate in it, which JSON cannot carry: {text!r}") from None
 
 
 def check_flag(name: str, value: object) -> None:
@@ -42,3 +53,4 @@ def check_env(env: object) -> None:
             )
         if not name or "=" in name:
             raise ValueError(f"a name in env is not empty and has no '=' in it, not {name!r}")
+        check_whole("env", f"{name}={value}")
