@@ -36,7 +36,13 @@ def _encoded(document: Any) -> bytes:
 
 
 class Answers:
-    """Makes the answers of dockerd with this highest API version."""
+    """Makes the answers of dockerd with this highest API version.
+
+    Attributes:
+        component: how ``/version`` names the engine, and its version.
+    """
+
+    component: tuple[str, str] = ("Engine", __version__)
 
     def __init__(self, api_version: str) -> None:
         self.api_version = api_version
@@ -95,6 +101,8 @@ class Answers:
 
 class PodmanAnswers(Answers):
     """Makes the answers of Podman."""
+
+    component = ("Podman Engine", _LIBPOD)
 
     def headers(self, *, json: bool = True) -> Headers:
         """The header fields of an ordinary answer; ``Libpod-Api-Version`` is how clients know Podman."""

@@ -183,12 +183,15 @@ def _ago(since: int | None) -> str:
 
 
 def exec_inspect(container: Container, exec_: Exec) -> dict[str, Any]:
-    """``GET /exec/{id}/json``."""
-    process = exec_.process
+    """``GET /exec/{id}/json``.
+
+    Before its end an exec has no exit code on dockerd, and 0 on Podman, where ``CanRemove`` says that it has ended.
+    """
+    process, podman = exec_.process, container.rules.podman
     return {
         "ID": exec_.id,
         "Running": exec_.running,
-        "ExitCode": exec_.exit_code,
+        "ExitCode": 0 if podman and exec_.exit_code is None else exec_.exit_code,
         "ProcessConfig": {
             "tty": exec_.config.tty,
             "entrypoint": exec_.config.arguments[0],
@@ -198,7 +201,7 @@ def exec_inspect(container: Container, exec_: Exec) -> dict[str, Any]:
         "OpenStdin": exec_.config.stdin,
         "OpenStderr": exec_.config.stderr,
         "OpenStdout": exec_.config.stdout,
-        "CanRemove": False,
+        "CanRemove": podman and exec_.exit_code is not None,
         "ContainerID": container.id,
         "DetachKeys": exec_.config.detach_keys,
         "Pid": 0 if process is None else process.pid,

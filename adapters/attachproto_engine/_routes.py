@@ -25,7 +25,7 @@ async def _ping(call: Call) -> Response:
 
 
 async def _version(call: Call) -> Response:
-    return call.answers.document(system.version(call.answers.api_version))
+    return call.answers.document(system.version(call.answers.api_version, *call.answers.component))
 
 
 async def _info(call: Call) -> Response:

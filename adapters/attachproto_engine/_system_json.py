@@ -18,16 +18,16 @@ NOT_A_SANDBOX: Final = (
 )
 
 
-def version(maximum: str) -> dict[str, Any]:
-    """``GET /version``."""
+def version(maximum: str, component: str, component_version: str) -> dict[str, Any]:
+    """``GET /version``. Clients know Podman by its component ``Podman Engine``."""
     system = platform.uname()
     arch = _arch(system.machine)
     return {
         "Platform": {"Name": "attachproto's embedded engine (not a sandbox)"},
         "Components": [
             {
-                "Name": "Engine",
-                "Version": __version__,
+                "Name": component,
+                "Version": component_version,
                 "Details": {"ApiVersion": maximum, "Arch": arch, "MinAPIVersion": MINIMUM, "Os": "linux"},
             }
         ],

@@ -82,6 +82,8 @@ def test_it_says_that_it_is_podman(podman: Engine) -> None:
         headers = call(podman, "GET", target).headers
         assert (headers["Libpod-Api-Version"], headers["Api-Version"]) == ("5.4.2", "1.41")
     assert call(podman, "GET", "/v1.99/_ping").status == 200
+    (component,) = call(podman, "GET", "/version").json["Components"]
+    assert (component["Name"], component["Version"]) == ("Podman Engine", "5.4.2")
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,22 @@ def exited(podman: Engine) -> None:
     shell(podman, "web", "echo a; exit 3")
     start(podman, "web")
     assert wait(podman, "web") == 3
+
+
+def test_an_exec_that_has_ended_can_be_removed(podman: Engine) -> None:
+    """Before that its exit code is 0, so that the exit code alone does not tell."""
+    shell(podman, "web", "sleep 100")
+    start(podman, "web")
+    command = {"Cmd": ["sh", "-c", "exit 4"], "AttachStdout": True}
+    exec_id = call(podman, "POST", "/containers/web/exec", command).json["Id"]
+
+    def seen() -> tuple[bool, int, bool]:
+        inspected = call(podman, "GET", f"/exec/{exec_id}/json").json
+        return inspected["Running"], inspected["ExitCode"], inspected["CanRemove"]
+
+    assert seen() == (False, 0, False)
+    call(podman, "POST", f"/exec/{exec_id}/start", {"Detach": False, "Tty": False})
+    assert seen() == (False, 4, True)
 
 
 def test_an_attach_resets_an_exited_container(podman: Engine) -> None:
