@@ -1,0 +1,187 @@
+"""Output that something between a client and a real engine has cut: never a result, and never a false alarm."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from attachproto_adapters import ExecResult, OutputCut
+from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Framework
+from tests.live.engine_api import Engine
+
+pytestmark = pytest.mark.live
+
+Count = Callable[..., None]
+Times = Callable[[int], int]
+
+# It outlives every grace, and does not keep the engine long.
+GOES_ON = "cat; sleep 30; echo done"
+
+
+class CuttingBridge:
+    """A Unix socket that leads to an engine, and cuts what goes through it as proxies do.
+
+    Args:
+        engine: the engine's socket.
+        path: where to listen.
+        idle: seconds of silence after which a connection is closed; ``None`` for never.
+        half_close_closes: the client's half-close closes the connection in both directions.
+    """
+
+    def __init__(self, engine: Path, path: Path, *, idle: float | None = None, half_close_closes: bool = False) -> None:
+        self._engine, self._idle, self._half_close_closes = str(engine), idle, half_close_closes
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self.host = f"unix://{path}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as engine, contextlib.suppress(OSError):
+            engine.connect(self._engine)
+            ways = {client: engine, engine: client}
+            while ways:
+                ready, _, _ = select.select([*ways], [], [], self._idle)
+                if not ready:
+                    return
+                for source in ready:
+                    if data := source.recv(65536):
+                        ways[source].sendall(data)
+                    elif source is client and self._half_close_closes:
+                        return
+                    else:
+                        ways.pop(source).shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def bridged(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Makes a bridge to the engine, and gives its address."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**how: object) -> str:
+            bridge = CuttingBridge(engine.socket, tmp_path_factory.mktemp("b") / "s", **how)  # type: ignore[arg-type]
+            stack.callback(bridge.close)
+            return bridge.host
+
+        yield make
+
+
+def test_a_half_close_that_ends_an_exec(framework: Framework, engine: Engine, bridged: Callable[..., str]) -> None:
+    container = engine.create("sleep", "600")
+    engine.start(container)
+    host = bridged(half_close_closes=True)
+
+    async def scenario() -> None:
+        with pytest.raises(OutputCut):
+            await framework.run_exec(container, ["sh", "-c", GOES_ON], input=b"x", host=host)
+        assert await framework.run_exec(container, ["echo", "x"], host=host) == ExecResult(0, b"x\n", b"")
+
+    framework.run(scenario)
+
+
+def test_a_half_close_that_ends_an_attach(framework: Framework, engine: Engine, bridged: Callable[..., str]) -> None:
+    container = engine.shell(GOES_ON, open_stdin=True, stdin_once=True)
+    host = bridged(half_close_closes=True)
+
+    async def scenario() -> None:
+        async with await framework.attach(container, WITH_STDIN, host=host, start=True) as attachment:
+            with pytest.raises(OutputCut):
+                await attachment.communicate(b"x")
+
+    framework.run(scenario)
+
+
+def test_an_idle_limit(framework: Framework, engine: Engine, bridged: Callable[..., str]) -> None:
+    """It cuts the wait as well as the output."""
+    container = engine.shell("echo half; sleep 30; echo done")
+    running = engine.create("sleep", "600")
+    engine.start(running)
+    host = bridged(idle=1.0)
+
+    async def scenario() -> None:
+        async with await framework.attach(container, host=host, start=True) as attachment:
+            with pytest.raises(OutputCut) as caught:
+                await attachment.communicate()
+            assert caught.value.stdout == b"half\n"
+            with pytest.raises(OutputCut):
+                await attachment.wait()
+        with pytest.raises(OutputCut) as caught:
+            await framework.run_exec(running, ["sh", "-c", "echo half; sleep 30"], host=host)
+        assert caught.value.stdout == b"half\n"
+
+    framework.run(scenario)
+
+
+def test_a_wait_that_was_cut_alone(framework: Framework, engine: Engine, bridged: Callable[..., str]) -> None:
+    """The container prints often enough for its own connection."""
+    container = engine.shell("for i in 1 2 3 4 5 6; do sleep 0.5; echo $i; done; exit 3")
+    host = bridged(idle=1.5)
+
+    async def scenario() -> None:
+        async with await framework.attach(container, host=host, start=True) as attachment:
+            assert await attachment.communicate() == (b"1\n2\n3\n4\n5\n6\n", b"")
+            assert await attachment.wait() == 3
+
+    framework.run(scenario)
+
+
+def test_a_container_that_is_restarted(framework: Framework, engine: Engine) -> None:
+    """Engines end the attach with the run. That it runs again is no cut."""
+    container = engine.shell("echo out; cat; exit 3", open_stdin=True, stdin_once=True)
+
+    async def scenario() -> None:
+        async with await framework.attach(container, WITH_STDIN, host=engine.host, start=True) as attachment:
+            await attachment.close_stdin()
+            assert [event async for event in attachment]
+            assert await attachment.wait() == 3
+            engine.start(container)
+            assert await attachment.communicate() == (b"", b"")
+
+    framework.run(scenario)
+
+
+def test_no_end_is_taken_for_a_cut(engine: Engine, times: Times, count: Count) -> None:
+    """200 containers that close their own output and go on for a moment; by the three adapters, together."""
+    total = times(200)
+    wrong: list[object] = []
+
+    def run(framework: Framework, share: int) -> int:
+        async def scenario() -> None:
+            container = engine.shell("echo out; exec >&- 2>&-; sleep 0.1; exit 3")
+            try:
+                async with await framework.attach(container, host=engine.host, start=True) as attachment:
+                    outcome = (await attachment.communicate(), await attachment.wait())
+                    if outcome != ((b"out\n", b""), 3):
+                        wrong.append(outcome)
+            except Exception as exc:
+                wrong.append(exc)
+            await framework.aside(lambda: engine.remove(container))
+
+        for _ in range(share):
+            framework.run(scenario)
+        return share
+
+    shares = [total // 3 + (index < total % 3) for index in range(3)]
+    with ThreadPoolExecutor(len(FRAMEWORKS)) as pool:
+        done = sum(pool.map(run, FRAMEWORKS, shares))
+    count("communicate and wait, output and 3", engine, done - len(wrong), total)
+    assert wrong == []
