@@ -31,8 +31,8 @@ class AsyncAttachment(AttachmentBase[L]):
 
     It is an asynchronous context manager that closes on leaving, and an asynchronous iterator over the output's events.
 
-    (*) In trio errors of the connection are ``trio.BrokenResourceError``, and ``trio.BusyResourceError`` stands where
-    asyncio has ``RuntimeError``.
+    (*) For errors of the connection trio raises ``trio.BrokenResourceError``, and ``trio.BusyResourceError`` where
+    asyncio raises ``RuntimeError``.
 
     Attributes:
         accepted: the engine's answer: how the output is framed, and the header fields.
@@ -53,7 +53,7 @@ class AsyncAttachment(AttachmentBase[L]):
 
     @abc.abstractmethod
     def _busy(self, message: str) -> Exception:
-        """What this framework raises where two tasks do what one at a time may."""
+        """This framework's error for two tasks that do at once what only one may do."""
 
     @abc.abstractmethod
     async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
@@ -62,13 +62,13 @@ class AsyncAttachment(AttachmentBase[L]):
     # ---- sending ----
 
     async def send_stdin(self, data: bytes) -> None:
-        """Send bytes to the container's stdin; returns when the transport has them all.
+        """Send bytes to the container's stdin. It returns when the transport has all of them.
 
-        The container may not read: then this waits, so somebody else must read the output meanwhile. That is
-        what ``communicate`` does.
+        It waits while the container does not read. A container that waits for its output to be read never reads again,
+        so read the output in another task, or use ``communicate``, which does both.
 
         Raises:
-            BrokenPipeError, ConnectionResetError: nobody reads stdin any more. Reading goes on. (*)
+            BrokenPipeError, ConnectionResetError: the peer reads stdin no more. Output can still be read. (*)
             LocalProtocolError: stdin was not attached, was closed, or has failed or been cancelled before.
             AttachmentClosed: the attachment is closed.
             RuntimeError: another task is sending. (*)
@@ -79,12 +79,12 @@ class AsyncAttachment(AttachmentBase[L]):
             await self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
 
     async def close_stdin(self) -> None:
-        """End the container's stdin: a half-close. Output goes on.
+        """End the container's stdin with a half-close. Output can still be read.
 
-        Warns with ``AttachWarning`` where the engine takes it for the end of the attach.
+        Warns with ``AttachWarning`` if the engine, or an intermediary, takes that for the end of the attach.
 
         Raises:
-            HalfCloseUnsupported: the transport cannot do it. Nothing was sent.
+            HalfCloseUnsupported: the transport cannot half-close. Nothing was sent.
             BrokenPipeError: the engine has closed the connection already. (*)
             LocalProtocolError: stdin was not attached, was closed, or has failed or been cancelled before.
             AttachmentClosed: the attachment is closed.
@@ -151,9 +151,9 @@ class AsyncAttachment(AttachmentBase[L]):
         return reading.hand_over(event)  # type: ignore[return-value]  # mypy does not narrow by "type() is"
 
     def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> AsyncLines:
-        """The output as lines of text, each stream by itself.
+        """The output as lines of text. stdout and stderr are split separately.
 
-        Called again, with the same arguments, it goes on where the last loop has stopped, or was cancelled.
+        A second call with the same arguments goes on where the last loop has ended or was cancelled.
 
         Raises:
             LookupError: there is no such encoding.
@@ -161,17 +161,17 @@ class AsyncAttachment(AttachmentBase[L]):
         return self._one_lines(AsyncLines, (encoding, errors, max_length))
 
     async def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
-        """Send input and end stdin, and read all output meanwhile.
+        """Send input, end stdin, and read all output at the same time.
 
-        It cannot deadlock, however large both are, also if the container never reads. If it is cancelled, call it
-        again: it goes on where it was, and nothing is lost. (Over a stream of your own, unless it is a
-        ``trio.SocketStream``, a cancelled send has lost stdin: then call it without input.)
+        It cannot deadlock, however large input and output are, and even if the container never reads. If it was
+        cancelled, call it again: it goes on where it was, and nothing is lost. (After a cancelled send over a stream of
+        your own that is not a ``trio.SocketStream``, stdin cannot be used any more: call it without input.)
 
         Returns:
-            stdout (with a TTY: all that the terminal printed) and stderr.
+            stdout (with a TTY, all output) and stderr.
 
         Raises:
-            RuntimeError: another task is in it. (*)
+            RuntimeError: another task is in it, or is sending or receiving. (*)
             OutputCut: the output ended while the process goes on; what was read is in the error.
             HalfCloseEndsAttach, HalfCloseUnsupported, LocalProtocolError, ValueError: nothing was sent.
             OutputTooLarge, EngineReportedError: what was read is in the error.
@@ -204,7 +204,7 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
-            # Whoever waits reads what is held.
+            # A task in wait() reads from the held connection.
             held = None if self._waiting else self._held
             await self._ask_for_end(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
@@ -231,15 +231,15 @@ class AsyncAttachment(AttachmentBase[L]):
     async def wait(self) -> int:
         """Wait until the container, or the exec, has exited, and return its exit code.
 
-        Read the output first, or in another task: a container that nobody reads may not come to its end. When
-        cancelled, call it again. An exec is asked for its end again and again, because nothing else tells of it.
+        Read the output first, or at the same time in another task: a container whose output is not read may never exit.
+        If it was cancelled, call it again. An exec is inspected again and again, because engines have no call that
+        waits for its end.
 
         Raises:
-            OutputCut: the output has ended, and the process goes on. Called again it looks again.
-            ExitCodeUnknown: the wait that was held broke, and the container was removed; what ``communicate`` has read
-                is in the error.
-            RequestRejected: the engine refused the call.
+            OutputCut: the output has ended, and the process goes on. Another call inspects it again.
             ExitCodeUnknown: the engine does not know the exit code: the container was removed, or Podman has reset it.
+                What ``communicate`` has read is in the error.
+            RequestRejected: the engine refused the call.
             AttachError: this attachment was opened over a connection of your own.
             RuntimeError: another task is waiting. (*)
         """
@@ -292,7 +292,7 @@ class AsyncAttachment(AttachmentBase[L]):
                     raise
                 response = None
             if response is not None:
-                # Kept before anything waits again: a container that is removed at its end cannot be asked once more.
+                # Stored before anything waits again: a container that was removed when it exited cannot be asked again.
                 self._exit_code = exit_code(succeeded(request, response))
         except Exception:
             await self._discard_wait()
@@ -300,16 +300,17 @@ class AsyncAttachment(AttachmentBase[L]):
         await self._discard_wait()
 
     async def _discard_wait(self) -> None:
-        """The wait has been answered, or broke; the next call asks anew."""
+        """Close the connection of a wait that was answered or has broken. The next call asks again."""
         held, self._held = self._held, None
         if held is not None:
             await held.aclose()
 
     async def resize(self, height: int, width: int) -> None:
-        """Tell the TTY of the container, or the exec, its size in characters.
+        """Set the size of the container's, or the exec's, TTY in characters.
 
         Raises:
-            RequestRejected: the engine refused; the container does not run, for instance.
+            TypeError, ValueError: the height or the width is not an int, or is negative.
+            RequestRejected: the engine refused, for instance because the container does not run.
             AttachError: this attachment was opened over a connection of your own.
         """
         request = self._resize_request(height, width)
@@ -317,11 +318,11 @@ class AsyncAttachment(AttachmentBase[L]):
         succeeded(request, await self._dialer.call(request))
 
     async def detach(self) -> None:
-        """Leave the container to itself: the same as ``aclose``. No keys are sent; they are for who has a terminal."""
+        """Leave the container running: the same as ``aclose``. No detach keys are sent."""
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection. The container goes on. May be called from any task, and more than once."""
+        """Close the connection. The container keeps running. May be called from any task, and more than once."""
         self._life.move(LifeEvent.CLOSE)
         async with contextlib.AsyncExitStack() as stack:
             for each in (self._held, self._dialer, self._session):

@@ -50,7 +50,7 @@ AnyAttachment = TypeVar("AnyAttachment", bound="AttachmentBase[Any]")
 
 
 class AttachmentBase(abc.ABC, Generic[AnySession]):
-    """The part of an attachment that has no framework.
+    """The part of an attachment that is the same in every framework.
 
     Attributes:
         accepted: the engine's answer: how the output is framed, and the header fields.
@@ -81,19 +81,19 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     @property
     def inspected(self) -> Facts | None:
-        """What the engine said of the container or the exec before the attach; ``None`` if it was not asked."""
+        """The inspect of the container or the exec from before the attach; ``None`` with ``open_attachment``."""
         return None if self._opened is None else self._opened.inspected
 
     @property
     def half_close_ends_attach(self) -> bool:
-        """Whether ``close_stdin`` would end the attach, so far as is known of the engine and of what is before it."""
+        """Whether ``close_stdin`` is known to end the attach, because of the engine or an intermediary."""
         if self.inspected is not None and self.inspected.half_close_ends_attach:
             return True
         return self._intermediary is not None
 
     @property
     def _intermediary(self) -> str | None:
-        """What has answered for the engine, and would close the stream at a half-close."""
+        """The intermediary that has answered for the engine, if it closes the stream at a half-close."""
         inspected = None if self.inspected is None else self.inspected.intermediary
         return closing_intermediary(self.accepted.headers) or inspected
 
@@ -105,7 +105,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
     # ---- sending ----
 
     def _check_send(self) -> None:
-        """Refuse to send while it makes no sense."""
+        """Raise if nothing can be sent now."""
         self._check_open()
         self._session.check_sending()
         if self._feed is not None and self._feed.state is InputState.SENDING:
@@ -135,7 +135,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     @abc.abstractmethod
     def _broken_pipe(self, message: str) -> Exception:
-        """What this framework raises where nobody reads any more."""
+        """This framework's error for sending to a peer that reads no more."""
 
     # ---- receiving ----
 
@@ -158,25 +158,25 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         return event  # type: ignore[return-value]  # behind Accepted a client gets no other
 
     def _take_back(self) -> None:
-        """What ``lines()`` has read and not given out is the next call's."""
+        """Take back what ``lines()`` has read and not given out, for the call that reads next."""
         if self._lines is not None and self._lines.splitter.holds_bytes:
             self._session.reading.begin()
             self._unread.extendleft(reversed(self._lines.splitter.take_back()))
             self._session.reading.finish()
 
     def _one_lines(self, kind: type[AnyLines], made_with: tuple[str, str, int]) -> AnyLines:
-        """The iterator over lines: one for all calls, as it has what was read of a line."""
+        """The iterator over lines. All calls share one, because it holds what was read of a line."""
         if self._lines is None:
             self._lines = kind(self, made_with)
         if self._lines.made_with != made_with:
-            raise ValueError("lines() was called before with other arguments, and has what was read of a line")
+            raise ValueError("lines() was called before with other arguments, and holds what was read of a line")
         assert isinstance(self._lines, kind)
         return self._lines
 
     # ---- communicate ----
 
     def _begin(self, input: bytes | None) -> None:
-        """Take the input of a ``communicate``, or find that of one that was interrupted."""
+        """Take the input of ``communicate``, or go on with that of a call that was interrupted."""
         input = as_bytes(input)
         if self._feed is not None and self._session.sending.interrupted:
             self._feed.move(InputState.LOST)
@@ -184,8 +184,8 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         if self._feed is not None and self._feed.state is InputState.LOST and not self._over:
             if input is not None:
                 raise LocalProtocolError(
-                    "sending was interrupted, and nobody knows how much has left: call communicate() without input to "
-                    "have the rest of the output"
+                    "sending was interrupted, and it is not known how much was sent: call communicate() without input "
+                    "to get the rest of the output"
                 )
             self._feed.move(InputState.REFUSED)
         if input is None:
@@ -202,7 +202,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             )
             self._feed = Feed(input, self._session.outgoing)
         elif input != self._feed.input:
-            raise ValueError("communicate() was interrupted with other input; it can only go on with that")
+            raise ValueError("communicate() was interrupted with other input: it can go on only with the same input")
 
     def _gather(self, event: OutputEvent, max_output: int | None) -> bool:
         """Keep an event for the result of ``communicate``; whether it was the last."""
@@ -217,11 +217,11 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         return False
 
     def _reset_is_an_end(self) -> bool:
-        """Whether a reset is the end of the output: then go on, and what is left comes.
+        """Whether a reset counts as the end of the output. Then what is left of the output can be read.
 
-        Podman ends so when somebody still sends to a container that is gone. Between frames that is an end. Whether
-        reading or writing tells of it first is chance; what is unsent could not be sent any more. Where the engine can
-        be asked, it is asked then whether the process has ended.
+        Podman resets the connection if a client sends to a container that has exited. Between frames that is the end of
+        the output. Reading or sending may report the reset first. What is unsent could not be sent any more. If the
+        engine is known, it is asked then whether the process has ended.
         """
         feed = self._feed
         if feed is None or feed.state is InputState.SENT:
@@ -236,14 +236,14 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     def _engine(self, who: str) -> Opened:
         if self._opened is None:
-            raise AttachError(f"{who} needs an attachment that knows its engine: open_attachment() makes none")
+            raise AttachError(f"{who} needs to know the engine, and an attachment of open_attachment() does not")
         return self._opened
 
     def _check_exit_code_is_kept(self) -> None:
         if self._opened is not None and self._opened.exit_code_lost:
             raise ExitCodeUnknown(
-                f"the container {self._opened.name} had exited when it was attached to, and the engine has forgotten "
-                "its exit code (an attach resets a container on Podman): attach with wait=True while it runs"
+                f"the container {self._opened.name} had exited before the attach, and the engine does not know its "
+                "exit code any more (on Podman an attach resets a container): attach with wait=True while it runs"
             )
 
     def _check_not_closed(self) -> None:
@@ -256,7 +256,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
 
 class LinesBase(Generic[AnyAttachment]):
-    """The part of an iterator over lines that has no framework."""
+    """The part of an iterator over lines that is the same in every framework."""
 
     def __init__(self, attachment: AnyAttachment, made_with: tuple[str, str, int]) -> None:
         self.made_with = made_with

@@ -60,14 +60,15 @@ class Attachment(AttachmentBase[BlockingSession]):
     # ---- sending ----
 
     def send_stdin(self, data: bytes) -> None:
-        """Send bytes to the container's stdin; returns when the kernel has them all.
+        """Send bytes to the container's stdin. It returns when the kernel has all of them.
 
-        The container may not read: then this blocks, so somebody else must read the output meanwhile. That is
-        what ``communicate`` does.
+        It blocks while the container does not read. A container that waits for its output to be read never reads again,
+        so read the output in another thread, or use ``communicate``, which does both.
 
         Raises:
-            BrokenPipeError, ConnectionResetError: nobody reads stdin any more. Reading goes on.
-            TimeoutError: some of it was sent, or none; stdin cannot be used any more. Reading goes on.
+            BrokenPipeError, ConnectionResetError: the peer reads stdin no more. Output can still be read.
+            TimeoutError: it is not known how many bytes were sent, so stdin cannot be used any more. Output can still
+                be read.
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
             AttachmentClosed: the attachment is closed.
             RuntimeError: another thread is sending.
@@ -79,12 +80,12 @@ class Attachment(AttachmentBase[BlockingSession]):
                 self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
 
     def close_stdin(self) -> None:
-        """End the container's stdin: a half-close. Output goes on.
+        """End the container's stdin with a half-close. Output can still be read.
 
-        Warns with ``AttachWarning`` where the engine takes it for the end of the attach.
+        Warns with ``AttachWarning`` if the engine, or an intermediary, takes that for the end of the attach.
 
         Raises:
-            HalfCloseUnsupported: the socket cannot do it. Nothing was sent.
+            HalfCloseUnsupported: the socket cannot half-close. Nothing was sent.
             BrokenPipeError: the engine has closed the connection already.
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
             AttachmentClosed: the attachment is closed.
@@ -151,14 +152,14 @@ class Attachment(AttachmentBase[BlockingSession]):
         return reading.hand_over(event)  # type: ignore[return-value]  # mypy does not narrow by "type() is"
 
     def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> Lines:
-        """The output as lines of text, each stream by itself.
+        """The output as lines of text. stdout and stderr are split separately.
 
-        Called again, with the same arguments, it goes on where the last loop has stopped, or a timeout has stopped it.
+        A second call with the same arguments goes on where the last loop has ended, or a timeout has ended it.
 
         Args:
             encoding: of the text.
-            errors: what to do with bytes that are no text, as for ``bytes.decode``.
-            max_length: most characters of a line; a longer one comes in pieces.
+            errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
+            max_length: how many characters a line may have; a longer one comes in pieces.
 
         Raises:
             LookupError: there is no such encoding.
@@ -166,33 +167,35 @@ class Attachment(AttachmentBase[BlockingSession]):
         return self._one_lines(Lines, (encoding, errors, max_length))
 
     def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
-        """Send input and end stdin, and read all output meanwhile.
+        """Send input, end stdin, and read all output at the same time.
 
-        It cannot deadlock, however large both are, also if the container never reads. If it times out, call
-        it again: it goes on where it was, and nothing is lost.
+        It cannot deadlock, however large input and output are, and even if the container never reads. After a timeout
+        call it again: it goes on where it was, and nothing is lost.
+
+        At the end of the output the engine is asked whether the process has ended too. That is done for an exec, and
+        for a container whose wait is held (``start=True``, ``wait=True``, or attached to before its start).
+
+        A reset between two frames while input is still unsent counts as the end of the output, because Podman ends an
+        attach so. Part of the input was not read then. The engine is asked for the process then too, unless the
+        connection is your own.
 
         Args:
-            input: what to send; ``b""`` only ends stdin, ``None`` sends nothing and does not end it.
-            max_output: most bytes of stdout and stderr together.
-
-        The end of the output is believed only if the process has ended too: an exec is asked for, and a container
-        whose wait is held (``start=True``, ``wait=True``, or attached to before its start).
-
-        A reset between two frames while input is still unsent is an end too, as Podman makes one: the input was not
-        all taken, which the exit code may tell. The process is asked for then too, unless the connection is your own.
+            input: what to send. ``b""`` only ends stdin; ``None`` sends nothing and does not end stdin.
+            max_output: how many bytes stdout and stderr may have together.
 
         Returns:
-            stdout (with a TTY: all that the terminal printed) and stderr.
+            stdout (with a TTY, all output) and stderr.
 
         Raises:
             OutputCut: the output ended while the process goes on; what was read is in the error.
-            HalfCloseEndsAttach: ending stdin would end the attach, and lose output, on this container, or behind the
-                intermediary that has answered for the engine. Nothing was sent.
+            HalfCloseEndsAttach: ending stdin would end the attach, and output would be lost, because of the container
+                or of an intermediary. Nothing was sent.
             HalfCloseUnsupported: the socket cannot half-close. Nothing was sent.
             LocalProtocolError: stdin was not attached.
-            ValueError: a call that was interrupted had other input.
-            OutputTooLarge: there was more than ``max_output``; what was read is in the error.
-            EngineReportedError: the engine put an error of its own into the stream; both outputs are in the error.
+            TypeError: the input is not bytes; ``max_output`` is not an int.
+            ValueError: the call that was interrupted had other input.
+            OutputTooLarge: there was more output than ``max_output``; the first ``max_output`` bytes are in the error.
+            EngineReportedError: the engine wrote an error of its own into the stream; both outputs are in the error.
             RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
         """
         outputs = self._exchange(input, max_output)
@@ -216,7 +219,7 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
-            # Whoever waits reads what is held.
+            # A thread in wait() reads from the held connection.
             held = None if self._waiting.locked() else self._held
             self._ask_for_end(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
@@ -251,15 +254,15 @@ class Attachment(AttachmentBase[BlockingSession]):
     def wait(self) -> int:
         """Wait until the container, or the exec, has exited, and return its exit code.
 
-        Read the output first, or in another thread: a container that nobody reads may not come to its end. One
-        thread at a time may wait. An exec is asked for its end again and again, because nothing else tells of it.
+        Read the output first, or at the same time in another thread: a container whose output is not read may never
+        exit. One thread at a time may wait. An exec is inspected again and again, because engines have no call that
+        waits for its end.
 
         Raises:
-            OutputCut: the output has ended, and the process goes on. Called again it looks again.
-            ExitCodeUnknown: the wait that was held broke, and the container was removed; what ``communicate`` has read
-                is in the error.
-            RequestRejected: the engine refused the call.
+            OutputCut: the output has ended, and the process goes on. Another call inspects it again.
             ExitCodeUnknown: the engine does not know the exit code: the container was removed, or Podman has reset it.
+                What ``communicate`` has read is in the error.
+            RequestRejected: the engine refused the call.
             AttachError: this attachment was opened over a connection of your own.
             RuntimeError: another thread is waiting.
             TimeoutError: it has not exited in time; call it again.
@@ -296,7 +299,7 @@ class Attachment(AttachmentBase[BlockingSession]):
     def _hold(self, held: BlockingSession | None) -> BlockingSession:
         assert held is not None
         self._held = held
-        # Looked at after it can be found: a close() meanwhile has found nothing to close.
+        # Checked after the assignment: a close() in another thread before it did not see this connection.
         if self._closed:
             held.close()
         return held
@@ -329,15 +332,16 @@ class Attachment(AttachmentBase[BlockingSession]):
         return response
 
     def _discard_wait(self, held: BlockingSession) -> None:
-        """A wait that has been answered, or broke; the next call asks anew."""
+        """Close the connection of a wait that was answered or has broken. The next call asks again."""
         held.close()
         self._held = None
 
     def resize(self, height: int, width: int) -> None:
-        """Tell the TTY of the container, or the exec, its size in characters.
+        """Set the size of the container's, or the exec's, TTY in characters.
 
         Raises:
-            RequestRejected: the engine refused; the container does not run, for instance.
+            TypeError, ValueError: the height or the width is not an int, or is negative.
+            RequestRejected: the engine refused, for instance because the container does not run.
             AttachError: this attachment was opened over a connection of your own.
         """
         request = self._resize_request(height, width)
@@ -345,7 +349,7 @@ class Attachment(AttachmentBase[BlockingSession]):
         succeeded(request, self._dialer.call(request))
 
     def settimeout(self, timeout: float | None) -> None:
-        """Set how many seconds a read, a write or a wait may take; ``None`` for ever.
+        """Set how many seconds each read, write or wait may take; ``None`` for no limit.
 
         Raises:
             ValueError: it is not above 0.
@@ -358,14 +362,14 @@ class Attachment(AttachmentBase[BlockingSession]):
             self._dialer.timeout = timeout
 
     def detach(self) -> None:
-        """Leave the container to itself: the same as ``close``. No keys are sent; they are for who has a terminal."""
+        """Leave the container running: the same as ``close``. No detach keys are sent."""
         self.close()
 
     def close(self) -> None:
-        """Close the connection. The container goes on. May be called from any thread, and more than once."""
+        """Close the connection. The container keeps running. May be called from any thread, and more than once."""
         self._life.move(LifeEvent.CLOSE)
         self._session.close()
-        if (held := self._held) is not None:  # another thread may be spending it
+        if (held := self._held) is not None:  # another thread may be waiting on it
             held.close()
         if self._dialer is not None:
             self._dialer.close()
