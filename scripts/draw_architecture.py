@@ -17,12 +17,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from attachproto import CLIENT, SERVER, Role, State, _state
-from attachproto._state import Cue as Trigger
+from attachproto import CLIENT, SERVER, Role, State
+from attachproto._state import EVENT_TRANSITIONS as EVENT_TRANSITIONS
+from attachproto._state import STATE_TRANSITIONS, Trigger
 from attachproto_adapters._flows._life import INPUT, LIFE
-
-EVENT_TRANSITIONS = _state.SAYS
-STATE_TRANSITIONS = _state.COUPLED
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"

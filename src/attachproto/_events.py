@@ -1,8 +1,8 @@
-"""What is said on the connection, as values; the same objects in both directions.
+"""The events: what ``Connection.send`` takes and ``Connection.next_event`` returns, the same classes for both.
 
-Strategy: an event that is made per read (``Stdin``, ``Stdout``, ``Stderr``, ``RawOutput``, ``Systemerr``) has no
-validator and no converter, because each of them costs more than decoding the frame did. What users write into an
-answer is checked where it is written, by ``Connection.send``.
+Strategy: an event that is made for each read (``Stdin``, ``Stdout``, ``Stderr``, ``RawOutput``, ``Systemerr``) has no
+validator and no converter, because either costs more than decoding the frame. What a user puts into an answer is
+checked when it is encoded, by ``Connection.send``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import json
 import attrs
 
 from attachproto._headers import Headers, lower_names
+from attachproto._requests import Request
+from attachproto._stream_base import StreamRequest
 
-# Enough of a payload to recognise it in a failing test; a whole one would flood the terminal.
+# Enough of a payload to recognise it in the output of a failing test.
 _SHOWN = 64
 
 
@@ -29,7 +31,7 @@ class Framing(enum.Enum):
     """Frames of stdout and stderr: a container or exec without a TTY."""
 
     RAW = "raw"
-    """The bytes of the terminal as they are: a container or exec with a TTY."""
+    """The bytes of the terminal, unframed: a container or exec with a TTY."""
 
     def __repr__(self) -> str:
         return f"Framing.{self.name}"
@@ -37,7 +39,7 @@ class Framing(enum.Enum):
 
 @attrs.frozen
 class Continue:
-    """The server's ``100 Continue``: the client waits for it before it sends the body that it announced."""
+    """A server's ``100 Continue``: the client that asked for it now sends its body."""
 
 
 @attrs.frozen
@@ -45,10 +47,10 @@ class Accepted:
     """The stream is open.
 
     Attributes:
-        framing: how output travels; ``None`` if neither the engine nor the request told (then ``use_framing()``).
+        framing: how output travels. ``None`` if neither the answer nor the request says so: call ``use_framing()``.
         status_code: 101, or 200 from an engine or a proxy that does not upgrade.
-        headers: the answer's header fields. A server's ``content-type`` overrides the one that follows from the
-            framing (engines below API 1.42 call frames ``raw-stream``).
+        headers: the header fields of the answer. On a server, a ``content-type`` here replaces the one that follows
+            from the framing (below API 1.42 engines send frames as ``raw-stream``).
     """
 
     framing: Framing | None
@@ -58,7 +60,7 @@ class Accepted:
 
 @attrs.frozen
 class _Whole:
-    """An answer with its body, whole.
+    """An answer with its whole body.
 
     Attributes:
         status_code: the HTTP status.
@@ -72,9 +74,9 @@ class _Whole:
 
     @property
     def message(self) -> str:
-        """The engine's own text, from its JSON or plain. Untrusted: it may echo any name, control bytes and all."""
-        # By the body, not by the media type: dockerd labels its plain attach errors raw-stream, and old engines and
-        # proxies label JSON as text.
+        """The engine's own text, from JSON or plain. Do not trust it: it may hold control characters, and 1 MiB."""
+        # The media type says nothing: dockerd sends the plain text of attach errors as raw-stream, and old engines and
+        # proxies send JSON as text.
         text = self.body.decode("utf-8", "replace").strip()
         if text.startswith("{"):
             try:
@@ -88,12 +90,15 @@ class _Whole:
 
 @attrs.frozen
 class Rejected(_Whole):
-    """The engine refused to open the stream, with a status of 400 or above; ``message`` is its text."""
+    """The engine refused, with a status of 400 or above; ``message`` is its text.
+
+    A server may answer a plain request with it too. The client reads that as a ``Response``.
+    """
 
 
 @attrs.frozen
 class ResponseHead:
-    """The head of a plain call's answer; an engine may send it long before the rest (``/wait``)."""
+    """The head of the answer to a plain request. An engine may send it long before the body (``/wait``)."""
 
     status_code: int
     headers: Headers = attrs.field(default=(), converter=lower_names)
@@ -101,7 +106,7 @@ class ResponseHead:
 
 @attrs.frozen
 class Response(_Whole):
-    """A plain call's answer, whole; of a refusal ``message`` is the engine's text."""
+    """The whole answer to a plain request. ``message`` is the engine's text, if it is a refusal."""
 
 
 @attrs.frozen
@@ -118,7 +123,7 @@ class StdinClosed:
 
 @attrs.frozen
 class Stdout:
-    """Bytes of the container's stdout. Where one event ends and the next begins means nothing."""
+    """Bytes of the container's stdout. The boundary between two events carries no meaning."""
 
     data: bytes = attrs.field(repr=_shortened)
 
@@ -132,7 +137,7 @@ class Stderr:
 
 @attrs.frozen
 class RawOutput:
-    """Bytes of the container's terminal: stdout, stderr and the echo of its input, all in one."""
+    """Bytes of the container's terminal: stdout, stderr and the echo of stdin, as one stream."""
 
     data: bytes = attrs.field(repr=_shortened)
 
@@ -146,7 +151,14 @@ class Systemerr:
 
 @attrs.frozen
 class OutputClosed:
-    """The clean end of output. It does not tell why: the container exited, was detached from, or restarts."""
+    """The clean end of output. The container has exited or restarts, or the client was detached."""
 
 
 Output = Stdout | Stderr | RawOutput | Systemerr
+"""What a container writes."""
+
+EventInBytes = Request | StreamRequest | Continue | Accepted | Rejected | ResponseHead | Response | Stdin | Output
+"""What ``Connection.send`` always turns into bytes."""
+
+Event = EventInBytes | StdinClosed | OutputClosed
+"""Every event there is."""

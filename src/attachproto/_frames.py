@@ -1,24 +1,24 @@
-"""Frames: the eight-byte header that tells stdout from stderr, and what reads and writes it.
+"""Frames: the eight-byte header that tells stdout from stderr, how frames are read, and how one is written.
 
-On the wire a frame is ``type 0 0 0 length(4, big endian)`` and then the payload (moby ``api/pkg/stdcopy``; engines
-write zeros for the padding, and every reader ignores it).
+On the wire a frame is ``type 0 0 0 length(4, big endian)``, then the payload (moby ``api/pkg/stdcopy``; engines write
+zeros for the padding, and every reader ignores it).
 
-Strategy: a frame may announce 4 GiB, and dockerd frames each read of a log line by itself. So payload is handed out
-as it comes, and neighbouring frames of one stream are joined as long as they came in one chunk. Only a header that
-was cut in two is ever kept. The cost is one slice for each frame, and one join and one event for up to 64 KiB.
+Strategy: a frame may announce 4 GiB, and dockerd makes a frame of each read of a log line. So payload is handed out as
+it comes, and neighbouring frames of one stream are joined if they came in one chunk. Only a header that was cut in two
+is ever kept. All events of one window of a chunk are made in one loop, into a list that ``next_event`` pops from.
 Quirks are filters of the source (``_quirks``), so that they cost nothing where there are none.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
-from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError, excerpt
-from attachproto._events import Framing, Output, OutputClosed, RawOutput, Stderr, Stdin, StdinClosed, Stdout, Systemerr
-from attachproto._inbox import Inbox, Take
-from attachproto._quirks import Quirk, checked, filtered
+from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError
+from attachproto._events import Framing, Output, OutputClosed, Stderr, Stdout, Systemerr
+from attachproto._quirks import NEWLINE, Quirk, filter_source
+from attachproto._receive_buffer import END, ChunkSource
 from attachproto._signals import NEED_DATA, Signal
 
 if TYPE_CHECKING:
@@ -26,21 +26,19 @@ if TYPE_CHECKING:
 
 _HEADER: Final = struct.Struct(">BxxxL")
 
-# So many bytes of a chunk become events at once. No event is larger than a window: that bounds what a flood of small
-# frames makes at a time, and what is joined (joining without a bound was measured 17 times slower, because every piece
-# then goes through memory that no cache holds).
+# How many bytes of a chunk become events at once. No event is larger than a window. This bounds how many events a
+# flood of small frames makes at a time, and how much is joined: joining without a bound was measured 17 times slower,
+# because every piece then goes through memory that is in no cache.
 _WINDOW: Final = 64 * 1024
 
 _LENGTH_MAX: Final = 2**32 - 1
 
-# It stands where a type should without Quirk.NEWLINE_OUTSIDE_FRAME.
-_NEWLINE: Final = 10
-
 FrameEvent = Stdout | Stderr | Systemerr
 
-# Type 0 is stdin in moby's stdcopy, which writes it to stdout; so do Podman's bindings.
+# Type 0 is stdin in moby's stdcopy, which writes it to stdout. Podman's bindings do the same.
 _BY_TYPE: Final[tuple[type[FrameEvent], ...]] = (Stdout, Stdout, Stderr, Systemerr)
 _TYPE_OF: Final[dict[type[Output], int]] = {Stdout: 1, Stderr: 2, Systemerr: 3}
+_TYPES: Final = len(_BY_TYPE)
 
 
 def encode_frame(event: Output) -> bytes:
@@ -50,11 +48,11 @@ def encode_frame(event: Output) -> bytes:
         event: ``Stdout``, ``Stderr`` or ``Systemerr``, with at most 4 GiB - 1 bytes.
 
     Raises:
-        LocalProtocolError: it is no event that travels in frames, or too long for one.
+        LocalProtocolError: the event is of another class, or too long for a frame.
     """
     number = _TYPE_OF.get(type(event))
     if number is None:
-        raise LocalProtocolError(f"{type(event).__name__} does not travel in frames: only Stdout, Stderr and Systemerr")
+        raise LocalProtocolError(f"{type(event).__name__} has no frame: only Stdout, Stderr and Systemerr have one")
     data = as_bytes(event.data)
     length = len(data)
     if length > _LENGTH_MAX:
@@ -63,28 +61,28 @@ def encode_frame(event: Output) -> bytes:
 
 
 def as_bytes(data: Buffer) -> bytes:
-    """Payload as bytes, copied if it is another buffer; ``TypeError`` if it is none."""
+    """The payload as bytes: copied if it is another buffer, ``TypeError`` if it is not a buffer."""
     return data if isinstance(data, bytes) else bytes(memoryview(data))
 
 
 class FrameReader:
     """Reads frames from a source of chunks.
 
-    Strategy: all events of one window of a chunk are made in one loop, into a list that ``next_event`` then pops from.
-    What comes at the end of a window (an unknown type, a header that is cut, the next chunk) is only looked at when the
-    list is empty, so an error never overtakes an event.
+    An unknown type, a cut header, the next chunk and the end are only looked at when no event is left over. So an error
+    never overtakes an event.
     """
 
-    def __init__(self, take: Take, quirks: frozenset[Quirk] = frozenset()) -> None:
+    def __init__(self, take: ChunkSource, quirks: frozenset[Quirk] = frozenset()) -> None:
         self._quirks = quirks
-        self._take, self._closed = filtered(take, Framing.MULTIPLEXED, quirks, self._is_between_frames)
-        # Events that were made and not yet given, the next one last: popping from the end of a list is cheap.
+        self._take, self._end_event = filter_source(take, Framing.MULTIPLEXED, quirks, self._is_between_frames)
+        # Events that were made and not given out. The next one stands last: a list pops fast only from its end.
         self._ready: list[FrameEvent] = []
         self._chunk = b""
         self._at = 0
+        # The bytes of a header that was cut, until it is whole.
         self._header = b""
+        # The type and the length of the frame that began last, and how much of it has not come. -1 before the first.
         self._kind = 0
-        # Of the frame that began last; negative before the first.
         self._length = -1
         self._left = 0
         self._failure: tuple[str, Reason] | None = None
@@ -96,7 +94,7 @@ class FrameReader:
         Output of one stream comes joined, up to 64 KiB, never across two calls of ``receive_data``.
 
         Raises:
-            RemoteProtocolError: an unknown stream type, or an end inside a frame; what came before was delivered.
+            RemoteProtocolError: an unknown stream type, or an end inside a frame. Everything before it was delivered.
             LocalProtocolError: ``OutputClosed`` was given already.
         """
         if self._ready:
@@ -111,12 +109,12 @@ class FrameReader:
                     chunk = self._take()
                 except RemoteProtocolError as exc:
                     raise self._failed(f"{exc}{self._missing(' and ')}", exc.reason) from None
-                if chunk is None:
+                if chunk is NEED_DATA:
                     return NEED_DATA
-                if not chunk:
+                if chunk is END:
                     if missing := self._missing("the stream ended "):
                         raise self._failed(missing, Reason.CUT_IN_FRAME)
-                    event = self._closed()
+                    event = self._end_event()
                     self._over = isinstance(event, OutputClosed)
                     return event
                 self._chunk = chunk
@@ -128,7 +126,7 @@ class FrameReader:
         return self._ready.pop()
 
     def events(self) -> Iterator[FrameEvent | OutputClosed]:
-        """All events that can be had now; after the last one it simply stops. Raises as ``next_event`` does."""
+        """The events that can be had now. It stops after the last one, and raises as ``next_event`` does."""
         while not self._over:
             event = self.next_event()
             if event is NEED_DATA:
@@ -136,12 +134,12 @@ class FrameReader:
             yield event
 
     def _complete_header(self) -> None:
-        """Read a header that does not lie in one chunk."""
+        """Read on in a header that does not lie in one chunk."""
         take = _HEADER.size - len(self._header)
         self._header += self._chunk[self._at : self._at + take]
         self._at = min(self._at + take, len(self._chunk))
-        # The type is judged by its first byte: a terminal's bytes read as frames must not wait for seven more.
-        if self._header[0] >= len(_BY_TYPE):
+        # The type is the first byte. Raw bytes of a TTY are refused at once, without waiting for seven bytes more.
+        if self._header[0] >= _TYPES:
             raise self._unknown_type(self._header[0])
         if len(self._header) == _HEADER.size:
             self._kind, self._length = _HEADER.unpack(self._header)
@@ -149,15 +147,17 @@ class FrameReader:
             self._header = b""
 
     def _decode_window(self) -> None:
-        """Make the events of the next window of the chunk, which begins inside a frame or with a whole header.
+        """Make the events of the next window of the chunk. It begins inside a frame or with a whole header.
 
         Raises:
             RemoteProtocolError: it begins with an unknown stream type.
         """
-        chunk, at, end = self._chunk, self._at, len(self._chunk)
-        stop = min(at + _WINDOW, end)
+        # Locals and no calls but those that make the payload: this loop runs once for each frame.
+        chunk, at = self._chunk, self._at
+        stop = min(at + _WINDOW, len(chunk))
+        last_header = min(stop - 1, len(chunk) - _HEADER.size)
         kind, length, left = self._kind, self._length, self._left
-        unpack, last_header = _HEADER.unpack_from, min(stop - 1, end - _HEADER.size)
+        unpack = _HEADER.unpack_from
         events: list[FrameEvent] = []
         pieces: list[bytes] = []
         while True:
@@ -172,7 +172,7 @@ class FrameReader:
                 break
             number, announced = unpack(chunk, at)
             if number != kind:
-                if number >= 4:
+                if number >= _TYPES:
                     if pieces or events:
                         break
                     raise self._unknown_type(number)
@@ -194,17 +194,17 @@ class FrameReader:
         return not self._left and not self._header
 
     def _unknown_type(self, number: int) -> RemoteProtocolError:
-        wrong = "the engine's frames are wrong"
-        if number == _NEWLINE and self._length >= 0 and Quirk.NEWLINE_OUTSIDE_FRAME not in self._quirks:
-            wrong = "Podman before 4.4 replays its logs, which is read with Quirk.NEWLINE_OUTSIDE_FRAME"
+        cause = "the engine's frames are wrong"
+        if number == NEWLINE and self._length >= 0 and Quirk.NEWLINE_OUTSIDE_FRAME not in self._quirks:
+            cause = "this is a replay of logs by Podman before 4.4, which Quirk.NEWLINE_OUTSIDE_FRAME reads"
         return self._failed(
             f"unknown stream type {number} where a frame begins (engines send 0 to 3): either these are "
-            f"the raw bytes of a TTY and the request should say tty=True, or {wrong}",
+            f"the raw bytes of a TTY and the request should say tty=True, or {cause}",
             Reason.UNKNOWN_STREAM_TYPE,
         )
 
     def _missing(self, prefix: str) -> str:
-        """What an end here would cut; empty at a boundary."""
+        """What an end here would cut; empty between two frames."""
         if self._header:
             return (
                 f"{prefix}inside a frame's header: {len(self._header)} of its {_HEADER.size} bytes came, "
@@ -221,89 +221,3 @@ class FrameReader:
         self._failure = (message, reason)
         self._chunk, self._at = b"", 0
         return RemoteProtocolError(message, reason)
-
-
-class FrameDecoder(FrameReader):
-    """Decodes frames by themselves, for those who have an HTTP client already.
-
-    Feed it with ``receive_data`` and pull from ``next_event`` or ``events``, as with a ``Connection``.
-
-    Args:
-        quirks: what the engine that wrote the frames is known for.
-
-    Raises:
-        TypeError: what is named is no ``Quirk``.
-    """
-
-    def __init__(self, *, quirks: Iterable[Quirk] = ()) -> None:
-        self._inbox = Inbox()
-        super().__init__(self._inbox.take, checked(quirks))
-
-    def receive_data(self, data: Buffer) -> None:
-        """Store what was read. ``b""`` is the end of the stream. Never raises for what is in it.
-
-        Raises:
-            LocalProtocolError: data after the end.
-        """
-        self._inbox.put(data)
-        if self._failure is not None:
-            self._inbox.clear()
-
-
-class RawReader:
-    """The bytes of one direction as they come: a terminal's output, or stdin. Chunks are passed on uncopied."""
-
-    def __init__(
-        self,
-        take: Take,
-        data: type[RawOutput] | type[Stdin],
-        closed: Callable[[], OutputClosed | StdinClosed | Systemerr],
-    ) -> None:
-        self._take = take
-        self._data = data
-        self._closed = closed
-
-    def next_event(self) -> RawOutput | Stdin | OutputClosed | StdinClosed | Systemerr | Literal[Signal.NEED_DATA]:
-        """The next event, or ``NEED_DATA``; raises what its source raises."""
-        chunk = self._take()
-        if chunk is None:
-            return NEED_DATA
-        return self._data(chunk) if chunk else self._closed()
-
-
-def output_reader(take: Take, framing: Framing, quirks: frozenset[Quirk]) -> FrameReader | RawReader:
-    """What reads a container's output."""
-    if framing is Framing.MULTIPLEXED:
-        return FrameReader(take, quirks)
-    take, closed = filtered(take, Framing.RAW, quirks, lambda: True)
-    return RawReader(take, RawOutput, closed)
-
-
-def demux(data: Buffer, *, quirks: Iterable[Quirk] = ()) -> tuple[bytes, bytes]:
-    """Split a whole body of frames, such as that of ``/logs``, into what went to stdout and to stderr.
-
-    Args:
-        data: the body.
-        quirks: what the engine that wrote the frames is known for.
-
-    Returns:
-        stdout and stderr.
-
-    Raises:
-        TypeError: what is named is no ``Quirk``.
-        RemoteProtocolError: the body is cut or holds no frames, or the engine reports an error in it (type 3).
-            Use ``FrameDecoder`` to have what came before it.
-    """
-    decoder = FrameDecoder(quirks=quirks)
-    decoder.receive_data(data)
-    decoder.receive_data(b"")
-    stdout, stderr = [], []
-    for event in decoder.events():
-        if isinstance(event, Stdout):
-            stdout.append(event.data)
-        elif isinstance(event, Stderr):
-            stderr.append(event.data)
-        elif isinstance(event, Systemerr):
-            text = event.data.decode("utf-8", "replace").strip()
-            raise RemoteProtocolError(f"the engine reports: {excerpt(text)}", Reason.ENGINE_ERROR)
-    return b"".join(stdout), b"".join(stderr)

@@ -1,8 +1,8 @@
-"""What some engines write otherwise than the protocol has it: names for it, and how it is read.
+"""Quirks: opt-in workarounds for known bugs of single engines.
 
-Strategy: a stream does not tell who wrote it, so nothing here is ever found out by looking at one. The caller knows its
-engine (Podman says its version in the header ``Libpod-Api-Version``) and names what has to be read otherwise; without
-a name the stream is read as the protocol has it, and at the same cost.
+Strategy: a stream does not say who wrote it, so a quirk is never detected from the bytes. The caller knows the engine
+(Podman sends its version in the header ``Libpod-Api-Version``) and names the quirks. Each quirk is a filter between
+the source of chunks and its reader. Without quirks there is no filter, and no cost.
 """
 
 from __future__ import annotations
@@ -14,102 +14,103 @@ from typing import Final
 
 from attachproto._errors import RemoteProtocolError
 from attachproto._events import Framing, OutputClosed, Systemerr
-from attachproto._inbox import Take
+from attachproto._receive_buffer import END, Chunk, ChunkSource
+from attachproto._signals import NEED_DATA
 
 
 class Quirk(enum.Enum):
-    """What one engine writes in the output of an attach or exec, and no other does. For clients; logs have none."""
+    """A known bug of an engine in the output of an attach or exec. For clients only; ``Logs`` ignores quirks."""
 
     NEWLINE_OUTSIDE_FRAME = "newline-outside-frame"
-    """Podman before 4.4, where an attach with ``logs=True`` to a container without a TTY replays lines.
+    """Podman before 4.4 replays lines so, for an attach with ``logs=True`` to a container without a TTY.
 
-    The newline behind a line is not counted by the line's frame: ``01 00 00 00 00 00 00 04`` and then ``out1\\n``.
-    Pieces of a long line have none, and frames of live output, which may follow, are right.
-    (podman 1424f0958f mended it for 4.4.0: podman#16856. Recorded of 4.3.1.)
+    The frame of a line does not count the newline behind the line: ``01 00 00 00 00 00 00 04``, then ``out1\\n``.
+    Pieces of a long line have no newline. Frames of live output, which may follow, are right.
+    (Fixed by podman 1424f0958f in 4.4.0: podman#16856. Recorded from 4.3.1.)
 
-    Reading: where a frame would begin, one byte 10 is data of the stream whose frame came last. That is exact, because
-    no frame begins with 10. A second one, or one before any frame, is an error as ever; an end where a newline might
-    have come is a clean one.
+    With the quirk, one byte 10 where a frame would begin is data of the stream whose frame came last. This is exact,
+    because no frame begins with 10. A second such byte, or one before the first frame, is an error as without the
+    quirk. The stream may end where a newline could have come.
     """
 
     DETACHED_TEXT = "detached-text"
-    """Podman before 5.4, when the detach keys came: its last words are ``Error: detached from container\\n``.
+    """Podman before 5.4 sends ``Error: detached from container\\n`` when it has seen the detach keys.
 
-    They come as a frame of stderr, or bare on a TTY; then the stream ends.
-    (podman f0ef791808, picked for 5.4.0 as 9e2e7f2a77, leaves them away. Recorded of 4.3.1.)
+    The text is a frame of stderr, or bare on a TTY. Then the stream ends.
+    (Removed by podman f0ef791808, in 5.4.0 as 9e2e7f2a77. Recorded from 4.3.1.)
 
-    Reading: exactly this text, with a clean end right behind it, is a ``Systemerr`` and no output; as frame it must
-    be one of its own, of type 2. To know, what may be its beginning is held back until more comes or the end, never
-    more than the text itself: so a TTY's output that stops in ``E`` shows it later. Where the text goes otherwise, or
-    the end is an error, what was held comes as the output that it is. A transport that is reset brings no end: give
-    ``b""`` to have what is held.
+    With the quirk, this text with a clean end right behind it is a ``Systemerr``, not output. As a frame it must be one
+    of its own, of type 2. Bytes that may be its beginning are held back until more bytes or the end come, so a TTY's
+    output that stops in ``E`` is delivered later. No more than the text is held. If other bytes follow, or the end is
+    an error, the held bytes are delivered as output. If the transport fails, give ``b""`` to get what is held.
     """
 
     def __repr__(self) -> str:
         return f"Quirk.{self.name}"
 
 
-DETACHED: Final = b"Error: detached from container\n"
+NEWLINE: Final = ord("\n")
+_DETACHED: Final = b"Error: detached from container\n"
+_FRAME_HEADER: Final = struct.Struct(">BxxxL")
+_STDERR: Final = 2
+
+EndEvent = Callable[[], Systemerr | OutputClosed]
+"""Makes the event for the end of a source."""
 
 
-def checked(quirks: Iterable[Quirk]) -> frozenset[Quirk]:
-    """The quirks that were named; ``TypeError`` for what is none."""
+def check_quirks(quirks: Iterable[Quirk]) -> frozenset[Quirk]:
+    """The quirks as a set; ``TypeError`` if a member is not a ``Quirk``."""
     found = frozenset(quirks)
     for quirk in found:
         if not isinstance(quirk, Quirk):
-            raise TypeError(f"quirks are members of Quirk, and {quirk!r} is none")
+            raise TypeError(f"quirks are members of Quirk, not {quirk!r}")
     return found
 
 
-_FRAME_HEADER: Final = struct.Struct(">BxxxL")
-_STDERR: Final = 2
-_NEWLINE: Final = ord("\n")
-
-
-def filtered(
-    take: Take, framing: Framing, quirks: frozenset[Quirk], between_frames: Callable[[], bool]
-) -> tuple[Take, Callable[[], Systemerr | OutputClosed]]:
-    """Put the filters of these quirks between a source of chunks and its reader, which then needs to know none of them.
+def filter_source(
+    take: ChunkSource, framing: Framing, quirks: frozenset[Quirk], between_frames: Callable[[], bool]
+) -> tuple[ChunkSource, EndEvent]:
+    """Put the filters of these quirks between a source of chunks and its reader.
 
     Args:
         take: the source.
         framing: of the output.
-        quirks: the quirks; without any, the source itself comes back.
-        between_frames: whether the reader, which has read all that it took, is between two frames.
+        quirks: the quirks. Without any, the source itself is returned.
+        between_frames: whether the reader, which has read all chunks that it took, is between two frames.
 
     Returns:
-        The source for the reader, and what the end of that source means.
+        The source for the reader, and what makes the event for the end of that source.
     """
-    closed: Callable[[], Systemerr | OutputClosed] = OutputClosed
+    end_event: EndEvent = OutputClosed
     framed = framing is Framing.MULTIPLEXED
     if framed and Quirk.NEWLINE_OUTSIDE_FRAME in quirks:
         take = NewlineFilter(take).take
     if Quirk.DETACHED_TEXT in quirks:
-        header = _FRAME_HEADER.pack(_STDERR, len(DETACHED)) if framed else b""
-        words = LastWords(take, header + DETACHED, between_frames)
-        take, closed = words.take, words.closed
-    return take, closed
+        header = _FRAME_HEADER.pack(_STDERR, len(_DETACHED)) if framed else b""
+        detached = DetachTextFilter(take, header + _DETACHED, between_frames)
+        take, end_event = detached.take, detached.end_event
+    return take, end_event
 
 
 class NewlineFilter:
-    """A source of chunks that gives a newline outside of the frames a frame of its own.
+    """A source of chunks that puts a newline outside of a frame into a frame of its own.
 
     Args:
-        take: the source, which begins with a frame.
+        take: the source. It begins with a frame.
     """
 
-    def __init__(self, take: Take) -> None:
+    def __init__(self, take: ChunkSource) -> None:
         self._take = take
         self._header = b""
-        # Payload of the present frame that has not come yet.
+        # How much payload of the present frame has not come yet.
         self._left = 0
-        # The type of the frame before; None where no newline may come: at the beginning, and behind such a newline.
+        # The type of the frame before. None where no newline may come: at the beginning, and behind such a newline.
         self._kind: int | None = None
 
-    def take(self) -> bytes | None:
-        """As the source's."""
+    def take(self) -> Chunk:
+        """The next chunk of the source, with a header before each newline that has none."""
         chunk = self._take()
-        if not chunk:
+        if not isinstance(chunk, bytes):
             return chunk
         pieces: list[bytes] = []
         copied = at = 0
@@ -118,7 +119,7 @@ class NewlineFilter:
                 step = min(self._left, len(chunk) - at)
                 self._left -= step
                 at += step
-            elif chunk[at] == _NEWLINE and not self._header and self._kind is not None:
+            elif chunk[at] == NEWLINE and not self._header and self._kind is not None:
                 pieces += (chunk[copied:at], _FRAME_HEADER.pack(self._kind, 1))
                 copied = at
                 at += 1
@@ -133,43 +134,43 @@ class NewlineFilter:
         return b"".join((*pieces, chunk[copied:])) if pieces else chunk
 
 
-class LastWords:
-    """A source of chunks that keeps ``DETACHED`` out of a stream, if it is the last that comes.
+class DetachTextFilter:
+    """A source of chunks that takes the text of a detach out of a stream that ends with it.
 
-    Strategy: a reader that takes chunks here, and says its end with ``closed``, needs to know no more of this. The
-    words begin with a byte that does not come again in them, so a chunk has one place where they may begin. What is
-    held is not joined with the next chunk: what one read brought is not mixed with the next.
+    Strategy: the text begins with a byte that does not come again in it, so a chunk has one place where the text may
+    begin. Held bytes are not joined with the next chunk, because an event never holds bytes of two reads.
 
     Args:
         take: the source.
-        wire: the words as they come, with their header if they have one.
-        may_begin: whether they may begin where the reader is, which has read all that it took.
+        wire: the text as it comes on the wire, with its header if it has one.
+        may_begin: whether the text may begin where the reader is, which has read all chunks that it took.
     """
 
-    def __init__(self, take: Take, wire: bytes, may_begin: Callable[[], bool]) -> None:
+    def __init__(self, take: ChunkSource, wire: bytes, may_begin: Callable[[], bool]) -> None:
         self._take = take
         self._wire = wire
         self._may_begin = may_begin
         self._held = b""
         self._next = b""
-        self._spoken = False
+        self._detached = False
 
-    def take(self) -> bytes | None:
-        """As the source's; raises what it raises, after what is held."""
+    def take(self) -> Chunk:
+        """The next chunk of the source, without the text. An error of the source comes after the held bytes."""
         while True:
             if self._held and not self._may_begin():
                 return self._release()
             try:
-                chunk, self._next = self._next or self._take(), b""
+                chunk: Chunk = self._next or self._take()
             except RemoteProtocolError:
                 if self._held:
                     return self._release()
                 raise
-            if chunk is None:
-                return None
-            if not chunk:
-                self._spoken = self._held == self._wire
-                return b"" if self._spoken else self._release()
+            self._next = b""
+            if chunk is NEED_DATA:
+                return NEED_DATA
+            if chunk is END:
+                self._detached = self._held == self._wire
+                return self._release() if self._held and not self._detached else END
             if self._wire.startswith(self._held + chunk):
                 self._held += chunk
             elif self._held:
@@ -182,11 +183,11 @@ class LastWords:
                 self._held = chunk[at:]
                 return chunk[:at]
 
-    def closed(self) -> Systemerr | OutputClosed:
-        """What the end is that ``take`` gave. Behind the words there is another one."""
-        if self._spoken:
+    def end_event(self) -> Systemerr | OutputClosed:
+        """The event for the ``END`` that ``take`` returned. A ``Systemerr`` is followed by another ``END``."""
+        if self._detached:
             self._held = b""
-            return Systemerr(DETACHED)
+            return Systemerr(_DETACHED)
         return OutputClosed()
 
     def _release(self) -> bytes:

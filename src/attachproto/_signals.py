@@ -1,8 +1,7 @@
-"""The two roles, and the two answers that are not events.
+"""The two roles, and the two signals that are returned in place of an event or of bytes.
 
-They are members of enums, not classes or special bytes: mypy narrows on ``is NEED_DATA``, and a half-close can
-never be written by mistake, because ``sock.sendall(SEND_EOF)`` is a ``TypeError`` at once where ``b""`` would be
-a silent no-op.
+Strategy: they are members of enums, not classes or special bytes. mypy narrows a type on ``is NEED_DATA``. And a
+half-close cannot be mistaken for bytes: ``sock.sendall(SEND_EOF)`` raises ``TypeError``.
 """
 
 from __future__ import annotations
@@ -12,17 +11,18 @@ from typing import Final
 
 
 class Role(enum.Enum):
-    """Which end of the connection somebody plays."""
+    """Which end of the connection a side is."""
 
     CLIENT = "CLIENT"
     SERVER = "SERVER"
 
-    # A member is one object, and a key of tables that are asked for each event. Enum's own hash runs Python code.
+    # The tables of states are looked up for each event, and Enum's own __hash__ runs Python code. A member is one
+    # object, so the hash of an object will do.
     __hash__ = object.__hash__
 
     @property
     def other(self) -> Role:
-        """The role at the other end."""
+        """The role of the peer."""
         return Role.SERVER if self is Role.CLIENT else Role.CLIENT
 
     def __repr__(self) -> str:
@@ -30,13 +30,13 @@ class Role(enum.Enum):
 
 
 class Signal(enum.Enum):
-    """What is said in place of an event or of bytes."""
+    """What a call returns in place of an event or of bytes."""
 
     NEED_DATA = "NEED_DATA"
-    """``next_event()`` can say no more before ``receive_data()`` has been called."""
+    """``next_event()`` has no event before more bytes are given to ``receive_data()``."""
 
     SEND_EOF = "SEND_EOF"
-    """``send()`` wants the write side of the transport closed, and the read side left open."""
+    """``send()`` asks for a half-close: close the write side of the transport, and go on reading."""
 
     def __repr__(self) -> str:
         return self.name

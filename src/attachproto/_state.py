@@ -1,21 +1,21 @@
-"""What may be said when. Every change of state is in this file, and nowhere else.
+"""The state of both sides, and which event may come in which state. No other file changes a state.
 
-Theory of operation
--------------------
+Strategy
+--------
 
-There are two sides, a client and a server, and each is in one state. What a side says moves *that side*, by the
-table ``SAYS[role][state][what]``; no row means that it may not be said. Some pairs of states then move a side that
-said nothing, by ``COUPLED``: an accepted request opens the client's direction, a refusal ends it.
+There are two sides, a client and a server. Each is in one state. An event of a side moves that side, by the table
+``EVENT_TRANSITIONS[role][state][trigger]``. An event without a row is refused. Then some pairs of states move a side
+that sent nothing, by the table ``STATE_TRANSITIONS``: ``Accepted`` opens the client's direction, ``Rejected`` ends it.
 
-The file does not know which of the two sides is ours. The same rows judge what we are asked to send and what the
-peer sent, so that neither can be treated more kindly.
+The file does not know which of the two sides is ours. The same rows judge what we are asked to send and what the peer
+has sent.
 
-What is said is mostly the event's own class. ``Cue`` stands for the rest: the three kinds of requests (so that a new
-request needs no row), and what happens without an event.
+The trigger of a transition is mostly the class of the event. ``Trigger`` stands for the rest: the three kinds of
+requests (so that a new request needs no row), and what moves a state without an event.
 
-After ``Accepted`` nothing is coupled: output may end while stdin is open (dockerd goes on taking it), and stdin may
-end while output goes on, which is what a half-close is for. That is also why one thread may send while another
-receives: from then on each moves its own side only.
+After ``Accepted`` no pair moves a side any more. Output may end while stdin is open (dockerd goes on taking it), and
+stdin may end while output goes on, which is what a half-close is for. So one thread may send while another receives:
+each moves its own side only.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from attachproto._errors import LocalProtocolError
 from attachproto._events import (
     Accepted,
     Continue,
+    Event,
     OutputClosed,
     RawOutput,
     Rejected,
@@ -39,59 +40,61 @@ from attachproto._events import (
     Stdout,
     Systemerr,
 )
+from attachproto._requests import Request
 from attachproto._signals import Role
+from attachproto._stream_base import StreamRequest
 
 
 class State(enum.Enum):
     """Where one side of the exchange stands."""
 
     IDLE = "IDLE"
-    """Nothing was said yet."""
+    """Nothing was sent yet."""
 
     AWAITING_CONTINUE = "AWAITING_CONTINUE"
-    """The client announced a body, and sends it after the server's ``Continue``."""
+    """The client has sent a head with ``Expect: 100-continue``, and sends the body after ``Continue``."""
 
     CALLED = "CALLED"
-    """The client made a plain call."""
+    """The client has sent a plain request."""
 
     ASKED_OUTPUT = "ASKED_OUTPUT"
-    """The client asked for a stream of output."""
+    """The client has asked for a stream of output."""
 
     ASKED_BOTH = "ASKED_BOTH"
-    """The client asked for a stream of output and one of stdin."""
+    """The client has asked for a stream of output and one of stdin."""
 
     MAY_CONTINUE = "MAY_CONTINUE"
-    """The server has seen the head of a request whose body waits for its ``Continue``."""
+    """The server has read a head with ``Expect: 100-continue``, and may send ``Continue``."""
 
     MUST_RESPOND = "MUST_RESPOND"
-    """The server owes a plain call its ``Response``."""
+    """The server has read a plain request, and must send ``Response`` (or ``Rejected``)."""
 
     RESPONDING = "RESPONDING"
-    """The server has sent the head of its ``Response``."""
+    """The server has sent ``ResponseHead``, and must send the rest of the ``Response``."""
 
     MUST_ANSWER = "MUST_ANSWER"
-    """The server owes a stream request its ``Accepted`` or ``Rejected``."""
+    """The server has read a stream request, and must send ``Accepted`` or ``Rejected``."""
 
     FRAMING_UNKNOWN = "FRAMING_UNKNOWN"
-    """The server accepted, and the client does not know how to read it: it must say ``use_framing()``."""
+    """The server has accepted, and its framing is not known: the client must call ``use_framing()``."""
 
     STREAMING = "STREAMING"
     """This side's direction of the stream is open."""
 
     DONE = "DONE"
-    """This side has said its last."""
+    """This side sends nothing more."""
 
     ERROR = "ERROR"
-    """This side broke the rules, or its sending failed in the middle."""
+    """This side broke the rules, or its bytes did not all leave."""
 
-    __hash__ = object.__hash__  # as Role's, for the same reason
+    __hash__ = object.__hash__  # for the reason that Role gives
 
     def __repr__(self) -> str:
         return self.name
 
 
-class Cue(enum.Enum):
-    """What moves a state and is no class of events."""
+class Trigger(enum.Enum):
+    """What moves a state and is not the class of an event."""
 
     CALL = "a plain request"
     ASK_OUTPUT = "a stream request without stdin"
@@ -101,22 +104,22 @@ class Cue(enum.Enum):
     USE_FRAMING = "use_framing()"
     FAIL = "a failure"
 
-    __hash__ = object.__hash__  # as Role's, for the same reason
+    __hash__ = object.__hash__  # for the reason that Role gives
 
 
-What = type[object] | Cue
+AnyTrigger = type[object] | Trigger
 
 _S = State
-_ASK: Final[dict[What, State]] = {
-    Cue.CALL: _S.CALLED,
-    Cue.ASK_OUTPUT: _S.ASKED_OUTPUT,
-    Cue.ASK_BOTH: _S.ASKED_BOTH,
+_ASK: Final[dict[AnyTrigger, State]] = {
+    Trigger.CALL: _S.CALLED,
+    Trigger.ASK_OUTPUT: _S.ASKED_OUTPUT,
+    Trigger.ASK_BOTH: _S.ASKED_BOTH,
 }
-_FAIL: Final[dict[What, State]] = {Cue.FAIL: _S.ERROR}
+_FAIL: Final[dict[AnyTrigger, State]] = {Trigger.FAIL: _S.ERROR}
 
-SAYS: Final[Mapping[Role, Mapping[State, Mapping[What, State]]]] = {
+EVENT_TRANSITIONS: Final[Mapping[Role, Mapping[State, Mapping[AnyTrigger, State]]]] = {
     Role.CLIENT: {
-        _S.IDLE: {**_ASK, Cue.EXPECT_CONTINUE: _S.AWAITING_CONTINUE, **_FAIL},
+        _S.IDLE: {**_ASK, Trigger.EXPECT_CONTINUE: _S.AWAITING_CONTINUE, **_FAIL},
         _S.AWAITING_CONTINUE: {**_ASK, **_FAIL},
         _S.CALLED: _FAIL,
         _S.ASKED_OUTPUT: _FAIL,
@@ -127,7 +130,7 @@ SAYS: Final[Mapping[Role, Mapping[State, Mapping[What, State]]]] = {
     },
     Role.SERVER: {
         _S.IDLE: _FAIL,
-        # It may also refuse (417, 413, 401) what it has not read, which is what the client waits to hear.
+        # A server may refuse (401, 413, 417) a body that it has not read.
         _S.MAY_CONTINUE: {
             Continue: _S.MAY_CONTINUE,
             ResponseHead: _S.RESPONDING,
@@ -146,11 +149,11 @@ SAYS: Final[Mapping[Role, Mapping[State, Mapping[What, State]]]] = {
         _S.MUST_ANSWER: {
             Continue: _S.MUST_ANSWER,
             Accepted: _S.STREAMING,
-            Cue.ACCEPTED_UNFRAMED: _S.FRAMING_UNKNOWN,
+            Trigger.ACCEPTED_UNFRAMED: _S.FRAMING_UNKNOWN,
             Rejected: _S.DONE,
             **_FAIL,
         },
-        _S.FRAMING_UNKNOWN: {Cue.USE_FRAMING: _S.STREAMING, **_FAIL},
+        _S.FRAMING_UNKNOWN: {Trigger.USE_FRAMING: _S.STREAMING, **_FAIL},
         _S.STREAMING: {
             Stdout: _S.STREAMING,
             Stderr: _S.STREAMING,
@@ -164,8 +167,8 @@ SAYS: Final[Mapping[Role, Mapping[State, Mapping[What, State]]]] = {
     },
 }
 
-# (client's state, server's state): the states of both after it. A pair that is not here stays.
-COUPLED: Final[Mapping[tuple[State, State], tuple[State, State]]] = {
+# (client's state, server's state): the states of both after it. A pair that is not here does not move.
+STATE_TRANSITIONS: Final[Mapping[tuple[State, State], tuple[State, State]]] = {
     (_S.AWAITING_CONTINUE, _S.IDLE): (_S.AWAITING_CONTINUE, _S.MAY_CONTINUE),
     **{(_S.CALLED, before): (_S.CALLED, _S.MUST_RESPOND) for before in (_S.IDLE, _S.MAY_CONTINUE)},
     **{
@@ -173,7 +176,7 @@ COUPLED: Final[Mapping[tuple[State, State], tuple[State, State]]] = {
         for asked in (_S.ASKED_OUTPUT, _S.ASKED_BOTH)
         for before in (_S.IDLE, _S.MAY_CONTINUE)
     },
-    # A request that could not be read: the server may still say so.
+    # The request could not be read. The server may answer that.
     **{(_S.ERROR, before): (_S.ERROR, _S.MUST_RESPOND) for before in (_S.IDLE, _S.MAY_CONTINUE)},
     **{
         pair: after
@@ -190,37 +193,53 @@ COUPLED: Final[Mapping[tuple[State, State], tuple[State, State]]] = {
 }
 
 
-# What a side says any number of times while its direction of the stream is open: it moves nothing.
-CARRIED: Final[Mapping[Role, frozenset[What]]] = {
-    role: frozenset(what for what, after in SAYS[role][_S.STREAMING].items() if after is _S.STREAMING) for role in Role
+# The events that a side may send any number of times while its direction is open. They move no state, so neither
+# sending nor receiving one asks the table.
+UNMOVING_EVENTS: Final[Mapping[Role, frozenset[AnyTrigger]]] = {
+    role: frozenset(
+        trigger for trigger, after in EVENT_TRANSITIONS[role][_S.STREAMING].items() if after is _S.STREAMING
+    )
+    for role in Role
 }
 
 
+def trigger_of(event: Event) -> AnyTrigger:
+    """What the tables call this event."""
+    if isinstance(event, Request):
+        return Trigger.CALL
+    if isinstance(event, StreamRequest):
+        return Trigger.ASK_BOTH if event.wants_stdin else Trigger.ASK_OUTPUT
+    if isinstance(event, Accepted) and event.framing is None:
+        return Trigger.ACCEPTED_UNFRAMED
+    return type(event)
+
+
 class StateMachine:
-    """The states of both sides. It holds no other knowledge."""
+    """The states of both sides."""
+
+    __slots__ = ("states",)
 
     def __init__(self) -> None:
         self.states = {Role.CLIENT: State.IDLE, Role.SERVER: State.IDLE}
 
-    def check(self, role: Role, what: What) -> State:
-        """The state that ``role`` would be in after ``what``.
+    def check(self, role: Role, trigger: AnyTrigger) -> State:
+        """The state in which ``trigger`` would put ``role``. Nothing moves.
 
         Raises:
-            LocalProtocolError: it may not be said now. Nothing moved.
+            LocalProtocolError: the trigger is not allowed in the present state.
         """
-        state = self.states[role]
-        after = SAYS[role][state].get(what)
+        after = EVENT_TRANSITIONS[role][self.states[role]].get(trigger)
         if after is None:
-            name = what.value if isinstance(what, Cue) else what.__name__
+            name = trigger.value if isinstance(trigger, Trigger) else trigger.__name__
             raise LocalProtocolError(
-                f"{name} is not the {role.name.lower()}'s to say now: "
-                f"the client is {self.states[Role.CLIENT]!r}, the server is {self.states[Role.SERVER]!r}"
+                f"the {role.name.lower()} cannot send {name} in this state "
+                f"(client {self.states[Role.CLIENT]!r}, server {self.states[Role.SERVER]!r})"
             )
         return after
 
-    def move(self, role: Role, what: What) -> None:
-        """Let ``role`` say ``what``; raises as ``check`` does."""
-        self.states[role] = self.check(role, what)
+    def move(self, role: Role, trigger: AnyTrigger) -> None:
+        """Move ``role`` by ``trigger``, and then both sides by their states. Raises as ``check`` does."""
+        self.states[role] = self.check(role, trigger)
         pair = (self.states[Role.CLIENT], self.states[Role.SERVER])
-        if pair in COUPLED:
-            self.states[Role.CLIENT], self.states[Role.SERVER] = COUPLED[pair]
+        if pair in STATE_TRANSITIONS:
+            self.states[Role.CLIENT], self.states[Role.SERVER] = STATE_TRANSITIONS[pair]

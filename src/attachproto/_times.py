@@ -88,3 +88,20 @@ def _from_rfc3339(name: str, text: str) -> str:
 
 def _without_zeros(seconds: str) -> str:
     return seconds.rstrip("0").rstrip(".") if "." in seconds else seconds
+
+
+def since_seconds(value: Time | None) -> str | None:
+    """The ``since`` of logs."""
+    return to_seconds("since", value)
+
+
+def until_seconds(value: Time | None) -> str | None:
+    """The ``until`` of logs."""
+    return to_seconds("until", value)
+
+
+def received_time(text: str | None) -> str | None:
+    """A time in a query; engines read seconds there, and none of the other forms that ``Logs`` takes."""
+    if text and not is_seconds(text):
+        raise ValueError(f"a time in a query is seconds since the epoch, not {text!r}")
+    return text or None

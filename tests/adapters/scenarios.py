@@ -795,7 +795,7 @@ async def a_refusal_that_comes_before_the_request(opened: Opener) -> None:
 
 
 NO_STREAM: list[tuple[Act, type[Exception], str]] = [
-    (write(b"SSH-2.0-OpenSSH_9.2\r\n"), RemoteProtocolError, "no HTTP answer.*SSH"),
+    (write(b"SSH-2.0-OpenSSH_9.2\r\n"), RemoteProtocolError, "not HTTP.*SSH"),
     (write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>"), RemoteProtocolError, "200 text/html"),
     (write(b"HTTP/1.1 301 Moved Permanently\r\nLocation: /x\r\n\r\n"), RemoteProtocolError, "redirect"),
     (then(write(b"HTTP/1.1 101 UPGR"), close), RemoteProtocolError, "ended inside"),

@@ -244,15 +244,15 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | Reason | None]] = {
         ASK,
         answer("404 Not Found", "Content-Length: 50", body=b"No such"),
         [],
-        "received 7 bytes, expected 50); so far the refusal (404) said b'No such'",
+        "received 7 bytes, expected 50); what came of the refusal (404) is b'No such'",
     ),
     # -- neither --
     "200 HTML": (
         ASK,
         answer("200 OK", "Content-Type: text/html", "Content-Length: 5", body=b"hello"),
         [],
-        "the answer is 200 text/html, no stream of an engine; is there a proxy or another service at this address?: "
-        "b'hello'",
+        "the answer is 200 text/html, which is not a stream of an engine: is there a proxy or another service at this "
+        "address?: b'hello'",
     ),
     "200 without a type": (ASK, answer("200 OK", body=b"whatever"), [], Reason.NOT_A_STREAM),
     "200 octet-stream": (
@@ -320,7 +320,7 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | Reason | None]] = {
     "no answer": (ASK, b"", [], Reason.NOTHING_CAME),
     "a head that is cut": (ASK, H101M[:-1], [], "ended inside the answer's head, after b'HTTP/1.1 101"),
     "nothing but 1xx": (ASK, answer("100 Continue") * 17, [], Reason.BAD_HEAD),
-    "frames without a head": (ASK, OUT, [], "this is no HTTP answer: b'\\x01"),
+    "frames without a head": (ASK, OUT, [], "the answer is not HTTP: it begins b'\\x01"),
     "an empty line first": (ASK, b"\r\n" + H101M, [], Reason.NOT_HTTP),
     "a TLS alert": (ASK, b"\x15\x03\x01\x00\x02\x02\x16", [], Reason.NOT_HTTP),
     "HTTP/2": (ASK, b"HTTP/2 101\r\n\r\n", [], Reason.BAD_HEAD),
@@ -371,7 +371,7 @@ CASES: dict[str, tuple[Any, bytes, list[Any], str | Reason | None]] = {
         CALL,
         answer("200 OK", "Content-Length: 5", body=b"ab"),
         [ResponseHead(200, (("content-length", "5"),))],
-        "so far the answer to 'GET /containers/web/json' said b'ab'",
+        "what came of the answer to 'GET /containers/web/json' is b'ab'",
     ),
 }
 

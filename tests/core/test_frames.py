@@ -179,7 +179,7 @@ def test_the_last_event_comes_once() -> None:
 def test_data_after_the_end_is_refused() -> None:
     decoder = FrameDecoder()
     decoder.receive_data(EOF)
-    with pytest.raises(LocalProtocolError, match=r"3 bytes were given to receive_data\(\) after its b''"):
+    with pytest.raises(LocalProtocolError, match=r"receive_data\(\) was given 3 bytes after b''"):
         decoder.receive_data(b"abc")
 
 
@@ -202,9 +202,9 @@ def test_encode() -> None:
 
 
 def test_encode_refuses_what_does_not_travel_in_frames() -> None:
-    with pytest.raises(LocalProtocolError, match="RawOutput does not travel in frames"):
+    with pytest.raises(LocalProtocolError, match="RawOutput has no frame"):
         encode_frame(RawOutput(b"x"))
-    with pytest.raises(LocalProtocolError, match="Stdin does not travel in frames"):
+    with pytest.raises(LocalProtocolError, match="Stdin has no frame"):
         encode_frame(Stdin(b"x"))  # type: ignore[arg-type]
 
 

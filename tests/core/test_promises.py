@@ -31,6 +31,7 @@ from attachproto import (
     Request,
     Response,
     ResponseHead,
+    Role,
     State,
     Stderr,
     Stdin,
@@ -38,6 +39,7 @@ from attachproto import (
     Stdout,
     Systemerr,
 )
+from attachproto._state import Trigger
 from tests.helpers import (
     EOF,
     H101M,
@@ -117,7 +119,7 @@ class TestPromise01BytesInEventsOut:
     def test_nothing_can_come_before_something_was_asked(self) -> None:
         connection = Connection(CLIENT)
         connection.receive_data(H101M)
-        with pytest.raises(LocalProtocolError, match="send a request first"):
+        with pytest.raises(LocalProtocolError, match="no request was sent yet"):
             connection.next_event()
 
     def test_roles_and_states_are_read_only(self) -> None:
@@ -137,7 +139,7 @@ class TestPromise01BytesInEventsOut:
             b"".join([SEND_EOF])  # type: ignore[list-item]
 
     def test_what_is_no_event_is_a_type_error(self) -> None:
-        with pytest.raises(TypeError, match="no event"):
+        with pytest.raises(TypeError, match=r"send\(\) takes an event"):
             Connection(CLIENT).send(b"bytes")  # type: ignore[call-overload]
 
 
@@ -221,7 +223,7 @@ class TestPromise04TtyIsKnownNeverGuessed:
             list(connection.events())
 
     def test_use_framing_once_and_only_then(self) -> None:
-        with pytest.raises(LocalProtocolError, match=r"use_framing\(\) is not the server's to say now"):
+        with pytest.raises(LocalProtocolError, match=r"cannot send use_framing\(\) in this state"):
             client(ASK).use_framing(Framing.RAW)
         with pytest.raises(LocalProtocolError):
             attached().use_framing(Framing.RAW)
@@ -285,7 +287,7 @@ class TestPromise06NothingToTheContainerBeforeTheAnswer:
     def test_not_before_accepted(self) -> None:
         connection = client(ASK_STDIN)
         for event in (Stdin(b"x"), StdinClosed()):
-            assert "not the client's to say now" in refused(connection, event)
+            assert f"the client cannot send {type(event).__name__} in this state" in refused(connection, event)
         connection.receive_data(H101M)
         connection.next_event()
         assert connection.send(Stdin(b"x")) == b"x"
@@ -304,7 +306,7 @@ class TestPromise06NothingToTheContainerBeforeTheAnswer:
     def test_not_into_a_request_that_an_intermediary_has_ended(self) -> None:
         connection = client(ASK_STDIN)
         connection.receive_data(H200M[:-2] + b"Transfer-Encoding: chunked\r\n\r\n")
-        with pytest.raises(RemoteProtocolError, match="stdin cannot be sent") as caught:
+        with pytest.raises(RemoteProtocolError, match="Stdin cannot be sent") as caught:
             connection.next_event()
         assert caught.value.reason is Reason.STDIN_IMPOSSIBLE
 
@@ -422,26 +424,26 @@ class TestPromise08ARefusedCallChangesNothing:
     def test_a_client_can_still_ask(self, name: str) -> None:
         connection = Connection(CLIENT)
         for request in (Attach("web", headers=((name, "x"),)), Request("GET", ("_ping",), headers=((name, "x"),))):
-            assert f"take them out: {name}" in refused(connection, request)
+            assert f"writes itself: {name}" in refused(connection, request)
         assert connection.send(ASK)
         refused(connection, ASK)
 
-    def test_what_h11_refuses_is_ours_to_say(self) -> None:
+    def test_a_request_line_that_cannot_be_written(self) -> None:
         connection = Connection(CLIENT)
         request = Request("GET", ("_ping",))
         object.__setattr__(request, "target", "/a b")
-        assert "this request cannot be written" in refused(connection, request)
+        assert "this request line cannot be written" in refused(connection, request)
         assert connection.send(PING)
 
     def test_the_wrong_output_for_the_framing(self) -> None:
         connection = server(ASK)
         connection.send(Accepted(Framing.MULTIPLEXED))
-        assert "RawOutput does not travel in frames" in refused(connection, RawOutput(b"x"))
+        assert "RawOutput has no frame" in refused(connection, RawOutput(b"x"))
         assert connection.send(Stdout(b"x")) == frame(1, b"x")
         connection = server(ASK)
         connection.send(Accepted(Framing.RAW))
         for event in (Stdout(b"x"), Stderr(b"x"), Systemerr(b"x")):
-            assert "does not travel on a raw stream" in refused(connection, event)
+            assert "cannot be sent on a raw stream" in refused(connection, event)
 
     def test_send_failed_ends_sending_and_not_receiving(self) -> None:
         connection = attached()
@@ -456,7 +458,7 @@ class TestPromise08ARefusedCallChangesNothing:
     def test_send_failed_before_anything_was_asked(self) -> None:
         connection = Connection(CLIENT)
         connection.send_failed()
-        with pytest.raises(LocalProtocolError, match="nothing was asked"):
+        with pytest.raises(LocalProtocolError, match="no request was sent yet"):
             connection.next_event()
         refused(connection, ASK)
 
@@ -592,13 +594,15 @@ class TestPromise09BothEnds:
 
     def test_chunked_is_the_only_coding(self) -> None:
         connection = server(Attach("web", tty=False))
-        assert "can be chunked" in refused(connection, Accepted(Framing.RAW, 200, (("transfer-encoding", "gzip"),)))
+        assert "is chunked, not 'gzip'" in refused(
+            connection, Accepted(Framing.RAW, 200, (("transfer-encoding", "gzip"),))
+        )
 
     def test_no_chunks_for_http_1_0(self) -> None:
         connection = Connection(SERVER)
         connection.receive_data(b"POST /containers/web/attach?stream=1 HTTP/1.0\r\n\r\n")
         connection.next_event()
-        assert "HTTP/1.0 client reads no chunks" in refused(connection, Accepted(Framing.RAW, 200, CHUNKED))
+        assert "HTTP/1.0 cannot read chunks" in refused(connection, Accepted(Framing.RAW, 200, CHUNKED))
 
     def test_plain_answers_say_that_the_connection_closes(self) -> None:
         assert server(PING).send(Response(200, (("Api-Version", "1.41"),), b"OK")) == (
@@ -712,7 +716,7 @@ class TestPromise09BothEnds:
             (
                 b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1234",
                 Reason.CUT_IN_BODY,
-                "so far the request 'POST /' said b'1234'",
+                "what came of the request 'POST /' is b'1234'",
             ),
             (b"GET / HT", Reason.CUT_IN_HEAD, ""),
             (b"", Reason.NOTHING_CAME, ""),
@@ -887,6 +891,39 @@ class TestPromise13FlagsAreAlwaysSaid:
         connection = attached(Attach("web", AttachOptions(stderr=False), tty=False))
         connection.receive_data(frame(2, b"unasked"))
         assert connection.next_event() == Stderr(b"unasked")
+
+
+class TestTheTableJudgesThePeer:
+    """No bytes lead there, because no reader makes such an event: so the reader is replaced."""
+
+    @pytest.mark.parametrize(
+        ("role", "event", "text"),
+        [
+            (
+                CLIENT,
+                Rejected(404),
+                "Rejected in this state (client STREAMING, server STREAMING)",
+            ),
+            (CLIENT, Stdin(b"x"), "the server cannot send Stdin"),
+            (SERVER, PING, "the client cannot send a plain request"),
+            (SERVER, Trigger.EXPECT_CONTINUE, "the client cannot send a request's head that expects 100-continue"),
+        ],
+    )
+    def test_an_event_that_it_refuses_is_the_peers_error(
+        self, role: Role, event: Event, text: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = Pair()
+        pair.send(CLIENT, ASK_STDIN)
+        pair.send(SERVER, Accepted(Framing.MULTIPLEXED))
+        connection = pair.ends[role]
+        monkeypatch.setattr(connection, "_read_next", lambda: event)
+        for _ in range(2):
+            with pytest.raises(RemoteProtocolError) as caught:
+                connection.next_event()
+            assert caught.value.reason is Reason.UNEXPECTED_EVENT
+            assert text in str(caught.value)
+        assert connection.their_state is State.ERROR
+        assert connection.our_state is State.STREAMING
 
 
 class TestErrors:

@@ -74,7 +74,7 @@ def test_nothing_is_switched_on_by_itself() -> None:
     )
     events, error = read_all(FrameDecoder(), [line(1, b"a")])
     assert events == [Stdout(b"a")]
-    assert str(error).endswith("Podman before 4.4 replays its logs, which is read with Quirk.NEWLINE_OUTSIDE_FRAME")
+    assert str(error).endswith("a replay of logs by Podman before 4.4, which Quirk.NEWLINE_OUTSIDE_FRAME reads")
 
 
 def test_only_where_it_helps_the_error_names_the_quirk() -> None:

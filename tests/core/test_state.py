@@ -1,4 +1,4 @@
-"""The table of states: complete, blind to who we are, and never moved by a refusal."""
+"""The tables of states: complete, without knowledge of which side is ours, and a refusal moves nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from attachproto import (
     StreamRequest,
     Systemerr,
 )
-from attachproto._state import COUPLED, SAYS, Cue, StateMachine
+from attachproto._state import EVENT_TRANSITIONS, STATE_TRANSITIONS, StateMachine, Trigger
 from tests.helpers import bare, joined
 
 # One of every event there is.
@@ -70,7 +70,12 @@ EVENTS: list[Any] = [
     Systemerr(b"sys"),
     OutputClosed(),
 ]
-EVERYTHING_SAID = [*{what for rows in SAYS.values() for row in rows.values() for what in row}, *Cue, Request, Attach]
+EVERY_TRIGGER = [
+    *{trigger for rows in EVENT_TRANSITIONS.values() for row in rows.values() for trigger in row},
+    *Trigger,
+    Request,
+    Attach,
+]
 
 
 def test_there_is_a_sample_of_every_event() -> None:
@@ -106,21 +111,21 @@ def test_states_move_nowhere_else() -> None:
 @pytest.mark.parametrize("client", State)
 @pytest.mark.parametrize("server", State)
 def test_every_role_state_and_event_moves_or_is_refused(role: Role, client: State, server: State) -> None:
-    for what in EVERYTHING_SAID:
+    for trigger in EVERY_TRIGGER:
         machine = StateMachine()
         machine.states = {CLIENT: client, SERVER: server}
-        row = SAYS[role].get(machine.states[role])
-        if row is not None and what in row:
-            machine.move(role, what)
+        row = EVENT_TRANSITIONS[role].get(machine.states[role])
+        if row is not None and trigger in row:
+            machine.move(role, trigger)
             assert all(after in State for after in machine.states.values())
-            # What is coupled has settled: saying nothing more moves nothing more.
-            assert (machine.states[CLIENT], machine.states[SERVER]) not in COUPLED or (
-                COUPLED[machine.states[CLIENT], machine.states[SERVER]]
+            # A pair of states moves at most once.
+            assert (machine.states[CLIENT], machine.states[SERVER]) not in STATE_TRANSITIONS or (
+                STATE_TRANSITIONS[machine.states[CLIENT], machine.states[SERVER]]
                 == (machine.states[CLIENT], machine.states[SERVER])
             )
         elif row is not None:
-            with pytest.raises(LocalProtocolError, match="to say now"):
-                machine.move(role, what)
+            with pytest.raises(LocalProtocolError, match="in this state"):
+                machine.move(role, trigger)
             assert machine.states == {CLIENT: client, SERVER: server}
 
 
@@ -133,9 +138,9 @@ def reachable() -> set[tuple[State, State]]:
         for role in Role:
             machine = StateMachine()
             machine.states = {CLIENT: pair[0], SERVER: pair[1]}
-            for what in SAYS[role][machine.states[role]]:
+            for trigger in EVENT_TRANSITIONS[role][machine.states[role]]:
                 machine.states = {CLIENT: pair[0], SERVER: pair[1]}
-                machine.move(role, what)
+                machine.move(role, trigger)
                 after = (machine.states[CLIENT], machine.states[SERVER])
                 if after not in seen:
                     seen.add(after)
@@ -145,13 +150,13 @@ def reachable() -> set[tuple[State, State]]:
 
 def test_every_state_is_reached_and_every_row_is_used() -> None:
     pairs = reachable()
-    assert {client for client, _ in pairs} == set(SAYS[CLIENT])
-    assert {server for _, server in pairs} == set(SAYS[SERVER])
+    assert {client for client, _ in pairs} == set(EVENT_TRANSITIONS[CLIENT])
+    assert {server for _, server in pairs} == set(EVENT_TRANSITIONS[SERVER])
 
 
-def test_after_accepted_nothing_is_coupled() -> None:
+def test_after_accepted_no_pair_moves_a_side() -> None:
     streaming = {State.STREAMING, State.DONE, State.ERROR}
-    for client, server in COUPLED:
+    for client, server in STATE_TRANSITIONS:
         assert not (client in streaming - {State.ERROR} and server in streaming)
 
 

@@ -1,0 +1,249 @@
+"""Reads the heads and bodies of HTTP/1.1 that stand before a stream, with h11.
+
+Strategy: we cut each head out of the receive buffer and give h11 no byte behind it. So h11 never holds a byte of the
+stream: what follows an answer is still in the buffer, and nothing has to be handed over. It also lets us count the
+limit of a head, over all 1xx heads together. h11 tests its own limit only while a head is incomplete, so the same bytes
+would pass in one piece and fail in two. (h11 still limits a chunk's header and trailers, to 16 KiB. No engine sends
+such a thing; the limit protects our memory.)
+
+Reading is written as generators that yield ``NEED_DATA`` where they need more bytes, so the code follows the order of
+the bytes. A generator ends with its first exception; ``Connection`` keeps the error and raises it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Final, Literal, Self, TypeVar
+
+import attrs
+import h11
+
+from attachproto._errors import Reason, RemoteProtocolError, excerpt
+from attachproto._headers import Headers, field
+from attachproto._receive_buffer import END, Chunk, ChunkSource, ReceiveBuffer
+from attachproto._signals import NEED_DATA, Signal
+
+T = TypeVar("T")
+Reading = Generator[Literal[Signal.NEED_DATA], None, T]
+
+# A server may send 100, 102 and 103 before its answer. Engines send at most one 100. A bound, because a peer that sends
+# 1xx heads for ever would keep the client waiting for ever.
+_INFORMATIONAL_MAX: Final = 16
+
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
+
+# h11 raises for a 101 where no upgrade was asked for, as it does for a bad head. We tell the two apart.
+_SWITCH: Final = re.compile(rb"HTTP/1\.[01] 101[ \r\n]")
+
+# An answer begins with this, a request with a method. Each byte is tested when it comes, so that a peer that speaks
+# another protocol (TLS, SSH, frames without a head) is refused at once and not waited for.
+_ANSWER: Final = b"HTTP/"
+_METHOD_BYTE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
+
+# What h11 says of a bad head or chunk may quote a whole line.
+_H11_TEXT_MAX: Final = 120
+
+
+@attrs.frozen
+class Head:
+    """A head. The status code is 0 for a request; the method and the target are empty for an answer."""
+
+    status_code: int
+    method: str
+    target: str
+    headers: Headers
+    http_version: str
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the body comes in chunks."""
+        return field(self.headers, "transfer-encoding") is not None
+
+    @property
+    def length(self) -> int | None:
+        """The announced length of the body; ``None`` without one, and for chunks."""
+        length = field(self.headers, "content-length")
+        return None if length is None or self.chunked else int(length)
+
+    @property
+    def delimited(self) -> bool:
+        """Whether the body says where it ends. A 101 has no body (RFC 9110), whatever its header fields say."""
+        return self.status_code != 101 and (self.chunked or self.length is not None)
+
+    @property
+    def ends_request(self) -> bool:
+        """Whether the sender of this answer reads no more of the request. No engine sends such a head with a stream."""
+        options = ",".join(value for name, value in self.headers if name == "connection").lower().split(",")
+        return self.delimited or (self.status_code != 101 and "close" in map(str.strip, options))
+
+
+class HttpReader:
+    """Reads one head of the peer from a receive buffer, and the body behind it."""
+
+    def __init__(self, buffer: ReceiveBuffer, http: h11.Connection, *, max_head: int, upgrades: bool = False) -> None:
+        self._buffer = buffer
+        self._http = http
+        self._max_head = max_head
+        self._upgrades = upgrades
+        self._answers = http.our_role is h11.CLIENT
+        self._delimited = False
+        self._ended = False
+        self._cut: RemoteProtocolError | None = None
+
+    @classmethod
+    def for_request(cls, buffer: ReceiveBuffer, *, max_head: int) -> Self:
+        """A reader of a request."""
+        return cls(buffer, h11.Connection(h11.SERVER), max_head=max_head)
+
+    @classmethod
+    def for_answer(cls, buffer: ReceiveBuffer, method: str, *, max_head: int, upgrades: bool = False) -> Self:
+        """A reader of the answer to a request with this method."""
+        http = h11.Connection(h11.CLIENT)
+        # h11 must know the method and the upgrade: they decide which answers are valid, and which have a body.
+        upgrade = [("Connection", "Upgrade"), ("Upgrade", "tcp")] if upgrades else []
+        http.send(h11.Request(method=method, target="/", headers=[("Host", ""), *upgrade]))
+        http.send(h11.EndOfMessage())
+        return cls(buffer, http, max_head=max_head, upgrades=upgrades)
+
+    def head(self) -> Reading[Head]:
+        """Read the head of a request or of the final answer. 1xx heads before it are skipped."""
+        size = 0
+        for _ in range(_INFORMATIONAL_MAX + 1):
+            data = yield from self._one_head(size)
+            size += len(data)
+            event = self._parse_head(data)
+            headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers)
+            version = event.http_version.decode()
+            if isinstance(event, h11.Request):
+                head = Head(0, event.method.decode(), event.target.decode("latin-1"), headers, version)
+            elif event.status_code == 101 or event.status_code >= 200:
+                head = Head(event.status_code, "", "", headers, version)
+            else:
+                continue
+            self._delimited = head.delimited
+            self._parse_body(at_end=False)  # h11 reports the end of an empty body without any byte
+            return head
+        raise RemoteProtocolError(
+            f"more than {_INFORMATIONAL_MAX} heads with a status of 1xx came, and no answer", Reason.BAD_HEAD
+        )
+
+    def _one_head(self, size: int) -> Reading[bytes]:
+        data = bytearray()
+        what = "answer" if self._answers else "request"
+        while True:
+            piece = self._buffer.take()
+            if piece is NEED_DATA:
+                yield NEED_DATA
+                continue
+            if piece is END:
+                if not data:
+                    raise RemoteProtocolError(f"the connection ended before any {what} came", Reason.NOTHING_CAME)
+                raise RemoteProtocolError(
+                    f"the connection ended inside the {what}'s head, after {excerpt(bytes(data))}", Reason.CUT_IN_HEAD
+                )
+            # The blank line may have been cut: up to two of its bytes are in ``data`` already.
+            searched = max(0, len(data) - 2)
+            data += piece
+            self._check_start(data)
+            found = _BLANK_LINE.search(data, searched)
+            end = found.end() if found else len(data)
+            if size + end > self._max_head:
+                raise RemoteProtocolError(
+                    f"the {what}'s head is larger than {self._max_head} bytes (max_head); "
+                    f"it begins {excerpt(bytes(data))}",
+                    Reason.HEAD_TOO_LARGE,
+                )
+            if found:
+                self._buffer.put_back(bytes(data[end:]))
+                return bytes(data[:end])
+
+    def _check_start(self, data: bytearray) -> None:
+        if self._answers:
+            if not _ANSWER.startswith(data[: len(_ANSWER)]):
+                raise RemoteProtocolError(f"the answer is not HTTP: it begins {excerpt(bytes(data))}", Reason.NOT_HTTP)
+        elif not _METHOD_BYTE.match(data):
+            raise RemoteProtocolError(f"the request is not HTTP: it begins {excerpt(bytes(data))}", Reason.NOT_HTTP)
+
+    def _parse_head(self, data: bytes) -> h11.Request | h11.InformationalResponse | h11.Response:
+        try:
+            self._http.receive_data(data)
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as exc:
+            if _SWITCH.match(data) and not self._upgrades:
+                raise RemoteProtocolError(
+                    "the answer is 101 Switching Protocols, and the request did not ask for an upgrade",
+                    Reason.UNASKED_UPGRADE,
+                ) from None
+            raise RemoteProtocolError(
+                f"a bad head: {str(exc)[:_H11_TEXT_MAX]} (it begins {excerpt(data)})", Reason.BAD_HEAD
+            ) from None
+        assert isinstance(event, h11.Request | h11.InformationalResponse | h11.Response)  # because it was a whole head
+        return event
+
+    def stream(self) -> ChunkSource:
+        """The source of the stream behind the head: the receive buffer, or h11 if the body says where it ends."""
+        return self._take_body if self._delimited else self._buffer.take
+
+    def _take_body(self) -> Chunk:
+        """The next chunk of the body, without the framing of HTTP. One chunk of the buffer gives at most one.
+
+        Raises:
+            RemoteProtocolError: the body ended before its announced end, or its chunks are malformed.
+        """
+        while not self._ended:
+            if self._cut is not None:
+                raise self._cut
+            piece = self._buffer.take()
+            if piece is NEED_DATA:
+                return NEED_DATA
+            self._http.receive_data(b"" if piece is END else piece)
+            if data := self._parse_body(at_end=piece is END):
+                return data
+        return END
+
+    def _parse_body(self, *, at_end: bool) -> bytes:
+        """The part of the body in the bytes that h11 has."""
+        data = []
+        try:
+            while isinstance(event := self._http.next_event(), h11.Data):
+                data.append(event.data)
+        except h11.RemoteProtocolError as exc:
+            # Raised by the next call, because what came before it is delivered first.
+            reason = Reason.CUT_IN_BODY if at_end else Reason.BAD_CHUNKS
+            self._cut = RemoteProtocolError(f"the body was cut or is malformed: {str(exc)[:_H11_TEXT_MAX]}", reason)
+        else:
+            # h11 pauses after a 101, where the connection is not HTTP any more. Then there is no body either.
+            self._ended = event is h11.PAUSED or isinstance(event, h11.EndOfMessage)
+            if self._ended:
+                self._buffer.put_back(self._http.trailing_data[0])
+        return b"".join(data)
+
+    def body(self, limit: int, name: str, of: str) -> Reading[bytes]:
+        """Read a whole body.
+
+        Args:
+            limit: in bytes.
+            name: of the limit, for the error.
+            of: what the body belongs to, for the error.
+
+        Raises:
+            RemoteProtocolError: the body is larger than the limit, cut, or malformed.
+        """
+        data = bytearray()
+        while True:
+            try:
+                piece = self._take_body()
+            except RemoteProtocolError as exc:
+                raise RemoteProtocolError(f"{exc}; what came of {of} is {excerpt(bytes(data))}", exc.reason) from None
+            if piece is NEED_DATA:
+                yield NEED_DATA
+                continue
+            if piece is END:
+                return bytes(data)
+            data += piece
+            if len(data) > limit:
+                raise RemoteProtocolError(
+                    f"the body of {of} is larger than {limit} bytes ({name}); it begins {excerpt(bytes(data))}",
+                    Reason.BODY_TOO_LARGE,
+                )

@@ -1,0 +1,77 @@
+"""The receive buffer: chunks that were read from the transport and not parsed yet.
+
+Strategy: a chunk is kept as the object that was given, and chunks are never joined, because an event never holds bytes
+of two reads. Readers pull one chunk at a time. "Nothing yet" is ``NEED_DATA`` and the end of file is ``END``. Neither
+is bytes, so a reader that forgets to test for them fails in the type checker.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal
+
+from attachproto._errors import LocalProtocolError
+from attachproto._signals import NEED_DATA, Signal
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class End(enum.Enum):
+    """The end of a source of chunks."""
+
+    END = "END"
+
+
+END: Final = End.END
+
+Chunk = bytes | Literal[Signal.NEED_DATA] | Literal[End.END]
+"""At least one byte, or ``NEED_DATA``, or ``END`` (each time, once it was reached)."""
+
+ChunkSource = Callable[[], Chunk]
+"""What ``ReceiveBuffer.take`` is, and what filters of it are."""
+
+
+class ReceiveBuffer:
+    """A queue of chunks with an end."""
+
+    __slots__ = ("_chunks", "eof")
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self.eof = False
+
+    def put(self, data: Buffer) -> None:
+        """Store what was read. An empty buffer is the end of file, and may be given more than once.
+
+        Raises:
+            LocalProtocolError: data after the end of file.
+            TypeError: ``data`` is not a buffer.
+        """
+        # Through memoryview, because bytes(5) would be five zeros and no error.
+        chunk = data if type(data) is bytes else bytes(memoryview(data))
+        if not chunk:
+            self.eof = True
+        elif self.eof:
+            raise LocalProtocolError(
+                f"receive_data() was given {len(chunk)} bytes after b'', which means that the peer sends no more"
+            )
+        else:
+            self._chunks.append(chunk)
+
+    def put_back(self, chunk: bytes) -> None:
+        """Return the unread rest of the chunk that was taken last."""
+        if chunk:
+            self._chunks.appendleft(chunk)
+
+    def take(self) -> Chunk:
+        """Remove and return the next chunk."""
+        if self._chunks:
+            return self._chunks.popleft()
+        return END if self.eof else NEED_DATA
+
+    def clear(self) -> None:
+        """Drop chunks that no reader will ask for."""
+        self._chunks.clear()
