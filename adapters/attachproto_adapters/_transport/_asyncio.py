@@ -1,14 +1,15 @@
 """Sessions and the dialer of the asyncio adapter.
 
-Strategy: on sockets of our own nothing but waiting is asyncio's: a task waits until the socket is ready, and then reads
-or sends by itself. So a cancelled wait has taken and sent nothing. ``loop.sock_recv`` loses what it has read if the
-task is cancelled before it runs on, and asyncio's transports drop unread output when a write fails.
+Strategy: on our own sockets asyncio only waits. A task waits until the socket is ready, and then calls ``recv`` or
+``send`` itself. So a cancelled wait has read and sent nothing. ``loop.sock_recv`` loses what it has read if the task is
+cancelled before it resumes. asyncio's transports drop unread data when a write fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import socket
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import NoReturn, TypeVar
@@ -21,14 +22,14 @@ from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
-# The other end of a TLS connection takes what is on its way, and says its own end, within a round trip or two.
+# The peer of a TLS connection answers close_notify within a round trip or two.
 _TLS_CLOSE_SECONDS = 1.0
 
 T = TypeVar("T")
 
 
 class AsyncioSession(AsyncSession):
-    """What the two kinds of connection have in common."""
+    """What both kinds of asyncio's connections share."""
 
     @staticmethod
     def caller() -> Hashable:
@@ -49,7 +50,7 @@ class AsyncioSession(AsyncSession):
         return None
 
     def raise_broken(self, why: BaseException) -> NoReturn:
-        raise type(why)(*why.args)
+        raise copy.copy(why)
 
 
 class SocketSession(AsyncioSession, AsyncSocketSession):
@@ -72,7 +73,7 @@ class SocketSession(AsyncioSession, AsyncSocketSession):
     async def wait_readable(self) -> None:
         self._receiving = self._loop.create_future()
         try:
-            # By its number: asyncio looks a socket up by its repr, which asks the kernel for both names.
+            # By descriptor: given a socket, asyncio makes its repr(), which costs two system calls.
             self._loop.add_reader(self.sock.fileno(), _wake, self._receiving)
             await self._receiving
         finally:
@@ -89,7 +90,7 @@ class SocketSession(AsyncioSession, AsyncSocketSession):
             self._forget(self._loop.remove_writer)
 
     def _forget(self, remove: Callable[[int], object]) -> None:
-        # Once it is closed, its number may be another's.
+        # After the socket is closed, another file may have its descriptor.
         if (number := self.sock.fileno()) != -1:
             remove(number)
 
@@ -108,7 +109,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 class StreamsSession(AsyncioSession):
-    """A pair of the caller's. What asyncio's transport has taken may leave later, or never."""
+    """The caller's pair of streams. asyncio's transport may send what it was given later, or never."""
 
     drops_unread = True
 
@@ -118,8 +119,8 @@ class StreamsSession(AsyncioSession):
         super().__init__(quirks=quirks)
         self._reader = reader
         self._writer = writer
-        # Else drain() would come back while 64 KiB still wait, and who closes then would lose them. TLS never wakes who
-        # waits for a limit of 0; and of what waits below it no limit is known, so it is closed with patience.
+        # By default drain() returns while 64 KiB are still unsent, and closing would then lose them. With a limit of 0
+        # asyncio's TLS never wakes a task in drain(). TLS buffers more below, so close_transport() waits for a while.
         self._is_tls = writer.get_extra_info("ssl_object") is not None
         writer.transport.set_write_buffer_limits(high=1 if self._is_tls else 0, low=0)
         self._unsent = False
@@ -154,7 +155,7 @@ class StreamsSession(AsyncioSession):
         self._writer.write_eof()
 
     def let_go(self) -> None:
-        # asyncio has no call that closes a transport and leaves the connection alone.
+        # asyncio cannot close a transport without ending its connection.
         pass
 
     async def close_transport(self) -> None:
@@ -165,8 +166,8 @@ class StreamsSession(AsyncioSession):
                     async with asyncio.timeout(_TLS_CLOSE_SECONDS):
                         await self._writer.wait_closed()
         finally:
-            # What a cancelled send has left would keep it open for as long as nobody reads; and TLS, which has said
-            # its close_notify by now, would wait half a minute for the other end's.
+            # Unsent data of a cancelled send would keep the connection open until the peer reads it. TLS has sent its
+            # close_notify, and would wait 30 seconds for the peer's.
             self._writer.transport.abort()
 
 
@@ -185,7 +186,7 @@ class Dialer(AsyncDialer[AsyncioSession]):
 
 
 async def _open_tcp(host: TcpHost) -> socket.socket:
-    """The first address of the name that takes us, as ``socket.create_connection`` does."""
+    """Connect to the first address of the name that accepts, as ``socket.create_connection`` does."""
     loop = asyncio.get_running_loop()
     failure = OSError(f"{host.name} has no address")
     for family, kind, protocol, _, address in await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM):

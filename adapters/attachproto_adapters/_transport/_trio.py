@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class TrioSession(AsyncSession):
-    """What the two kinds of connection have in common."""
+    """What both kinds of trio's connections share."""
 
     errors = (trio.BrokenResourceError,)
     failures = (OSError, trio.BrokenResourceError, AttachmentClosed)
@@ -64,7 +64,7 @@ class SocketSession(TrioSession, AsyncSocketSession):
 
 
 class StreamSession(TrioSession):
-    """A stream of the caller's that is no socket."""
+    """The caller's stream, if it is not a socket."""
 
     def __init__(self, stream: trio.abc.Stream, *, quirks: Iterable[Quirk] = ()) -> None:
         super().__init__(quirks=quirks)
@@ -96,9 +96,9 @@ class StreamSession(TrioSession):
         return data
 
     async def _end_send(self) -> None:
-        """At end of file: what another task is sending comes to an end, so that a reset which it was told of is known.
+        """At end of file: end a send of another task, and wait for it, because it may report a reset.
 
-        An attachment is closed at the end of its output anyway.
+        The attachment is closed at the end of its output anyway.
         """
         if not self._send_over.is_set():
             with trio.CancelScope(shield=True):
@@ -130,17 +130,17 @@ class StreamSession(TrioSession):
         await self.stream.aclose()
 
     def let_go(self) -> None:
-        # A stream has no call that closes it and leaves the connection alone.
+        # trio cannot close a stream without ending its connection.
         pass
 
 
-@trio.lowlevel.enable_ki_protection  # a number between the two would be lost, and stay open
+@trio.lowlevel.enable_ki_protection  # a KeyboardInterrupt between the two calls would leak the descriptor
 def _taken_out(stream: trio.SocketStream) -> socket.socket:
     return socket.socket(fileno=stream.socket.detach())
 
 
 def session_over(stream: trio.abc.Stream, quirks: Iterable[Quirk]) -> TrioSession:
-    """A session over a stream of the caller's. A socket is taken out of its stream: nobody else reads it then."""
+    """A session over the caller's stream. A socket is detached from its stream, so that nothing else reads it."""
     if isinstance(stream, trio.SocketStream):
         return SocketSession(_taken_out(stream), quirks=quirks)
     return StreamSession(stream, quirks=quirks)
