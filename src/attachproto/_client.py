@@ -89,10 +89,10 @@ class Client:
             case StdinClosed():
                 return SEND_EOF
             case StreamRequest():
-                request, upgrade = event.to_request(), event.upgrades
+                request, upgrade = event.to_request(), event.upgrade
             case _:
                 assert isinstance(event, Request)
-                request, upgrade = event, False
+                request, upgrade = event, None
         return encode_request(request, upgrade=upgrade, host=self._host, user_agent=self._user_agent)
 
     def after(self, event: Event) -> Reader | None:
@@ -102,8 +102,8 @@ class Client:
                 http = HttpReader.for_answer(self._buffer, event.method, max_head=self._max_head)
                 return read_response(http, event, max_body=self._max_body).__next__
             case StreamRequest():
-                method = event.to_request().method
-                http = HttpReader.for_answer(self._buffer, method, max_head=self._max_head, upgrades=event.upgrades)
+                method, upgrades = event.to_request().method, event.upgrade is not None
+                http = HttpReader.for_answer(self._buffer, method, max_head=self._max_head, upgrades=upgrades)
                 self._asked = (event, http)
                 return read_answer(http, event, max_refusal=self._max_refusal).__next__
             case Accepted(framing=Framing() as framing):
@@ -118,7 +118,7 @@ class Client:
         # An attachment may stay open for days. Behind an upgrade nothing needs h11 any more.
         self._asked = None
         # The answers to Logs, which do not upgrade, come from other code of the engine, which has none of these bugs.
-        quirks = self._quirks if request.upgrades else frozenset()
+        quirks = self._quirks if request.upgrade is not None else frozenset()
         if framing is Framing.MULTIPLEXED:
             return FrameReader(http.stream(), quirks).next_event
         take, end_event = filter_source(http.stream(), framing, quirks, lambda: True)
@@ -172,7 +172,7 @@ def _not_a_stream(request: StreamRequest, head: Head) -> _Problem | None:
     kind = media_type(field(head.headers, "content-type") or "")
     # Engines send logs as raw-stream, multiplexed-stream, octet-stream or text/plain (a guess of Go's from the first
     # bytes), most of them without a Content-Type. HTML is never a stream.
-    if head.status_code == 200 and (kind in _STREAM_TYPES or (not request.upgrades and kind != "text/html")):
+    if head.status_code == 200 and (kind in _STREAM_TYPES or (request.upgrade is None and kind != "text/html")):
         return None
     seen = f"the answer is {head.status_code} {kind[:_SHOWN_TYPE] or 'without a Content-Type'}"
     if 300 <= head.status_code < 400:

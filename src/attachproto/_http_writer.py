@@ -66,7 +66,7 @@ def status_line(status_code: int) -> str:
     return f"HTTP/1.1 {status_code} {_REASONS.get(status_code, '')}".rstrip()
 
 
-def encode_request(request: Request, *, upgrade: bool, host: str, user_agent: str) -> bytes:
+def encode_request(request: Request, *, upgrade: str | None, host: str, user_agent: str) -> bytes:
     """Write a whole request.
 
     Raises:
@@ -85,7 +85,7 @@ def encode_request(request: Request, *, upgrade: bool, host: str, user_agent: st
         headers.append(("content-length", str(len(request.body))))
     # Podman compares the whole value of Connection, so "keep-alive, Upgrade" is not an upgrade. A plain request has
     # its connection to itself.
-    headers += [("connection", "Upgrade"), ("upgrade", "tcp")] if upgrade else [("connection", "close")]
+    headers += [("connection", "Upgrade"), ("upgrade", upgrade)] if upgrade is not None else [("connection", "close")]
     return encode_head(start, (*headers, *request.headers)) + request.body
 
 

@@ -31,8 +31,11 @@ class StreamRequest(abc.ABC):
     api_version: str | None = attrs.field(default=None, kw_only=True, validator=optional(is_version))
     headers: Headers = attrs.field(default=(), kw_only=True, eq=False, converter=lower_names, validator=are_headers)
 
-    upgrades: ClassVar[bool] = True
-    """Whether the request asks for an upgrade. If so, a ``200`` must have the media type of a stream."""
+    upgrade: ClassVar[str | None] = "tcp"
+    """The protocol that the request asks to upgrade to; ``None`` if it asks for no upgrade.
+
+    If it asks for one, a ``200`` must have the media type of a stream.
+    """
 
     stdin_is_in_request: ClassVar[bool] = True
     """Whether a server can see in the request that the client wants stdin."""

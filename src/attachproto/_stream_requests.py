@@ -165,7 +165,7 @@ class Logs(StreamRequest):
         ValueError: the container's name is none; a time is none; neither stream is asked for.
     """
 
-    upgrades: ClassVar[bool] = False
+    upgrade: ClassVar[str | None] = None
 
     container: str = attrs.field(validator=is_name)
     follow: bool = attrs.field(default=False, kw_only=True, validator=of_type(bool))

@@ -287,4 +287,4 @@ class TestLogs:
 def test_they_are_stream_requests() -> None:
     requests: list[StreamRequest] = [ExecStart(ID, tty=False), ExecStart(ID, tty=False, stdin=False), Logs("web")]
     assert [request.wants_stdin for request in requests] == [True, False, False]
-    assert [request.upgrades for request in requests] == [True, True, False]
+    assert [request.upgrade for request in requests] == ["tcp", "tcp", None]
