@@ -14,9 +14,10 @@ from attachproto import Accepted, AttachOptions, Logs, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._flows._arguments import check_max_output
-from attachproto_adapters._flows._attach import open_attach, open_logs
+from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._ending import exit_code_wanted
 from attachproto_adapters._flows._flows import create_and_open_exec, judge_stream, open_exec
+from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult
 from attachproto_adapters._flows._stdin import as_bytes

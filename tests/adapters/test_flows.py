@@ -37,10 +37,11 @@ from attachproto_adapters import (
     RequestRejected,
 )
 from attachproto_adapters._flows._api_calls import exec_id, exit_code, version_range
-from attachproto_adapters._flows._attach import open_attach, open_logs
+from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
 from attachproto_adapters._flows._intermediaries import closing_intermediary
+from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Pause, Step, Steps, Stream
 from tests.adapters.scripted import container, docker_exec, podman_exec
 

@@ -20,6 +20,7 @@ from attachproto import (
     Rejected,
     Request,
     Response,
+    ResponseHead,
     StreamRequest,
 )
 from attachproto_adapters._errors import (
@@ -36,6 +37,7 @@ from attachproto_adapters._flows._api_calls import (
     refused,
     succeeded,
     version_range,
+    wait_request,
 )
 from attachproto_adapters._flows._inspect import (
     InspectedContainer,
@@ -45,7 +47,7 @@ from attachproto_adapters._flows._inspect import (
 )
 from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._options import CommandOptions
-from attachproto_adapters._flows._steps import Call, Opened, Steps, Stream
+from attachproto_adapters._flows._steps import Call, CallDeferred, Opened, Steps, Stream
 
 
 def open_exec(
@@ -121,6 +123,20 @@ def create_and_open_exec(
     return Opened("exec", created, api_version, inspected, follows=True)
 
 
+def inspect_container(container: str, api_version: str | None) -> Steps[InspectedContainer]:
+    """Inspect a container, as the first call of a flow."""
+    response = yield from first_call(inspect_request("containers", container, api_version))
+    return InspectedContainer.from_response(response)
+
+
+def hold_wait(container: str, condition: str, api_version: str | None) -> Steps[None]:
+    """Make the call that answers with the exit code, and go on when its head has come: by then the engine waits."""
+    request = wait_request(container, condition, api_version)
+    answer: Response | ResponseHead | None = yield CallDeferred(request)
+    if isinstance(answer, Response):
+        succeeded(request, answer)
+
+
 def first_call(request: Request) -> Steps[Response]:
     """The answer to the first call of a flow, which an engine refuses if it does not speak the API version."""
     return (yield from _judged(request, (yield Call(request))))
@@ -135,6 +151,7 @@ def _judged(request: Request, response: Response) -> Steps[Response]:
 
 
 def require_stream(request: StreamRequest, quirks: frozenset[Quirk] = frozenset()) -> Steps[None]:
+    """Open a stream that has to be accepted; raises as ``judge_stream`` does."""
     judge_stream(request, (yield Stream(request, quirks)))
 
 
