@@ -109,10 +109,12 @@ async def serve(
 
 
 async def cancel(task: asyncio.Task[Any] | None) -> None:
-    """Cancel a task and wait until it is done."""
-    if task is not None and not task.done():
+    """Cancel a task and wait until it is done. An exception of the task is dropped, and not reported by asyncio."""
+    if task is not None:
         task.cancel()
         await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
 
 
 async def run_until(work: Coroutine[Any, Any, None], other: asyncio.Future[Any]) -> None:

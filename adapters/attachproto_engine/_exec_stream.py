@@ -14,6 +14,7 @@ from attachproto_engine._errors import ApiError
 from attachproto_engine._exec import Exec
 from attachproto_engine._output import STDOUT
 from attachproto_engine._server_connection import ServerConnection
+from attachproto_engine._waiters import wake
 
 _DETACHED: Final = "exec attach failed: error on attach stdin: read escape sequence"
 
@@ -56,6 +57,7 @@ class _Client:
         self._selection = selection
         self._sending = asyncio.Lock()
         self._connected = True
+        self._failure: asyncio.Future[OSError] = asyncio.get_running_loop().create_future()
 
     async def sink(self, stream: int, data: bytes) -> None:
         """Take output of the process."""
@@ -71,14 +73,21 @@ class _Client:
             if self._connected:
                 try:
                     await self._connection.send(event)
-                except OSError:
+                except OSError as exc:
                     self._connected = False
+                    wake(self._failure, exc)
 
     async def until_ended(self, running: asyncio.Task[None], ended: asyncio.Future[Any]) -> None:
-        """Wait until the output of the process was sent, or until ``ended`` is resolved: then no more is sent."""
-        await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+        """Wait until the output of the process was sent, or until ``ended`` is resolved: then no more is sent.
+
+        Raises:
+            OSError: output could not be sent. The process goes on.
+        """
+        await asyncio.wait({running, ended, self._failure}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             self._connected = False
+        if self._failure.done():
+            raise self._failure.result()
 
     async def leave(self) -> None:
         """Send no more output, and wait until nothing uses the connection."""

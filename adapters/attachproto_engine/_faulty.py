@@ -79,8 +79,10 @@ class FaultyWriter(SocketWriter):
                 # On TCP the close is a reset then; on a Unix socket it is one because bytes were left unread.
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raise ConnectionAbortedError("reset by a fault")
+            case End.SILENCE:
+                self.silent = True
             case _:
-                pass
+                raise AssertionError(action)
 
     async def _until_read(self) -> None:
         """Wait until the client has read what was written: a reset would discard it, and a next piece join it."""

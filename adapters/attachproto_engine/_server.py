@@ -108,7 +108,7 @@ class Server:
         # The client has closed or reset the connection, so it cannot be sent an error.
         with contextlib.suppress(OSError):
             await self._api.answer(connection)
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(None if connection.writer.silent else _CLOSE_SECONDS):
                 await connection.ended()
 
     def _prepare(self, connection: ServerConnection, container: str, call: str) -> bytes | None:

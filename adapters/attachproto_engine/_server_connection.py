@@ -80,7 +80,13 @@ class Hangups:
 
 
 class SocketWriter:
-    """Writes to a socket."""
+    """Writes to a socket.
+
+    Attributes:
+        silent: a fault has replaced the answer by silence, so the connection stays open until the client closes it.
+    """
+
+    silent = False
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock

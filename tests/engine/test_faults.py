@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import socket
 import threading
@@ -33,6 +34,7 @@ from attachproto_engine import (
     SetHeader,
     Split,
     UnknownStream,
+    _server,
 )
 from attachproto_engine._faults import FaultBook
 from attachproto_engine._script import Script
@@ -403,3 +405,54 @@ def test_invalid_faults(engine: Engine) -> None:
         engine.fault("web", Cut(0), on="pull")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a fault is needed"):
         engine.fault("web", Cut)  # type: ignore[arg-type]
+
+
+def test_no_answer_to_a_plain_call_leaves_the_connection_open(web: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_server, "_CLOSE_SECONDS", 0.05)
+    web.fault("web", NoAnswer(), on="inspect")
+    with dial(web) as sock:
+        sock.sendall(b"GET /containers/web/json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+
+
+def test_an_exec_is_reset_while_its_process_goes_on(web: Engine) -> None:
+    request = exec_request(web, "sh", "-c", "echo hello; sleep 100")
+    exec_id = request.split(b"/")[2].decode()
+    head, _, _ = read_head(web, exec_request(web, "true"))
+    web.fault("web", Reset(at=len(head) + 4 + 8 + 3), on="exec")
+    with dial(web) as sock:
+        sock.sendall(request)
+        received = b""
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            while True:
+                piece = sock.recv(65536)
+                assert piece, received
+                received += piece
+    assert received.endswith(b"\r\n\r\n" + frame(1, b"hello\n")[:11])
+    assert call(web, "GET", f"/exec/{exec_id}/json").json["Running"]
+
+
+def read_head(engine: Engine, request: bytes) -> tuple[bytes, bytes, bytes]:
+    return exchange(engine, request).partition(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_client_that_closes_leaves_no_error_behind(host: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio would log an exception of a task that nobody has awaited."""
+    with Engine(host) as engine:
+        shell(engine, "web", "while :; do echo out; done")
+        start(engine, "web")
+        for request in (
+            attach_request("web"),
+            b"GET /containers/web/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            exec_request(engine, "sh", "-c", "while :; do echo out; done"),
+        ):
+            with dial(engine) as sock:
+                sock.sendall(request)
+                read_until(sock, b"out\n")
+        assert call(engine, "POST", "/containers/web/kill").status == 204
+        assert wait(engine, "web") == 137
+    gc.collect()
+    assert caplog.records == []
