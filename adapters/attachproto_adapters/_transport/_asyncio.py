@@ -41,11 +41,12 @@ class AsyncioSession(AsyncSession):
 
     @staticmethod
     async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T | None:
+        deadline = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as scope:
+            async with deadline:
                 return await call()
         except TimeoutError:
-            if not scope.expired():  # the connection's own
+            if not deadline.expired():  # the connection's own
                 raise
         return None
 

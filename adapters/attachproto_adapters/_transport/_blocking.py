@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import socket
 import ssl
 import threading
@@ -211,7 +212,7 @@ class BlockingSession(SocketSession):
 
     def _check_not_broken(self) -> None:
         if (why := self.broken) is not None:
-            raise type(why)(*why.args)
+            raise copy.copy(why)
 
     def _check_not_closed(self) -> None:
         if self.closed:
