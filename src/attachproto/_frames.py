@@ -204,7 +204,7 @@ class FrameReader:
         )
 
     def _missing(self, prefix: str) -> str:
-        """What an end here would cut; empty between two frames."""
+        """What would be missing if the stream ended here; empty between two frames."""
         if self._header:
             return (
                 f"{prefix}inside a frame's header: {len(self._header)} of its {_HEADER.size} bytes came, "

@@ -24,7 +24,7 @@ def lower_names(headers: Iterable[tuple[str, str]]) -> Headers:
     """Header fields with their names in lower case.
 
     Raises:
-        TypeError: they are no pairs of texts.
+        TypeError: an item is not a pair of str.
     """
     pairs = tuple((name, value) for name, value in headers)
     for pair in pairs:

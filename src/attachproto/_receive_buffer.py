@@ -28,10 +28,10 @@ class End(enum.Enum):
 END: Final = End.END
 
 Chunk = bytes | Literal[Signal.NEED_DATA] | Literal[End.END]
-"""At least one byte, or ``NEED_DATA``, or ``END`` (each time, once it was reached)."""
+"""At least one byte; or ``NEED_DATA``; or ``END``, again on each further call."""
 
 ChunkSource = Callable[[], Chunk]
-"""What ``ReceiveBuffer.take`` is, and what filters of it are."""
+"""A call that returns the next chunk: ``ReceiveBuffer.take``, or a filter of it."""
 
 
 class ReceiveBuffer:

@@ -48,7 +48,7 @@ from attachproto._state import Trigger
 from attachproto._stream_base import StreamRequest
 from attachproto._stream_requests import recognise
 
-# A request whose head cannot be read may be answered too.
+# A server may answer even a request whose head it cannot read.
 _UNREADABLE: Final = ResponseEncoder(method="", http_version="1.1")
 
 

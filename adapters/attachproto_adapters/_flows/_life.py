@@ -1,6 +1,6 @@
-"""The states of an attachment, and of the input of its ``communicate``, and what leads from one to the next.
+"""The tables of the states of an attachment, and of the input of its ``communicate``.
 
-Only ``Life`` and ``Feed`` change one.
+Only ``Life`` and ``Feed`` change a state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class LifeState(enum.Enum):
-    """Where an attachment is."""
+    """The states of an attachment."""
 
     OPEN = enum.auto()
     ENDED = enum.auto()
@@ -31,7 +31,7 @@ LIFE: Final = {
     (LifeState.OPEN, LifeEvent.CLOSE): LifeState.CLOSED,
     (LifeState.ENDED, LifeEvent.OUTPUT_CLOSED): LifeState.ENDED,
     (LifeState.ENDED, LifeEvent.CLOSE): LifeState.ENDED_AND_CLOSED,
-    # One thread closes while another is given the end.
+    # One thread closes it while another receives OutputClosed.
     (LifeState.CLOSED, LifeEvent.OUTPUT_CLOSED): LifeState.ENDED_AND_CLOSED,
     (LifeState.CLOSED, LifeEvent.CLOSE): LifeState.CLOSED,
     (LifeState.ENDED_AND_CLOSED, LifeEvent.OUTPUT_CLOSED): LifeState.ENDED_AND_CLOSED,
@@ -43,7 +43,7 @@ class Life:
     """The state of one attachment.
 
     Args:
-        lock: held while it changes, because any thread may close an attachment.
+        lock: held while the state changes, because any thread may close an attachment.
 
     Attributes:
         ended: whether the output has ended.
@@ -59,23 +59,23 @@ class Life:
         self.closed = False
 
     def move(self, event: LifeEvent) -> None:
-        """Note what has happened."""
+        """Change the state by this event."""
         with self._lock:
             state = self._state = LIFE[self._state, event]
-            # Two plain attributes, because the first is asked for each event.
+            # Two plain attributes, because ``ended`` is read for each event.
             self.ended = state in (LifeState.ENDED, LifeState.ENDED_AND_CLOSED)
             self.closed = state in (LifeState.CLOSED, LifeState.ENDED_AND_CLOSED)
 
 
 class InputState(enum.Enum):
-    """Where the input of a ``communicate`` is."""
+    """The states of the input of ``communicate``."""
 
     SENDING = enum.auto()
     SENT = enum.auto()
     REFUSED = enum.auto()
-    """The peer reads it no more."""
+    """The peer does not read stdin any more."""
     LOST = enum.auto()
-    """A send was interrupted, and it is not known how much of it has left."""
+    """A send was interrupted, and it is not known how much was sent."""
 
 
 INPUT: Final = {

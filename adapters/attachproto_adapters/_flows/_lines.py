@@ -34,13 +34,13 @@ class Line:
 
 
 class LineSplitter:
-    """Events in, lines out. The bytes of what has not been given out as a line can be taken back.
+    """Turns events into lines. Bytes that were not returned as a line can be taken back.
 
     Args:
-        encoding: of the text; one of Python's, with an incremental decoder.
-        errors: what to do with bytes that are no text, as for ``bytes.decode``.
-        max_length: most characters of one line. A longer one comes in pieces of this length, so that nothing is lost
-            and memory is bounded.
+        encoding: the encoding of the text; Python must have an incremental decoder for it.
+        errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
+        max_length: how many characters a line may have. A longer line comes in pieces of this length, so nothing is
+            lost and memory is limited.
 
     Attributes:
         ended: the last event was ``OutputClosed``.
@@ -53,7 +53,7 @@ class LineSplitter:
     def __init__(self, encoding: str = "utf-8", errors: str = "replace", max_length: int = LINE_MAX) -> None:
         if max_length < 1:
             raise ValueError(f"max_length is at least 1, not {max_length}")
-        # Python's codecs are not all of text, as hex is not, and only decoding tells.
+        # Some codecs, such as hex, do not make text of bytes. decode() refuses them.
         b" ".decode(encoding, "ignore")
         decoder = codecs.getincrementaldecoder(encoding)
         codecs.lookup_error(errors)
@@ -62,11 +62,11 @@ class LineSplitter:
         self._max_length = max_length
         self._streams: dict[type[DataEvent], _Stream] = {}
         self._numbers = itertools.count()
-        # Those that may have a line to give: that of the last event, or all of them at the end.
+        # The streams that may have a line: that of the last event, or all of them at the end.
         self._ready: deque[_Stream] = deque()
 
     def add(self, event: OutputEvent) -> None:
-        """Take one event, once ``next_line`` has given ``None``."""
+        """Add an event. Call it only after ``next_line`` has returned ``None``."""
         if isinstance(event, OutputClosed):
             self.ended = True
             for each in self._streams.values():
@@ -81,11 +81,11 @@ class LineSplitter:
         self._ready.append(stream)
 
     def next_line(self) -> Line | None:
-        """The next line, or ``None`` if another event is needed; at the end of the output also what has no end.
+        """The next line; ``None`` if another event is needed. At the end of the output also an unfinished line.
 
         Raises:
-            UnicodeDecodeError: bytes are no text, with ``errors="strict"``; they are in the error, and the next call
-                raises it again. ``take_back`` gives them.
+            UnicodeDecodeError: bytes cannot be decoded, and ``errors`` is ``"strict"``. They are in the error. Each
+                further call raises it again, and ``take_back`` returns the bytes.
         """
         while self._ready:
             if (line := self._ready[0].next_line()) is not None:
@@ -95,11 +95,11 @@ class LineSplitter:
 
     @property
     def holds_bytes(self) -> bool:
-        """Whether ``take_back`` may have something to give."""
+        """Whether ``take_back`` may return something."""
         return any(stream.chunks for stream in self._streams.values())
 
     def take_back(self) -> list[DataEvent]:
-        """The bytes of all that was not given out, in the order in which it came. None of it is kept."""
+        """Remove and return the bytes that were not returned as lines, in the order in which they came."""
         self._ready.clear()
         self.ended = False
         unread = [each for stream in self._streams.values() for each in stream.take_back()]
@@ -108,13 +108,13 @@ class LineSplitter:
 
 @attrs.define
 class _Chunk:
-    """The bytes of one event, without those at its end that begin a character, which are in the next one's.
+    """The bytes of one event. A character that is cut at its end is in the next chunk instead.
 
     Attributes:
-        number: of the event.
-        state: the decoder's, at the first of these bytes.
+        number: the number of the event.
+        state: the state of the decoder before these bytes.
         data: the bytes.
-        size: how many characters the decoder gave.
+        size: how many characters they are.
     """
 
     number: int
@@ -124,12 +124,12 @@ class _Chunk:
 
 
 class _Stream:
-    """One stream: its text that was not given out yet, and the bytes it was decoded from.
+    """One stream: the text that was not returned yet, and the bytes from which it was decoded.
 
-    Text is kept in pieces until it holds a line or is too long, so that its length is copied once.
+    Text is kept in pieces until it holds a line or is too long, so each character is copied once.
 
     Attributes:
-        chunks: the bytes.
+        chunks: those bytes.
     """
 
     def __init__(
@@ -172,12 +172,12 @@ class _Stream:
     def _decode(self, data: bytes, *, final: bool = False) -> int:
         try:
             piece = self._decoder.decode(data, final)
-        except UnicodeError as exc:  # not a UnicodeDecodeError where the mark of UTF-16 is missing
+        except UnicodeError as exc:  # UTF-16 without a byte order mark raises UnicodeError
             self._error = exc
             return 0
         self._pieces.append(piece)
         self._size += len(piece)
-        # One more than the bound, because the \r of a line's end is not of its length.
+        # One more than the limit, because a \r before the \n does not count.
         if "\n" in piece or self._size > self._max_length + 1:
             self._join()
         return len(piece)
@@ -189,7 +189,7 @@ class _Stream:
 
     def next_line(self) -> Line | None:
         text, at, most = self._text, self._at, self._max_length
-        # Not further: looking to the end of the text for each short piece would take time as its square.
+        # The search is limited: to search the whole text for each short piece would take quadratic time.
         end = text.find("\n", at, at + most + 2)
         stop = end - 1 if end > at and text[end - 1] == "\r" else end
         if end >= 0 and stop - at <= most:
@@ -210,7 +210,7 @@ class _Stream:
         return line
 
     def take_back(self) -> Iterator[tuple[int, type[DataEvent], bytes]]:
-        """The number of each event of which something is left, and its bytes. Only the decoder's state is kept."""
+        """The number and the rest of the bytes of each event. Only the decoder's state is kept."""
         chunks, given = self.chunks, self._before + self._at
         _, state = self._decoder.getstate()
         self._reset()
@@ -226,7 +226,7 @@ class _Stream:
         self._decoder.setstate((b"", state))
 
     def _rest(self, chunk: _Chunk, given: int) -> tuple[bytes, int]:
-        """The bytes behind so many characters, and the decoder's state there."""
+        """The bytes of a chunk behind its first ``given`` characters, and the decoder's state there."""
 
         def decoded(size: int) -> int:
             decoder.setstate((b"", chunk.state))
@@ -236,10 +236,11 @@ class _Stream:
         size = bisect.bisect_left(range(len(chunk.data)), given, key=decoded)
         found = decoded(size)
         begun, state = decoder.getstate()
-        if found < given:  # the decoder gave the last of them for the bytes of the next chunk, or for the end
+        if found < given:  # the last of these characters came with the next chunk, or at the end
             return b"", state
         if found == given:
             return chunk.data[size - len(begun) :], state
-        # The last of these bytes has shown that those before it are no character. Rather twice than lost.
+        # The last of these bytes ended an invalid sequence, so it gave more than one character. Not all of them were
+        # returned. It is taken back: a character may come twice then, but none is lost.
         decoded(size - 1)
         return chunk.data[size - 1 :], decoder.getstate()[1]

@@ -12,18 +12,18 @@ from attachproto_adapters._flows._intermediaries import half_close_ends_at
 from attachproto_adapters._flows._life import INPUT, InputState
 
 Sendable = bytes | Literal[Signal.SEND_EOF]
-"""What goes to the transport: bytes, or a half-close of its own."""
+"""What goes to the transport: bytes, or ``SEND_EOF`` for a half-close."""
 
 WRITE_SIZE: Final = 64 * 1024
-"""How much of the input is given to the transport at once, so that a cancelled write has a known, small extent."""
+"""How many bytes of the input are written at once, so that little is unknown after a cancelled write."""
 
 
 class Feed:
-    """The input of one ``communicate``, and how much of it has left: an interrupted one goes on where it was.
+    """The input of one ``communicate``, and how much of it was sent. An interrupted call goes on from there.
 
     Attributes:
-        input: the whole of it.
-        state: where it is.
+        input: the whole input.
+        state: see ``InputState``.
     """
 
     def __init__(self, input: bytes, outgoing: Callable[[Stdin | StdinClosed], Sendable]) -> None:
@@ -35,7 +35,7 @@ class Feed:
         self._half_closed = False
 
     def next(self) -> memoryview | Literal[Signal.SEND_EOF] | None:
-        """What is to go to the transport now; ``None`` if all has left."""
+        """What to write to the transport now; ``None`` if everything was sent."""
         if not self._slice and self.state is InputState.SENDING:
             try:
                 data = self._encode()
@@ -57,25 +57,25 @@ class Feed:
         return self._outgoing(StdinClosed())
 
     def sent(self, size: int) -> None:
-        """So many bytes of what ``next`` gave have left; of a half-close it is 0."""
+        """Record that so many bytes of the result of ``next`` were sent; 0 for a half-close."""
         self._slice = self._slice[size:]
         if self._half_closed and not self._slice:
             self.move(InputState.SENT)
 
     def move(self, state: InputState) -> None:
-        """Go to another state, if the table allows it."""
+        """Change the state, if the table allows it."""
         if state in INPUT[self.state]:
             self.state = state
             self._slice = memoryview(b"")
 
 
 def as_bytes(input: bytes | None) -> bytes | None:
-    """The input as bytes that nobody can change; ``TypeError`` if it is not bytes."""
+    """The input as immutable bytes; ``TypeError`` if it is not bytes."""
     return input if input is None or type(input) is bytes else bytes(_as_memory(input))
 
 
 def as_view(data: bytes) -> memoryview:
-    """What is to be sent, byte by byte; ``TypeError`` if it is not bytes."""
+    """A view of the data whose items are single bytes; ``TypeError`` if it is not bytes."""
     return _as_memory(data).cast("B")
 
 
@@ -83,7 +83,7 @@ def _as_memory(data: object) -> memoryview:
     if isinstance(data, str):
         raise TypeError("stdin takes bytes, not str: encode the text first, such as with text.encode()")
     try:
-        return memoryview(data)  # type: ignore[arg-type]  # which is what is asked here
+        return memoryview(data)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"stdin takes bytes, not {type(data).__name__}") from None
 

@@ -1,7 +1,7 @@
-"""One direction of a connection: one caller at a time, and no step that was left in its middle goes unnoticed.
+"""Guards one direction of a connection: one caller at a time, and an interrupted step is noticed by the next call.
 
-A signal's handler may raise ``KeyboardInterrupt`` out of any call. Some steps cannot be repeated: the kernel gives
-bytes once. Such a step starts with ``begin`` and stops with ``finish`` or ``hand_over``. An exception in between leaves
+A signal handler may raise ``KeyboardInterrupt`` in any call. Some steps cannot be repeated: ``recv`` returns bytes only
+once. Such a step starts with ``begin`` and stops with ``finish`` or ``hand_over``. An exception in between leaves
 it unfinished, and the next ``begin`` raises. That needs no ``finally`` and no ``except``, which could be interrupted
 as well.
 """
