@@ -76,6 +76,13 @@ class RequestRejected(AttachError):
         self.status_code = status_code
         self.message = message
 
+    @property
+    def not_found(self) -> bool:
+        """Whether the engine does not have what the call names: it never did, or has removed it."""
+        # Podman 5.8 answers so while it removes a container. "no such container" is the text of its ErrNoSuchCtr.
+        removing = self.status_code == 500 and self.message.endswith("no such container")
+        return self.status_code == 404 or removing
+
 
 class ApiVersionRejected(RequestRejected, ErrorWithRemedy):
     """The engine does not speak the API version that was asked for.

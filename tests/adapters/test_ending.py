@@ -28,7 +28,7 @@ from attachproto_adapters._flows._ending import (
 )
 from attachproto_adapters._flows._steps import AwaitDeferred, Call, CallDeferred, Opened, Pause, Step, Steps
 from tests.adapters.scripted import container, docker_exec, podman_exec
-from tests.adapters.test_flows import NO_SUCH, answer, drive, drive_into, inspected
+from tests.adapters.test_flows import NO_SUCH, REMOVING, answer, drive, drive_into, inspected
 
 LOOK_AT_EXEC = Call(Request("GET", ("exec", "e1", "json")))
 LOOK = Call(Request("GET", ("containers", "web", "json")))
@@ -231,8 +231,9 @@ def test_a_container_may_need_a_moment_to_exit() -> None:
     assert len(seen) == 5
 
 
-def test_a_container_that_was_removed_has_ended() -> None:
-    assert drive(container_ending().confirm(), NO_SUCH) == ([LOOK], None)
+@pytest.mark.parametrize("gone", [NO_SUCH, REMOVING], ids=["404", "500"])
+def test_a_container_that_was_removed_has_ended(gone: Response) -> None:
+    assert drive(container_ending().confirm(), gone) == ([LOOK], None)
 
 
 def test_the_run_before_is_over_if_it_runs_again() -> None:
@@ -338,7 +339,7 @@ def test_a_wait_that_broke_is_asked_again(status: str, condition: str, head: obj
     assert seen == [LOOK, CallDeferred(Request("POST", ("containers", "web", "wait"), (("condition", condition),)))]
 
 
-@pytest.mark.parametrize("answers", [[NO_SUCH], [inspected(), NO_SUCH]])
+@pytest.mark.parametrize("answers", [[NO_SUCH], [REMOVING], [inspected(), NO_SUCH]])
 def test_the_exit_code_of_what_was_removed_meanwhile_is_unknown(answers: list[Response]) -> None:
     opened = Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
     _, error = drive_into(ExitCodeUnknown, ask_wait_again(opened, OUTPUTS), *answers)

@@ -313,6 +313,23 @@ def test_an_attach_that_is_refused_because_it_does_not_run(again: str) -> None:
     drive_into(ContainerNotRunning, steps(WITH_LOGS), *answers, match=f"web is {again}: can only attach")
 
 
+# Podman 5.8's answer while it removes a container.
+REMOVING = answer({"cause": "no such container", "message": "no container with ID 9 found: no such container"}, 500)
+
+
+@pytest.mark.parametrize("again", [answer({"message": "No such container: web"}, 404), REMOVING], ids=["404", "500"])
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_container_that_is_removed_when_it_ends_has_its_output_in_the_stream(again: Response, wait: bool) -> None:
+    held = [HEAD] if wait else []
+    seen, opened = drive(steps(wait=wait), inspected(), *held, ACCEPTED, again)
+    assert seen[-2:] == [stream(), INSPECT]
+    assert not opened.ended
+
+
+def test_a_second_inspect_that_fails_says_so() -> None:
+    drive_into(RequestRejected, steps(), inspected(), ACCEPTED, answer({"message": "it is ill"}, 500), match="is ill")
+
+
 @pytest.mark.parametrize("again", [inspected(), answer({}, 404), answer({}, 500)], ids=["runs", "gone", "ill"])
 def test_an_attach_that_is_refused_for_another_reason(again: Response) -> None:
     drive_into(RequestRejected, steps(WITH_LOGS), inspected(), REFUSED, again, match="can only attach")

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-import attachproto_adapters._transport._session as link
 from attachproto import AttachOptions
 from attachproto_adapters import EngineUnreachable, HostInvalid, RequestRejected
+from attachproto_adapters._transport import _address
 from attachproto_adapters._transport._tls import TlsLayer, client_context
 from tests.adapters.frameworks import FRAMEWORKS, Framework
 from tests.helpers import children, open_descriptors
@@ -114,8 +114,8 @@ def pin_version(monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion) -> lis
             seen.append(self._object.version())
             return super().encrypt(data)
 
-    monkeypatch.setattr(link, "client_context", context)
-    monkeypatch.setattr(link, "TlsLayer", Noting)
+    monkeypatch.setattr(_address, "client_context", context)
+    monkeypatch.setattr(_address, "TlsLayer", Noting)
     return seen
 
 

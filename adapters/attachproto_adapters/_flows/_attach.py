@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import attrs
 
 from attachproto import Accepted, Attach, AttachOptions, Quirk, Rejected, Response
-from attachproto_adapters._errors import ContainerNotRunning, shown, warn
-from attachproto_adapters._flows._api_calls import inspect_request, start_request, succeeded
+from attachproto_adapters._errors import ContainerNotRunning, RequestRejected, shown, warn
+from attachproto_adapters._flows._api_calls import start_request, succeeded
 from attachproto_adapters._flows._flows import hold_wait, inspect_container, judge_stream, require_stream
 from attachproto_adapters._flows._inspect import InspectedContainer, known_quirks
 from attachproto_adapters._flows._logs import check_nothing_was_missed, logs_of, read_logs, without_unreadable_logs
@@ -79,13 +79,14 @@ def open_attach(
             return opened
     # It may have exited since the inspect. If it did so before the engine joined us to its output, dockerd sends
     # neither output nor an end; Podman refuses, or has reset it.
-    inspect = inspect_request("containers", container, api_version)
-    response: Response = yield Call(inspect)
-    if response.status_code == 404 or (isinstance(answer, Rejected) and response.status_code >= 300):
+    try:
+        latest = yield from inspect_container(container, api_version)
+    except RequestRejected as exc:
+        if isinstance(answer, Accepted) and not exc.not_found:
+            raise
         # Removed when it exited (AutoRemove): then an accepted stream ends too, and may hold all of its output.
         judge_stream(request, answer)
         return attrs.evolve(opened, follows=follows, wait_held=held)
-    latest = InspectedContainer.from_response(succeeded(inspect, response))
     if not latest.created:
         check_nothing_was_missed(request, options, inspected)
     if _has_ended(latest, inspected):

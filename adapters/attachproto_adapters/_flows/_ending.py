@@ -91,7 +91,7 @@ class Ending:
         try:
             return (yield from self._exec_end())
         except RequestRejected as exc:
-            if exc.status_code != 404:
+            if not exc.not_found:
                 raise
             # Engines forget an exec when its container has ended.
         except ExitCodeUnknown:
@@ -154,7 +154,7 @@ class Ending:
             try:
                 now = InspectedContainer.from_response((yield from first_call(request)))
             except RequestRejected as exc:
-                if exc.status_code != 404:
+                if not exc.not_found:
                     raise
                 break  # removed, which ends the process first
             if not now.goes_on(before):
@@ -247,7 +247,7 @@ def ask_wait_again(opened: Opened, outputs: Outputs) -> Steps[None]:
         if isinstance(answer, Response):
             succeeded(request, answer)
     except RequestRejected as exc:
-        if exc.status_code != 404:
+        if not exc.not_found:
             raise
         raise ExitCodeUnknown(
             f"the connection broke on which it was asked for, and then the container was gone: {exc}", *outputs
