@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from attachproto import AttachOptions
-from attachproto_adapters import ContainerNotRunning, ExitCodeUnknown, LogsUnavailable
+from attachproto_adapters import ContainerNotRunning, ExitCodeUnknown, LogsUnavailable, RequestRejected
 from attachproto_adapters.blocking import attach, logs
 from tests.adapters.frameworks import Framework
-from tests.live.engine_api import Engine
+from tests.live.engine_api import Engine, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -124,6 +125,32 @@ def test_attached_around_the_end_without_logs(engine: Engine, times: Times, coun
                 assert engine.name == "podman"
                 unknown += 1
     count("around the exit, attached", engine, attached, total, f"the others had exited; {unknown} codes unknown")
+
+
+def test_a_container_that_is_being_stopped(engine: Engine) -> None:
+    """Podman attaches to it no more, and says so. dockerd does, and the output goes on to its end."""
+    container = engine.shell("trap '' TERM; echo ready; sleep 600")
+    engine.start(container)
+    wait_until(lambda: b"ready" in engine.logs(container), "it has trapped the signal")
+    refusals: list[str] = []
+
+    def refused() -> bool:
+        try:
+            attach(container, WITH_LOGS, host=engine.host, timeout=TIMEOUT).close()
+        except (ContainerNotRunning, RequestRejected) as exc:
+            refusals.append(str(exc))
+        return bool(refusals)
+
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(engine.call, "POST", f"/containers/{container}/stop?t=3")
+        if engine.name == "podman" and not engine.label.startswith("embedded"):
+            wait_until(refused, "the attach is refused")
+            assert "currently in state stopping" in refusals[0]
+        else:
+            with attach(container, WITH_LOGS, host=engine.host, wait=True, timeout=TIMEOUT) as attachment:
+                assert attachment.communicate() == (b"ready\n", b"")
+                assert attachment.wait() == 137
+        stopped.result(TIMEOUT)
 
 
 @pytest.mark.parametrize("wait_first", [False, True])
