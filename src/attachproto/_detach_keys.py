@@ -1,15 +1,15 @@
-r"""Detach keys, read as the engines read them.
+r"""Detach keys, parsed as engines parse them.
 
 The syntax is that of ``ToBytes`` in moby's ``term/ascii.go`` (Podman carries the same code): items between commas,
 each one byte as it stands, ``DEL``, or ``ctrl-`` and one of ``@ a-z [ \ ] ^ _``. Nothing is trimmed, case counts, a
-comma has no name. The API's documentation lists ``ctrl-,`` and leaves out three of these; engines go by the code.
+comma has no name. (The documentation of the Engine API lists ``ctrl-,`` and leaves out three of these. It is wrong.)
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# Each control key's code is its place here: ctrl-@ is 0, ctrl-_ is 31.
+# The index of a key is the code of its control character: ctrl-@ is 0, ctrl-_ is 31.
 _CONTROL: Final = "@abcdefghijklmnopqrstuvwxyz[\\]^_"
 _NAMED: Final = {f"ctrl-{key}": code for code, key in enumerate(_CONTROL)} | {"DEL": 127}
 

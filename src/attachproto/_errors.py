@@ -15,7 +15,7 @@ class Reason(enum.Enum):
     """Why a ``RemoteProtocolError`` was raised: what the peer did."""
 
     NOTHING_CAME = "the connection ended before a single byte of a request or an answer"
-    NOT_HTTP = "what came is no HTTP"
+    NOT_HTTP = "what came is not HTTP"
     BAD_HEAD = "the head is not valid HTTP"
     HEAD_TOO_LARGE = "the head is larger than max_head"
     BODY_TOO_LARGE = "the body is larger than its limit"
@@ -24,14 +24,14 @@ class Reason(enum.Enum):
     CUT_IN_FRAME = "the stream ended inside a frame"
     BAD_CHUNKS = "the chunks of a body are malformed"
     UNKNOWN_STREAM_TYPE = "a frame has a stream type that engines do not send"
-    NOT_A_STREAM = "the answer is no stream of an engine, such as a page of HTML"
+    NOT_A_STREAM = "the answer is not a stream of an engine, but a page of HTML for instance"
     REDIRECTED = "the answer is a redirect"
     UNASKED_UPGRADE = "the answer is 101, and no upgrade was asked for"
-    STDIN_IMPOSSIBLE = "an intermediary has ended the request, so stdin cannot be sent"
+    STDIN_IMPOSSIBLE = "a proxy has ended the request, so stdin cannot be sent"
     FRAMING_CONTRADICTED = "the media type contradicts itself or the request's tty"
-    UNEXPECTED_EVENT = "the peer sent something that it may not send in this state"
+    UNEXPECTED_EVENT = "the peer sent an event that is not allowed in its state"
     ENGINE_ERROR = "the engine reports an error of its own in the stream"
-    BAD_DOCUMENT = "a whole answer does not hold what the Engine API documents"
+    BAD_DOCUMENT = "the body of an answer is not what the Engine API documents"
 
     def __repr__(self) -> str:
         return f"Reason.{self.name}"
@@ -46,7 +46,7 @@ class AttachError(Exception):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own calls the class with ``args``, which is the text alone, and fails where __init__ takes more.
+        # Exception.__reduce__ calls the class with ``args``, the text alone. That fails if __init__ takes more.
         return _restored, (type(self), self.args), self.__dict__
 
 

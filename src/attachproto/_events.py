@@ -109,11 +109,22 @@ class Response(_Whole):
     """The whole answer to a plain request. ``message`` is the engine's text, if it is a refusal."""
 
 
-@attrs.frozen
-class Stdin:
-    """Bytes for the container's stdin. They are never framed."""
-
+@attrs.frozen(init=False)
+class _Payload:
     data: bytes = attrs.field(repr=_shortened)
+
+    def __init__(self, data: bytes) -> None:
+        _set_data(self, data)
+
+
+# The setter of the slot. The __init__ that attrs writes for a frozen class looks the setter up for each object, which
+# costs a tenth of what it takes to decode a small frame.
+_set_data = _Payload.data.__set__  # type: ignore[attr-defined]
+
+
+@attrs.frozen(init=False)
+class Stdin(_Payload):
+    """Bytes for the container's stdin. They are never framed."""
 
 
 @attrs.frozen
@@ -121,32 +132,24 @@ class StdinClosed:
     """The end of stdin: a half-close."""
 
 
-@attrs.frozen
-class Stdout:
+@attrs.frozen(init=False)
+class Stdout(_Payload):
     """Bytes of the container's stdout. The boundary between two events carries no meaning."""
 
-    data: bytes = attrs.field(repr=_shortened)
 
-
-@attrs.frozen
-class Stderr:
+@attrs.frozen(init=False)
+class Stderr(_Payload):
     """Bytes of the container's stderr."""
 
-    data: bytes = attrs.field(repr=_shortened)
 
-
-@attrs.frozen
-class RawOutput:
+@attrs.frozen(init=False)
+class RawOutput(_Payload):
     """Bytes of the container's terminal: stdout, stderr and the echo of stdin, as one stream."""
 
-    data: bytes = attrs.field(repr=_shortened)
 
-
-@attrs.frozen
-class Systemerr:
+@attrs.frozen(init=False)
+class Systemerr(_Payload):
     """The engine's own error text in the stream (type 3). The stream goes on until the engine ends it."""
-
-    data: bytes = attrs.field(repr=_shortened)
 
 
 @attrs.frozen

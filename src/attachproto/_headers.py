@@ -1,4 +1,8 @@
-"""Header fields as they are kept everywhere: pairs of latin-1 text, names in lower case, in order."""
+"""Header fields: one form for all of the package, checks before writing, and lookup.
+
+Strategy: header fields are a tuple of pairs of text, so that they can be compared, hashed and shared between threads.
+Names are lower-cased once, when they are read or given.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ MULTIPLEXED_STREAM: Final = "application/vnd.docker.multiplexed-stream"
 RAW_STREAM: Final = "application/vnd.docker.raw-stream"
 """The media type of a terminal's bytes, and of everything below API 1.42."""
 
-# RFC 9110: a field name is a token; a value is visible latin-1 text with blanks inside.
+# RFC 9110: a field name is a token. A value is visible latin-1 text, with blanks only inside.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE: Final = re.compile(r"([!-~\x80-\xff]([\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 
@@ -34,12 +38,12 @@ def lower_names(headers: Iterable[tuple[str, str]]) -> Headers:
 
 
 def check_headers(headers: Headers) -> None:
-    """Raise ``ValueError`` for a header field that could not be written as it is."""
+    """Raise ``ValueError`` for a header field that cannot be written unchanged."""
     for name, value in headers:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"header name {name!r} is no token")
+            raise ValueError(f"header name {name!r} is not a token (RFC 9110)")
         if not _VALUE.fullmatch(value):
-            raise ValueError(f"header {name}: the value {value!r} has characters that a header cannot carry")
+            raise ValueError(f"header {name}: the value {value!r} has characters that a header cannot have")
 
 
 def field(headers: Headers, name: str) -> str | None:

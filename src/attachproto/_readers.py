@@ -35,8 +35,10 @@ def read_unasked() -> NoReturn:
     raise LocalProtocolError("no request was sent yet: send one first")
 
 
-WAITING_STATES: Final = frozenset({State.CALLED, State.ASKED_OUTPUT, State.ASKED_BOTH})
-"""A client in one of these states sends nothing before the server has answered."""
+_WAITING_STATES: Final = frozenset({State.CALLED, State.ASKED_OUTPUT, State.ASKED_BOTH})
+
+SILENT_STATES: Final = _WAITING_STATES | {State.DONE}
+"""A peer in one of these states sends no event: before we have answered, or ever."""
 
 
 DISCARD_STATES: Final = frozenset({State.DONE, State.ERROR, State.CALLED, State.ASKED_OUTPUT})
@@ -76,5 +78,5 @@ def check_can_come(their_state: State, failure: tuple[str, Reason] | None, *, at
             "neither the answer nor the request says whether the output is framed: look at the container's "
             "Config.Tty (inspect) and call use_framing(), or give tty= with the request"
         )
-    if their_state in WAITING_STATES and at_end:
+    if their_state in _WAITING_STATES and at_end:
         raise LocalProtocolError("the client waits for the answer to its request: send the answer first")

@@ -1,7 +1,7 @@
-"""A plain call as an HTTP request: value to target and back.
+"""``Request``: any HTTP request to an engine, from its parts to the target and back.
 
-Strategy: ``Request`` knows HTTP and nothing of Docker. Segments and pairs are encoded one by one, so that no value of
-the user's can leave its place. What came from the wire is kept as it is, and not judged.
+Strategy: ``Request`` knows HTTP and nothing of Docker. Segments and pairs are encoded one by one, so that no value can
+reach into another one. A request that was received is kept unchanged, and not validated.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from attrs.validators import optional
 from attachproto._headers import Headers, lower_names
 from attachproto._validators import VERSION, are_headers, are_segments, is_method, is_version, of_type
 
-# What an absolute target has before its path. Go's servers take such a target, and so do we.
+# The part of an absolute target before its path. Go's servers accept such a target, and so do we.
 _AUTHORITY: Final = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 
 def _segments(value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
-        raise TypeError(f"a path is its segments, such as ('containers', 'web', 'json'), not the string {value!r}")
+        raise TypeError(f"a path is a tuple of segments, such as ('containers', 'web', 'json'), not {value!r}")
     return tuple(value)
 
 
@@ -31,25 +31,25 @@ def _pairs(value: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     pairs = tuple((name, text) for name, text in value)
     for pair in pairs:
         if not all(isinstance(part, str) for part in pair):
-            raise TypeError(f"a query is pairs of str, and {pair!r} is none")
+            raise TypeError(f"a query is pairs of str, not {pair!r}")
     return pairs
 
 
 @attrs.frozen
 class Request:
-    """A plain call of the Engine API: inspect, wait, start, resize, ping, create and the like.
+    """A plain request to the Engine API: inspect, wait, start, resize, ping, create and the like.
 
     Attributes:
         method: ``GET``, ``POST``, …
         path: the path as segments without the version, such as ``("containers", "web", "json")``.
         query: pairs of names and values, sent in this order.
-        body: sent with its ``Content-Length``; its ``content-type`` is yours to give.
-        headers: more header fields. Those that shape the connection are the connection's to write.
-        api_version: such as ``"1.41"``; ``None`` leaves it out of the path, and the engine takes its own.
-        target: what goes, or came, on the wire.
+        body: sent with a ``Content-Length``. Give its ``content-type`` among the headers.
+        headers: more header fields. ``Connection`` writes those that decide what the connection is used for.
+        api_version: such as ``"1.41"``. ``None`` leaves it out of the path, and the engine uses its own.
+        target: the target in the request line.
 
     Raises:
-        ValueError: a segment is empty, ``.`` or ``..``; the version is none; a header cannot be written.
+        ValueError: a segment is empty, ``.`` or ``..``; the version is malformed; a header cannot be written.
     """
 
     method: str = attrs.field(validator=is_method)
@@ -69,13 +69,13 @@ class Request:
 
     @classmethod
     def received(cls, method: str, target: str, headers: Headers, body: bytes) -> Self:
-        """A request as it came: whatever its target is, it is kept, and its path is not judged."""
+        """A request that was received. Any target is kept as it is."""
         path, _, query = _AUTHORITY.sub("", target).partition("?")
         segments = [unquote(segment) for segment in path.removeprefix("/").split("/")]
         version = VERSION.fullmatch(segments[0].removeprefix("v")) if segments[0].startswith("v") else None
         pairs = tuple(parse_qsl(query, keep_blank_values=True))
         request = cls("GET", (), pairs, body, (), version[0] if version else None)
-        # The validators are for what users write; a server must be able to look at anything and answer 404.
+        # Past the validators: a server must be able to look at any request, and answer 404.
         object.__setattr__(request, "method", method)
         object.__setattr__(request, "path", tuple(segments[1:] if version else segments))
         object.__setattr__(request, "headers", headers)

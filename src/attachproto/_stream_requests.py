@@ -28,7 +28,7 @@ class Attach(StreamRequest):
         options: which streams, and how.
 
     Raises:
-        ValueError: the container's name is none that engines allow.
+        ValueError: the container's name is one that engines do not allow.
     """
 
     container: str = attrs.field(validator=is_name)
@@ -68,13 +68,13 @@ class ExecStart(StreamRequest):
 
     Attributes:
         exec_id: what the creation answered.
-        tty: what the creation said. dockerd frames by this one, Podman by the creation's.
-        stdin: what the creation said (``AttachStdin``). Without it nothing can be sent, and an answer is read also
-            where a proxy has ended the request. It does not travel: a server sees ``True``, as it may be.
+        tty: what the creation said. dockerd frames by this value, Podman by that of the creation.
+        stdin: what the creation said (``AttachStdin``). If it is false, nothing can be sent, and an answer is also read
+            if a proxy has ended the request. It is not part of the request, so a server always sees ``True``.
         console_size: height and width of the terminal in characters; API 1.42 and later, with a TTY.
 
     Raises:
-        ValueError: the ID is none; a console size without a TTY, or for an API that has none.
+        ValueError: the ID is malformed; a console size without a TTY, or for an API without console sizes.
     """
 
     exec_id: str = attrs.field(validator=is_name)
@@ -145,15 +145,15 @@ def _has_console_size(api_version: str | None) -> bool:
 
 @attrs.frozen
 class Logs(StreamRequest):
-    """What a container has logged, and will: ``GET /containers/{name}/logs`` (moby ``getContainersLogs``).
+    """Read the logs of a container: ``GET /containers/{name}/logs`` (moby ``getContainersLogs``).
 
-    It is no upgrade: the answer is an ordinary body, and nothing can be sent.
+    This is not an upgrade: the answer is an ordinary body, and nothing can be sent.
 
     Attributes:
         container: name or ID.
-        follow: go on with what comes, until the container has exited.
-        stdout: what it wrote to stdout.
-        stderr: what it wrote to stderr.
+        follow: also read what comes later, until the container has exited.
+        stdout: read what it wrote to stdout.
+        stderr: read what it wrote to stderr.
         since: from this time on. Seconds since the epoch as a number or a text with up to nine decimals, an aware
             ``datetime``, or RFC 3339 as ``timestamps`` prints it; kept as seconds. ``0`` is no bound.
         until: up to this time, in the same forms; API 1.35 and later.
@@ -162,7 +162,7 @@ class Logs(StreamRequest):
         details: put the attributes of the log driver before each line.
 
     Raises:
-        ValueError: the container's name is none; a time is none; neither stream is asked for.
+        ValueError: the container's name or a time is malformed; neither stream is asked for.
     """
 
     upgrade: ClassVar[str | None] = None
@@ -179,7 +179,7 @@ class Logs(StreamRequest):
 
     def __attrs_post_init__(self) -> None:
         if not (self.stdout or self.stderr):
-            raise ValueError("logs of neither stdout nor stderr: engines refuse that")
+            raise ValueError("logs of neither stdout nor stderr: engines refuse that, ask for at least one")
 
     @property
     def wants_stdin(self) -> bool:
@@ -207,7 +207,7 @@ class Logs(StreamRequest):
         match request.method, request.path:
             case "GET", ("containers", container, "logs"):
                 query = first_values(request)
-                # dockerd takes a tail that is no number for all.
+                # For dockerd a tail that is not a number means all lines.
                 tail = query.get("tail", "")
                 return cls(
                     container,
@@ -228,14 +228,14 @@ STREAM_REQUESTS: Final[tuple[type[StreamRequest], ...]] = (Attach, ExecStart, Lo
 
 
 def recognise(request: Request) -> Request | StreamRequest:
-    """The stream request that a received request is; itself, if it is none or not a valid one."""
+    """The received request as a stream request; unchanged if it is not a valid one."""
     for kind in STREAM_REQUESTS:
         try:
             found = kind.from_request(request)
         except (ValueError, TypeError, RecursionError):
             return request
         if found is not None:
-            # Past the validator: what h11 has let through may be looked at, also if we would not write it.
+            # Past the validator: a server may look at header fields that h11 has read, also if we would not write them.
             object.__setattr__(found, "headers", request.headers)
             return found
     return request

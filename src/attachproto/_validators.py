@@ -1,7 +1,7 @@
-"""What users build is checked when it is built, and what is wrong is said in one plain sentence.
+"""The validators of what users build.
 
-attrs' own validators put the attribute and the value as further arguments into the exception, which then prints as a
-tuple; hence these.
+Strategy: a value is checked when it is given, and the error names the attribute, what it may be, and what it is. These
+are not attrs' own validators, because the exceptions of those print as a tuple.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from attachproto._headers import Headers, check_headers
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
-# moby daemon/names and Podman agree on this, and IDs are a subset. Stricter than HTTP asks for, on purpose: Go's
-# own client joins "../x" into another endpoint.
+# What moby (daemon/names) and Podman allow; IDs are a subset. This is stricter than HTTP, because Go's own client turns
+# a name such as "../x" into another endpoint.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 """What an API version looks like in a path; dockerd compares it number by number. int() refuses very long numbers."""
 
-# Whatever answers CONNECT is a tunnel and no answer.
+# An answer to CONNECT opens a tunnel, which is not an exchange.
 _METHOD: Final = re.compile(r"(?!CONNECT$)[A-Z]+")
 
 
@@ -32,7 +32,7 @@ def of_type(kind: type) -> Validator:
     """The value is of this type."""
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        # bool is an int, and True is no number of lines.
+        # A bool is an int for Python, but not for an engine.
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise TypeError(f"{attribute.name} is of type {kind.__name__}, not {value!r}")
 
@@ -55,26 +55,26 @@ is_method: Final = _matching(_METHOD, "an HTTP method in capitals, and not CONNE
 
 
 def are_headers(instance: object, attribute: attrs.Attribute[Headers], value: Headers) -> None:
-    """Header fields that can be written as they are."""
+    """The header fields can be written unchanged."""
     check_headers(value)
 
 
 def are_detach_keys(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
-    """Detach keys that engines understand."""
+    """The detach keys are ones that engines understand."""
     parse_detach_keys(value)
 
 
 def are_segments(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
-    """Segments that engines leave in their place."""
+    """No segment is one that engines remove from a path."""
     for segment in value:
         if not isinstance(segment, str):
             raise TypeError(f"a segment of a path is of type str, not {segment!r}")
-        # Encoding does not help here: engines clean "%2E%2E" out of a path as they do "..".
+        # Encoding does not help: engines remove "%2E%2E" from a path as they remove "..".
         if segment in ("", ".", ".."):
             raise ValueError(f"{segment!r} cannot be a segment of a path: {value!r}")
 
 
 def at_least_zero(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    """A number that is not negative."""
+    """The number is not negative."""
     if value < 0:
         raise ValueError(f"{attribute.name} is 0 or more, not {value}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 import threading
 import tracemalloc
 from typing import Any
 
+import attrs
 import pytest
 
 from attachproto import (
@@ -927,6 +930,31 @@ class TestTheTableJudgesThePeer:
 
 
 class TestErrors:
+    @pytest.mark.parametrize("kind", [Stdin, Stdout, Stderr, RawOutput, Systemerr])
+    def test_an_event_with_payload_is_a_value(self, kind: Any) -> None:
+        event = kind(b"a")
+        assert event == kind(data=b"a")
+        assert hash(event) == hash(kind(b"a"))
+        assert event != kind(b"b")
+        assert event != b"a"
+        assert {
+            other(b"a") == event for other in (Stdin, Stdout, Stderr, RawOutput, Systemerr) if other is not kind
+        } == {False}
+        assert attrs.evolve(event, data=b"b") == kind(b"b")
+        assert pickle.loads(pickle.dumps(event)) == event
+        assert copy.deepcopy(event) == event
+        assert repr(event) == f"{kind.__name__}(data=b'a')"
+        match event:
+            case kind(data):
+                assert data == b"a"
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            event.data = b"b"
+        with pytest.raises(AttributeError):
+            event.other = 1
+        for arguments in ((), (b"a", b"b")):
+            with pytest.raises(TypeError):
+                kind(*arguments)
+
     def test_events_show_a_beginning_of_their_payload(self) -> None:
         assert repr(Stdout(b"x" * 64)) == f"Stdout(data={b'x' * 64!r})"
         assert repr(Stderr(b"x" * 65)) == f"Stderr(data={b'x' * 64!r}... (65 bytes))"

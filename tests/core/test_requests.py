@@ -131,7 +131,7 @@ def test_a_segment_that_engines_would_clean_away(segment: str) -> None:
 
 
 def test_a_path_is_no_string() -> None:
-    with pytest.raises(TypeError, match="a path is its segments"):
+    with pytest.raises(TypeError, match="a path is a tuple of segments"):
         Request("GET", "/containers/web/json")
     with pytest.raises(TypeError):
         Request("GET", ("containers", 5))  # type: ignore[arg-type]
