@@ -9,19 +9,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from attachproto import NEED_DATA, Accepted, OutputClosed, RemoteProtocolError, Request, Signal, Stdin, StdinClosed
-from attachproto_adapters._async_runner import drive
+from attachproto import NEED_DATA, Accepted, OutputClosed, Signal, Stdin, StdinClosed
+from attachproto_adapters._async_runner import close_held, drive
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._errors import AttachmentClosed
-from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
+from attachproto_adapters._flows._api_calls import succeeded
 from attachproto_adapters._flows._arguments import check_max_output
-from attachproto_adapters._flows._ending import ANSWER_SECONDS, ask_wait_again
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
-from attachproto_adapters._flows._steps import Opened, Steps
-from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, response_within, whole_response
+from attachproto_adapters._flows._steps import Held, Opened
+from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
 
 L = TypeVar("L", bound=AsyncSession)
 
@@ -44,11 +43,11 @@ class AsyncAttachment(AttachmentBase[L]):
         accepted: Accepted,
         opened: Opened | None = None,
         dialer: AsyncDialer[L] | None = None,
-        held: L | None = None,
+        held: Held[L] | None = None,
     ) -> None:
         super().__init__(session, accepted, opened)
         self._dialer = dialer
-        self._held = held
+        self._held: Held[L] = Held() if held is None else held
         self._waiting = False
 
     @abc.abstractmethod
@@ -204,19 +203,9 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
-            # A task in wait() reads from the held connection.
-            held = None if self._waiting else self._held
-            await self._ask_for_end(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
-
-    async def _ask_for_end(self, steps: Steps[int | None], dialer: AsyncDialer[L], held: L | None) -> None:
-        assert self._ending is not None
-        try:
-            code = (await drive(steps, dialer, held)).value
-            if code is not None:
-                self._exit_code = code
-        finally:
-            if self._ending.answered and held is not None:
-                await self._discard_wait()
+            # Whoever waits reads what is held.
+            held: Held[L] = Held() if self._waiting else self._held
+            await drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
     async def _drain(self, max_output: int | None) -> None:
         while not self._gather(await self._next(), max_output):
@@ -243,67 +232,17 @@ class AsyncAttachment(AttachmentBase[L]):
             AttachError: this attachment was opened over a connection of your own.
             RuntimeError: another task is waiting. (*)
         """
-        self._check_exit_code_is_kept()
-        if self._exit_code is not None:
-            return self._exit_code
-        opened, dialer = self._engine("wait()"), self._dialer
-        assert self._ending is not None
+        ending, dialer = self._ending_of("wait()"), self._dialer
         assert dialer is not None
-        if self._waiting:
-            raise self._busy("another task is waiting")
-        self._waiting = True
-        try:
-            await self._ask_for_end(self._ending.before_wait(), dialer, self._held)
-            if self._exit_code is None:
-                await self._wait_for_container(opened, dialer)
-            assert self._exit_code is not None
-            return self._exit_code
-        finally:
-            self._waiting = False
-
-    async def _wait_for_container(self, opened: Opened, dialer: AsyncDialer[L]) -> None:
-        self._check_not_closed()
-        request = wait_request(opened.name, "not-running", opened.api_version)
-        if self._held is not None:
-            await self._take_answer(request, self._held, asked_before=True)
-            if self._exit_code is None:
-                await self._hold((await drive(ask_wait_again(opened, self._gathered.so_far()), dialer)).held)
-        if self._exit_code is None:
-            held = self._held or await self._hold(await dialer.ask(request))
-            await self._take_answer(request, held)
-
-    async def _hold(self, held: L | None) -> L:
-        assert held is not None
-        self._held = held
-        if self._closed:
-            await held.aclose()
-        return held
-
-    async def _take_answer(self, request: Request, held: L, *, asked_before: bool = False) -> None:
-        """Take the exit code from a wait. If it was asked before, there may be none: it broke, or has gone silent."""
-        assert self._ending is not None
-        broken: tuple[type[Exception], ...] = (RemoteProtocolError, *self._session.errors)
-        try:
+        if ending.exit_code is None:
+            if self._waiting:
+                raise self._busy("another task is waiting")
+            self._waiting = True
             try:
-                bounded = asked_before and self._ending.confirmed
-                response = await (response_within(held, ANSWER_SECONDS) if bounded else whole_response(held))
-            except broken:
-                if not asked_before:
-                    raise
-                response = None
-            if response is not None:
-                # Stored before anything waits again: a container that was removed when it exited cannot be asked again.
-                self._exit_code = exit_code(succeeded(request, response))
-        except Exception:
-            await self._discard_wait()
-            raise
-        await self._discard_wait()
-
-    async def _discard_wait(self) -> None:
-        """Close the connection of a wait that was answered or has broken. The next call asks again."""
-        held, self._held = self._held, None
-        if held is not None:
-            await held.aclose()
+                await drive(ending.wait(), dialer, self._held)
+            finally:
+                self._waiting = False
+        return ending.known_exit_code
 
     async def resize(self, height: int, width: int) -> None:
         """Set the size of the container's, or the exec's, TTY in characters.
@@ -325,7 +264,8 @@ class AsyncAttachment(AttachmentBase[L]):
         """Close the connection. The container keeps running. May be called from any task, and more than once."""
         self._life.move(LifeEvent.CLOSE)
         async with contextlib.AsyncExitStack() as stack:
-            for each in (self._held, self._dialer, self._session):
+            stack.push_async_callback(close_held, self._held)
+            for each in (self._dialer, self._session):
                 if each is not None:
                     stack.push_async_callback(each.aclose)
 

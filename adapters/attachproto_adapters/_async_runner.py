@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import Any, TypeVar
 
-from attachproto import Accepted, RemoteProtocolError, ResponseHead
+from attachproto import Accepted, RemoteProtocolError, Response, ResponseHead
 from attachproto_adapters._flows._steps import (
     AwaitDeferred,
+    Broken,
     Call,
     CallDeferred,
     Discard,
     FlowResult,
+    Held,
     Pause,
     Steps,
     Stream,
@@ -31,11 +33,13 @@ L = TypeVar("L", bound=AsyncSession)
 _AT_ONCE = 0.01
 
 
-async def drive(steps: Steps[T], dialer: AsyncDialer[L], awaited: L | None = None) -> FlowResult[T, L]:
+async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = None) -> FlowResult[T, L]:
     """Run a flow; whatever it opened is closed if it raises, or is cancelled. Arguments as in ``_blocking_runner``."""
     async with contextlib.AsyncExitStack() as undo:
+        if held is None:
+            held = Held()
+            undo.push_async_callback(close_held, held)
         stream: L | None = None
-        held: L | None = None
         accepted: Accepted | None = None
         result: Any = None
         while True:
@@ -48,15 +52,17 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], awaited: L | None = Non
                 case Call(request):
                     result = await dialer.call(request)
                 case CallDeferred(request, seconds):
-                    held = await dialer.ask(request)
-                    undo.push_async_callback(held.aclose)
-                    result = await held.within(seconds, held.next_event)
+                    await _discard(held)
+                    held.session = session = await dialer.ask(request)
+                    if held.closed:
+                        await session.aclose()
+                    result = await session.within(seconds, session.next_event)
                     if isinstance(result, ResponseHead) and result.status_code >= 300:
-                        result = await whole_response(held)
+                        result = await whole_response(session)
+                case AwaitDeferred(seconds_or_none):
+                    result = await _await_deferred(held, seconds_or_none, dialer)
                 case Discard():
-                    if held is not None:
-                        await held.aclose()
-                        held = None
+                    await _discard(held)
                 case Stream(stream_request, quirks):
                     if stream is not None:
                         await stream.aclose()
@@ -64,15 +70,32 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], awaited: L | None = Non
                     undo.push_async_callback(stream.aclose)
                     result = await open_stream(stream, stream_request)
                     accepted = result if isinstance(result, Accepted) else None
-                case AwaitDeferred(seconds):
-                    result = None
-                    if awaited is not None:
-                        broken: tuple[type[Exception], ...] = (RemoteProtocolError, *awaited.errors)
-                        try:
-                            result = await response_within(awaited, max(seconds, _AT_ONCE))
-                        except broken:
-                            awaited = None
-                    if awaited is None:
-                        await dialer.sleep(seconds)
                 case Pause(seconds):
                     await dialer.sleep(seconds)
+
+
+async def _await_deferred(held: Held[L], seconds: float | None, dialer: AsyncDialer[L]) -> Response | Broken | None:
+    if (session := held.session) is None:
+        await dialer.sleep(seconds or 0)
+        return None
+    broken: tuple[type[Exception], ...] = (RemoteProtocolError, *session.errors)
+    try:
+        if seconds is None:
+            return await whole_response(session)
+        return await response_within(session, max(seconds, _AT_ONCE))
+    except broken as exc:
+        await _discard(held)
+        return Broken(exc)
+
+
+async def _discard(held: Held[L]) -> None:
+    session, held.session = held.session, None
+    if session is not None:
+        await session.aclose()
+
+
+async def close_held(held: Held[L]) -> None:
+    """Close it; who waits for its answer is woken."""
+    held.closed = True
+    if held.session is not None:
+        await held.session.aclose()

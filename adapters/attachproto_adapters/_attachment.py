@@ -23,7 +23,6 @@ from attachproto_adapters._errors import (
     AttachError,
     AttachmentClosed,
     ContainerNotRunning,
-    ExitCodeUnknown,
     OutputTooLarge,
     warn,
 )
@@ -60,7 +59,6 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self.accepted = accepted
         self._session = session
         self._opened = opened
-        self._exit_code = None if opened is None else opened.exit_code
         self._stdin_asked = session.connection.our_state is State.STREAMING
         self._life = Life(threading.Lock())
         self._gathered = Gathered()
@@ -239,12 +237,10 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             raise AttachError(f"{who} needs to know the engine, and an attachment of open_attachment() does not")
         return self._opened
 
-    def _check_exit_code_is_kept(self) -> None:
-        if self._opened is not None and self._opened.exit_code_lost:
-            raise ExitCodeUnknown(
-                f"the container {self._opened.name} had exited before the attach, and the engine does not know its "
-                "exit code any more (on Podman an attach resets a container): attach with wait=True while it runs"
-            )
+    def _ending_of(self, who: str) -> Ending:
+        self._engine(who)
+        assert self._ending is not None
+        return self._ending
 
     def _check_not_closed(self) -> None:
         if self._closed:

@@ -10,24 +10,21 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from attachproto import NEED_DATA, Accepted, OutputClosed, RemoteProtocolError, Response, Stdin, StdinClosed
+from attachproto import NEED_DATA, Accepted, OutputClosed, Stdin, StdinClosed
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
-from attachproto_adapters._blocking_runner import drive
+from attachproto_adapters._blocking_runner import close_held, drive
 from attachproto_adapters._errors import AttachmentClosed
-from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
+from attachproto_adapters._flows._api_calls import succeeded
 from attachproto_adapters._flows._arguments import check_max_output
-from attachproto_adapters._flows._ending import ANSWER_SECONDS, ask_wait_again
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, as_view
-from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._flows._steps import Held, Opened
 from attachproto_adapters._transport._blocking import (
     BlockingSession,
     Dialer,
     check_timeout,
-    response_within,
-    whole_response,
 )
 
 
@@ -47,11 +44,11 @@ class Attachment(AttachmentBase[BlockingSession]):
         accepted: Accepted,
         opened: Opened | None = None,
         dialer: Dialer | None = None,
-        held: BlockingSession | None = None,
+        held: Held[BlockingSession] | None = None,
     ) -> None:
         super().__init__(session, accepted, opened)
         self._dialer = dialer
-        self._held = held
+        self._held: Held[BlockingSession] = Held() if held is None else held
         self._waiting = threading.Lock()
 
     def _broken_pipe(self, message: str) -> BrokenPipeError:
@@ -219,19 +216,9 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
-            # A thread in wait() reads from the held connection.
-            held = None if self._waiting.locked() else self._held
-            self._ask_for_end(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
-
-    def _ask_for_end(self, steps: Steps[int | None], dialer: Dialer, held: BlockingSession | None) -> None:
-        assert self._ending is not None
-        try:
-            code = drive(steps, dialer, held).value
-            if code is not None:
-                self._exit_code = code
-        finally:
-            if self._ending.answered and held is not None:
-                self._discard_wait(held)
+            # Whoever waits reads what is held.
+            held = Held() if self._waiting.locked() else self._held
+            drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
     def _drain(self, max_output: int | None) -> None:
         while not self._gather(self._next(), max_output):
@@ -267,74 +254,16 @@ class Attachment(AttachmentBase[BlockingSession]):
             RuntimeError: another thread is waiting.
             TimeoutError: it has not exited in time; call it again.
         """
-        self._check_exit_code_is_kept()
-        if self._exit_code is not None:
-            return self._exit_code
-        opened, dialer = self._engine("wait()"), self._dialer
-        assert self._ending is not None
+        ending, dialer = self._ending_of("wait()"), self._dialer
         assert dialer is not None
-        if not self._waiting.acquire(blocking=False):
-            raise RuntimeError("another thread is waiting")
-        try:
-            self._ask_for_end(self._ending.before_wait(), dialer, self._held)
-            if self._exit_code is None:
-                self._exit_code = self._wait_for_container(opened, dialer)
-            return self._exit_code
-        finally:
-            self._waiting.release()
-
-    def _wait_for_container(self, opened: Opened, dialer: Dialer) -> int:
-        self._check_not_closed()
-        request = wait_request(opened.name, "not-running", opened.api_version)
-        response: Response | None = None
-        if self._held is not None:
-            response = self._held_answer(self._held)
-            if response is None:
-                self._hold(drive(ask_wait_again(opened, self._gathered.so_far()), dialer).held)
-        if response is None:
-            held = self._held or self._hold(dialer.ask(request))
-            response = self._answer(held)
-        return exit_code(succeeded(request, response))
-
-    def _hold(self, held: BlockingSession | None) -> BlockingSession:
-        assert held is not None
-        self._held = held
-        # Checked after the assignment: a close() in another thread before it did not see this connection.
-        if self._closed:
-            held.close()
-        return held
-
-    def _held_answer(self, held: BlockingSession) -> Response | None:
-        """The answer to a wait that was asked before; ``None`` if its connection broke, or has gone silent."""
-        assert self._ending is not None
-        timeout = held.timeout
-        try:
-            if not self._ending.confirmed or (timeout is not None and timeout < ANSWER_SECONDS):
-                return self._answer(held)
-            response = response_within(held, ANSWER_SECONDS)
-        except TimeoutError:
-            raise
-        except (RemoteProtocolError, OSError):
-            response = None
-        self._discard_wait(held)
-        return response
-
-    def _answer(self, held: BlockingSession) -> Response:
-        """The answer to a wait; a wait that timed out is kept."""
-        try:
-            response = whole_response(held)
-        except TimeoutError:
-            raise
-        except BaseException:
-            self._discard_wait(held)
-            raise
-        self._discard_wait(held)
-        return response
-
-    def _discard_wait(self, held: BlockingSession) -> None:
-        """Close the connection of a wait that was answered or has broken. The next call asks again."""
-        held.close()
-        self._held = None
+        if ending.exit_code is None:
+            if not self._waiting.acquire(blocking=False):
+                raise RuntimeError("another thread is waiting")
+            try:
+                drive(ending.wait(), dialer, self._held)
+            finally:
+                self._waiting.release()
+        return ending.known_exit_code
 
     def resize(self, height: int, width: int) -> None:
         """Set the size of the container's, or the exec's, TTY in characters.
@@ -356,8 +285,8 @@ class Attachment(AttachmentBase[BlockingSession]):
         """
         check_timeout(timeout)
         self._session.settimeout(timeout)
-        if (held := self._held) is not None:
-            held.settimeout(timeout)
+        if (session := self._held.session) is not None:
+            session.settimeout(timeout)
         if self._dialer is not None:
             self._dialer.timeout = timeout
 
@@ -369,8 +298,7 @@ class Attachment(AttachmentBase[BlockingSession]):
         """Close the connection. The container keeps running. May be called from any thread, and more than once."""
         self._life.move(LifeEvent.CLOSE)
         self._session.close()
-        if (held := self._held) is not None:  # another thread may be waiting on it
-            held.close()
+        close_held(self._held)
         if self._dialer is not None:
             self._dialer.close()
 

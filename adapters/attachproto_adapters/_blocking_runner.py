@@ -10,15 +10,18 @@ from attachproto import (
     Accepted,
     RemoteProtocolError,
     Request,
+    Response,
     ResponseHead,
 )
 from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._flows._steps import (
     AwaitDeferred,
+    Broken,
     Call,
     CallDeferred,
     Discard,
     FlowResult,
+    Held,
     Pause,
     Steps,
     Stream,
@@ -26,6 +29,7 @@ from attachproto_adapters._flows._steps import (
 from attachproto_adapters._transport._blocking import (
     BlockingSession,
     Dialer,
+    is_own_timeout,
     open_stream,
     response_within,
     whole_response,
@@ -34,17 +38,19 @@ from attachproto_adapters._transport._blocking import (
 T = TypeVar("T")
 
 
-def drive(steps: Steps[T], dialer: Dialer, awaited: BlockingSession | None = None) -> FlowResult[T, BlockingSession]:
+def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = None) -> FlowResult[T, BlockingSession]:
     """Run a flow; whatever it opened is closed if it raises, or is interrupted.
 
     Args:
         steps: the flow.
         dialer: makes its connections.
-        awaited: the connection of a call that was held before, for ``AwaitDeferred``.
+        held: what an earlier flow has held. It stays so, whatever becomes of this one.
     """
     with contextlib.ExitStack() as undo:
+        if held is None:
+            held = Held()
+            undo.callback(close_held, held)
         stream: BlockingSession | None = None
-        held: BlockingSession | None = None
         accepted: Accepted | None = None
         paused = 0.0
         asked: Request | None = None
@@ -60,16 +66,19 @@ def drive(steps: Steps[T], dialer: Dialer, awaited: BlockingSession | None = Non
                     asked = request
                     result = dialer.call(request)
                 case CallDeferred(request, seconds):
-                    held = dialer.ask(request)
-                    undo.callback(held.close)
+                    _discard(held)
+                    held.session = session = dialer.ask(request)
+                    # Looked at after it can be found: a close() meanwhile has found nothing to close.
+                    if held.closed:
+                        session.close()
                     bound = seconds if dialer.timeout is None else min(seconds, dialer.timeout)
-                    result = held.next_event_within(bound)
+                    result = session.next_event_within(bound)
                     if isinstance(result, ResponseHead) and result.status_code >= 300:
-                        result = whole_response(held)
+                        result = whole_response(session)
+                case AwaitDeferred(seconds_or_none):
+                    result = _await_deferred(held, seconds_or_none)
                 case Discard():
-                    if held is not None:
-                        held.close()
-                        held = None
+                    _discard(held)
                 case Stream(stream_request, quirks):
                     if stream is not None:
                         stream.close()
@@ -77,15 +86,6 @@ def drive(steps: Steps[T], dialer: Dialer, awaited: BlockingSession | None = Non
                     undo.callback(stream.close)
                     result = open_stream(stream, stream_request)
                     accepted = result if isinstance(result, Accepted) else None
-                case AwaitDeferred(seconds):
-                    result = None
-                    try:
-                        if awaited is not None:
-                            result = response_within(awaited, seconds)
-                    except (RemoteProtocolError, OSError):
-                        awaited = None  # it broke
-                    if awaited is None:
-                        time.sleep(seconds)
                 case Pause(seconds, bounded):
                     paused += 0 if bounded else seconds
                     if dialer.timeout is not None and paused > dialer.timeout:
@@ -94,3 +94,29 @@ def drive(steps: Steps[T], dialer: Dialer, awaited: BlockingSession | None = Non
                             f"timed out: no final answer within {dialer.timeout:g} s: {what} at {dialer.host}"
                         )
                     time.sleep(seconds)
+
+
+def _await_deferred(held: Held[BlockingSession], seconds: float | None) -> Response | Broken | None:
+    if held.session is None:
+        time.sleep(seconds or 0)
+        return None
+    try:
+        return whole_response(held.session) if seconds is None else response_within(held.session, seconds)
+    except (RemoteProtocolError, OSError) as exc:
+        if is_own_timeout(exc):
+            raise
+        _discard(held)
+        return Broken(exc)
+
+
+def _discard(held: Held[BlockingSession]) -> None:
+    session, held.session = held.session, None
+    if session is not None:
+        session.close()
+
+
+def close_held(held: Held[BlockingSession]) -> None:
+    """Close it, from any thread; who waits for its answer is woken."""
+    held.closed = True
+    if (session := held.session) is not None:
+        session.close()

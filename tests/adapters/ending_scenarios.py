@@ -299,8 +299,7 @@ async def a_wait_that_stays_silent_though_the_container_has_exited_is_asked_agai
         engine.on("inspect", EXITED)
         assert await attachment.communicate() == (b"", b"")
         with pytest.MonkeyPatch.context() as patch:
-            for name in "_blocking_attachment", "_async_attachment":
-                patch.setattr(f"attachproto_adapters.{name}.ANSWER_SECONDS", 0.05)
+            patch.setattr(_ending, "ANSWER_SECONDS", 0.05)
             assert await attachment.wait() == 3
 
 

@@ -18,15 +18,25 @@ from attachproto_adapters import (
     RequestRejected,
 )
 from attachproto_adapters._flows._ending import (
+    ANSWER_SECONDS,
     CONTAINER_GRACE,
     EXEC_GRACE,
     PODMAN_CONTAINER_GRACE,
     PODMAN_EXEC_GRACE,
     Ending,
-    ask_wait_again,
     exit_code_wanted,
 )
-from attachproto_adapters._flows._steps import AwaitDeferred, Call, CallDeferred, Opened, Pause, Step, Steps
+from attachproto_adapters._flows._steps import (
+    AwaitDeferred,
+    Broken,
+    Call,
+    CallDeferred,
+    Discard,
+    Opened,
+    Pause,
+    Step,
+    Steps,
+)
 from tests.adapters.scripted import container, docker_exec, podman_exec
 from tests.adapters.test_flows import NO_SUCH, REMOVING, answer, drive, drive_into, inspected
 
@@ -76,26 +86,29 @@ def spend(flow: Steps[Any], response: Response) -> tuple[list[Step], Exception]:
 
 def paused(seen: list[Step]) -> float:
     assert all(step.bounded for step in seen if isinstance(step, Pause)), "a caller's timeout would end it before"
-    return sum(step.seconds for step in seen if isinstance(step, Pause | AwaitDeferred))
+    return sum(step.seconds or 0 for step in seen if isinstance(step, Pause | AwaitDeferred))
 
 
 # ---- an exec ----
 
 
-@pytest.mark.parametrize("flow", [exec_ending().confirm, exec_ending().before_wait])
-def test_an_exec_that_has_ended_ends_its_output(flow: Any) -> None:
-    assert drive(flow(), EXEC_ENDED) == ([LOOK_AT_EXEC], 7)
+@pytest.mark.parametrize("name", ["confirm", "wait"])
+def test_an_exec_that_has_ended_ends_its_output(name: str) -> None:
+    ending = exec_ending()
+    assert drive(getattr(ending, name)(), EXEC_ENDED)[0] == [LOOK_AT_EXEC]
+    assert (ending.confirmed, ending.known_exit_code) == (True, 7)
 
 
-@pytest.mark.parametrize("flow", [exec_ending().confirm, exec_ending().before_wait])
-def test_an_engine_may_need_a_moment_to_say_so(flow: Any) -> None:
-    seen, code = drive(flow(), EXEC_RUNS, None, EXEC_RUNS, None, EXEC_ENDED)
-    assert code == 7
+@pytest.mark.parametrize("name", ["confirm", "wait"])
+def test_an_engine_may_need_a_moment_to_say_so(name: str) -> None:
+    ending = exec_ending()
+    seen, _ = drive(getattr(ending, name)(), EXEC_RUNS, None, EXEC_RUNS, None, EXEC_ENDED)
+    assert ending.exit_code == 7
     assert [step for step in seen if not isinstance(step, Pause)] == [LOOK_AT_EXEC] * 3
 
 
 @pytest.mark.parametrize(("podman", "grace"), [(None, EXEC_GRACE), ("5.4.2", PODMAN_EXEC_GRACE)])
-@pytest.mark.parametrize("name", ["confirm", "before_wait"])
+@pytest.mark.parametrize("name", ["confirm", "wait"])
 def test_an_exec_that_goes_on_was_cut(podman: str | None, grace: float, name: str) -> None:
     running = answer((podman_exec if podman else docker_exec)(running=True), podman=podman)
     seen, error = spend(getattr(exec_ending(podman=podman), name)(), running)
@@ -107,7 +120,7 @@ def test_an_exec_that_goes_on_was_cut(podman: str | None, grace: float, name: st
 
 @pytest.mark.parametrize("response", [answer(docker_exec()), answer(podman_exec(), podman="5.4.2")])
 def test_an_exec_that_neither_runs_nor_has_a_code(response: Response) -> None:
-    _, error = spend(exec_ending().before_wait(), response)
+    _, error = spend(exec_ending().wait(), response)
     assert isinstance(error, ExitCodeUnknown)
     assert (error.stdout, error.stderr) == OUTPUTS
     ending = exec_ending()
@@ -122,7 +135,8 @@ def test_a_cut_stays_one_whatever_becomes_of_the_process() -> None:
     spend(ending.confirm(), EXEC_RUNS)
     with pytest.raises(OutputCut):
         next(ending.confirm())
-    assert drive(ending.before_wait(), EXEC_ENDED) == ([LOOK_AT_EXEC], 7), "but its exit code is to be had"
+    drive(ending.wait(), EXEC_ENDED)
+    assert ending.exit_code == 7, "which is to be had all the same"
     with pytest.raises(OutputCut):
         next(ending.confirm())
 
@@ -131,7 +145,7 @@ def test_an_exec_that_the_engine_has_forgotten_has_ended_with_its_container() ->
     ending = exec_ending()
     assert drive(ending.confirm(), NO_SUCH) == ([LOOK_AT_EXEC], None)
     assert drive(ending.confirm()) == ([], None)
-    drive_into(RequestRejected, ending.before_wait(), NO_SUCH)
+    drive_into(RequestRejected, ending.wait(), NO_SUCH)
 
 
 def test_an_end_that_was_confirmed_is_not_asked_for_again() -> None:
@@ -144,13 +158,14 @@ def test_a_refusal_confirms_nothing() -> None:
     ending = exec_ending()
     drive_into(RequestRejected, ending.confirm(), Response(502))
     assert not ending.confirmed
-    assert drive(ending.confirm(), EXEC_ENDED) == ([LOOK_AT_EXEC], 7)
+    assert drive(ending.confirm(), EXEC_ENDED)[0] == [LOOK_AT_EXEC]
+    assert ending.confirmed
 
 
 def test_an_exec_whose_output_goes_on_is_asked_ever_more_seldom_and_without_a_bound() -> None:
-    flow = exec_ending(over=False).before_wait()
-    seen, code = drive(flow, *[EXEC_RUNS, None] * 99, EXEC_ENDED)
-    assert code == 7
+    ending = exec_ending(over=False)
+    seen, _ = drive(ending.wait(), *[EXEC_RUNS, None] * 99, EXEC_ENDED)
+    assert ending.exit_code == 7
     pauses = [step for step in seen if isinstance(step, Pause)]
     assert not any(pause.bounded for pause in pauses)
     seconds = [pause.seconds for pause in pauses]
@@ -161,7 +176,7 @@ def test_an_exec_whose_output_goes_on_is_asked_ever_more_seldom_and_without_a_bo
 
 def test_an_output_that_ends_while_an_exec_is_waited_for_bounds_it() -> None:
     ending = exec_ending(over=False)
-    flow = ending.before_wait()
+    flow = ending.wait()
     for _ in range(50):
         assert next(flow) == LOOK_AT_EXEC
         assert isinstance(flow.send(EXEC_RUNS), Pause)
@@ -174,14 +189,17 @@ def test_an_output_that_ends_while_an_exec_is_waited_for_bounds_it() -> None:
 def test_podmans_exec_has_ended_when_it_may_be_removed() -> None:
     answers = answer(podman_exec(running=True), podman="5.4.2"), None, answer(podman_exec(), podman="5.4.2"), None
     ended = answer(podman_exec(exit_code=3), podman="5.4.2")
-    _, code = drive(exec_ending(podman="5.4.2", over=False).before_wait(), *answers, ended)
-    assert code == 3
+    ending = exec_ending(podman="5.4.2", over=False)
+    drive(ending.wait(), *answers, ended)
+    assert ending.exit_code == 3
 
 
 def test_an_exec_whose_exit_code_podman_does_not_know() -> None:
     unknown = answer(podman_exec(exit_code=-1), podman="5.4")
-    drive_into(ExitCodeUnknown, exec_ending().before_wait(), unknown)
-    assert drive(exec_ending().confirm(), unknown)[1] is None
+    drive_into(ExitCodeUnknown, exec_ending().wait(), unknown)
+    ending = exec_ending()
+    drive(ending.confirm(), unknown)
+    assert ending.confirmed
 
 
 def test_a_close_ends_the_asking() -> None:
@@ -191,7 +209,7 @@ def test_a_close_ends_the_asking() -> None:
         if not next(open_for):
             raise AttachmentClosed
 
-    flow = exec_ending(over=False, check=check).before_wait()
+    flow = exec_ending(over=False, check=check).wait()
     seen, _ = drive_into(AttachmentClosed, flow, EXEC_RUNS, None, EXEC_RUNS, None)
     assert seen.count(LOOK_AT_EXEC) == 2
 
@@ -203,7 +221,6 @@ def test_a_container_that_has_exited_ends_its_output() -> None:
     ending = container_ending()
     assert drive(ending.confirm(), EXITED) == ([LOOK], None)
     assert drive(ending.confirm()) == ([], None)
-    assert drive(ending.before_wait()) == ([], None)
 
 
 @pytest.mark.parametrize("status", ["exited", "stopped", "dead", "removing", "restarting"])
@@ -213,7 +230,7 @@ def test_other_states_are_an_end(status: str) -> None:
 
 @pytest.mark.parametrize("status", ["running", "paused", "stopping"])
 @pytest.mark.parametrize(("podman", "grace"), [(None, CONTAINER_GRACE), ("5.4.2", PODMAN_CONTAINER_GRACE)])
-@pytest.mark.parametrize("name", ["confirm", "before_wait"])
+@pytest.mark.parametrize("name", ["confirm", "wait"])
 def test_a_container_that_goes_on_was_cut(status: str, podman: str | None, grace: float, name: str) -> None:
     ending = container_ending(inspected(podman=podman))
     seen, error = spend(getattr(ending, name)(), inspected(status=status, podman=podman))
@@ -262,31 +279,22 @@ def test_a_wait_that_has_its_answer_tells_of_a_run_that_somebody_has_restarted()
     while not isinstance(step, AwaitDeferred):
         step = flow.send(inspected() if isinstance(step, Call) else None)
     assert step == AwaitDeferred(0)
-    with pytest.raises(StopIteration) as ended:
-        flow.send(answer({"StatusCode": 137}))
-    assert ended.value.value == 137
-    assert (ending.confirmed, ending.answered) == (True, True)
+    assert flow.send(answer({"StatusCode": 137})) == Discard()
+    assert (ending.confirmed, ending.exit_code) == (True, 137)
+    drive(flow, None)
 
 
 def test_a_wait_that_is_held_is_waited_for_between_the_looks() -> None:
     """By whoever waits: nobody else may read it."""
     ending = container_ending()
-    flow = ending.before_wait()
+    flow = ending.wait()
     first = next(flow)
     assert isinstance(first, AwaitDeferred)
-    assert 0 < first.seconds <= 0.1
+    assert 0 < (first.seconds or 0) <= 0.1
     assert flow.send(None) == LOOK
     assert isinstance(flow.send(inspected()), AwaitDeferred)
-    with pytest.raises(StopIteration) as ended:
-        flow.send(answer({"StatusCode": 3}))
-    assert ended.value.value == 3
-    assert (ending.confirmed, ending.answered) == (True, True)
-
-
-def test_a_wait_that_is_refused_late_is_told_and_spent() -> None:
-    ending = container_ending()
-    drive_into(RequestRejected, ending.before_wait(), answer({"message": "no"}, 500))
-    assert ending.answered
+    assert flow.send(answer({"StatusCode": 3})) == Discard()
+    assert (ending.confirmed, ending.exit_code) == (True, 3)
 
 
 def test_the_output_of_a_container_that_has_not_run_yet_has_no_end() -> None:
@@ -316,17 +324,75 @@ def test_a_reset_is_looked_behind_in_any_case() -> None:
     assert drive(container_ending(wait_held=False).confirm(always=True), EXITED)[0] == [LOOK]
 
 
+FOR_EVER = AwaitDeferred(None)
+WAITED = answer({"StatusCode": 3})
+
+
+def ask_wait(condition: str = "not-running", *, seconds: float | None = None) -> CallDeferred:
+    request = Request("POST", ("containers", "web", "wait"), (("condition", condition),))
+    return CallDeferred(request) if seconds is None else CallDeferred(request, seconds)
+
+
 @pytest.mark.parametrize("given", [{"follows": False}, {"over": False}])
 def test_who_is_not_asked_before_a_wait(given: dict[str, Any]) -> None:
     """A container that runs on for long while nobody has read its output is waited for without a bound."""
-    assert drive(container_ending(**given).before_wait()) == ([], None)
+    ending = container_ending(**given)
+    assert drive(ending.wait(), WAITED, None)[0] == [FOR_EVER, Discard()]
+    assert ending.exit_code == 3
 
 
-def test_a_wait_asks_without_one_that_is_held_too() -> None:
-    assert drive(container_ending(wait_held=False).before_wait(), EXITED)[0] == [LOOK]
+def test_a_wait_that_is_not_held_is_asked_at_the_call() -> None:
+    ending = container_ending(wait_held=False, over=False)
+    assert drive(ending.wait(), ResponseHead(200), WAITED, None)[0] == [ask_wait(seconds=0), FOR_EVER, Discard()]
+    assert ending.exit_code == 3
+
+
+def test_a_wait_that_was_interrupted_goes_on() -> None:
+    ending = container_ending(wait_held=False, over=False)
+    flow = ending.wait()
+    assert next(flow) == ask_wait(seconds=0)
+    assert flow.send(None) == FOR_EVER
+    flow.close()
+    assert drive(ending.wait(), WAITED, None)[0] == [FOR_EVER, Discard()]
+
+
+def test_a_wait_that_was_interrupted_before_its_request_had_left_asks() -> None:
+    ending = container_ending(wait_held=False, over=False)
+    assert next(ending.wait()) == ask_wait(seconds=0)
+    seen, _ = drive(ending.wait(), None, ResponseHead(200), WAITED, None)
+    assert seen == [FOR_EVER, ask_wait(seconds=0), FOR_EVER, Discard()]
+
+
+def test_a_wait_that_is_not_held_looks_behind_the_end_too() -> None:
+    seen, _ = drive(container_ending(wait_held=False).wait(), EXITED, None, WAITED, None)
+    assert seen == [LOOK, ask_wait(seconds=0), FOR_EVER, Discard()]
+
+
+def test_a_wait_behind_an_end_that_was_confirmed_is_bounded() -> None:
+    """Its connection may be gone, and nobody has said so."""
+    ending = container_ending()
+    drive(ending.confirm(), EXITED)
+    seen, _ = drive(ending.wait(), None, EXITED, ResponseHead(200), WAITED, None)
+    assert seen == [AwaitDeferred(ANSWER_SECONDS), LOOK, ask_wait(), FOR_EVER, Discard()]
+    assert ending.exit_code == 3
+
+
+def test_a_wait_that_is_refused_late_is_told_and_spent() -> None:
+    ending = container_ending(over=False)
+    drive_into(RequestRejected, ending.wait(), answer({"message": "no"}, 500), None)
+    assert drive(ending.wait(), ResponseHead(200), WAITED, None)[0] == [ask_wait(seconds=0), FOR_EVER, Discard()]
+
+
+def test_an_exit_code_that_was_lost_is_not_asked_for() -> None:
+    facts = InspectedContainer.from_response(inspected())
+    opened = Opened("containers", "web", None, facts, exit_code_lost=True)
+    with pytest.raises(ExitCodeUnknown):
+        next(Ending(opened, lambda: OUTPUTS, lambda: None).wait())
 
 
 # ---- a wait whose connection broke ----
+
+BROKEN = Broken(ConnectionResetError())
 
 
 @pytest.mark.parametrize(
@@ -334,22 +400,29 @@ def test_a_wait_asks_without_one_that_is_held_too() -> None:
 )
 @pytest.mark.parametrize("head", [ResponseHead(200), None])
 def test_a_wait_that_broke_is_asked_again(status: str, condition: str, head: object) -> None:
-    opened = Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
-    seen, _ = drive(ask_wait_again(opened, OUTPUTS), inspected(status=status), head)
-    assert seen == [LOOK, CallDeferred(Request("POST", ("containers", "web", "wait"), (("condition", condition),)))]
+    """Of a container that has not run, dockerd would answer ``not-running`` with 0 at once."""
+    ending = container_ending(over=False)
+    seen, _ = drive(ending.wait(), BROKEN, inspected(status=status), head, WAITED, None)
+    assert seen == [FOR_EVER, LOOK, ask_wait(condition), FOR_EVER, Discard()]
+    assert ending.exit_code == 3
 
 
-@pytest.mark.parametrize("answers", [[NO_SUCH], [REMOVING], [inspected(), NO_SUCH]])
-def test_the_exit_code_of_what_was_removed_meanwhile_is_unknown(answers: list[Response]) -> None:
-    opened = Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
-    _, error = drive_into(ExitCodeUnknown, ask_wait_again(opened, OUTPUTS), *answers)
+def test_it_is_asked_again_once() -> None:
+    ending = container_ending(over=False)
+    flow = ending.wait()
+    drive_into(ConnectionResetError, flow, BROKEN, inspected(), None, BROKEN)
+    assert next(ending.wait()) == ask_wait(seconds=0)
+
+
+@pytest.mark.parametrize("answers", [[NO_SUCH], [REMOVING], [inspected(), NO_SUCH, None]])
+def test_the_exit_code_of_what_was_removed_meanwhile_is_unknown(answers: list[Response | None]) -> None:
+    _, error = drive_into(ExitCodeUnknown, container_ending(over=False).wait(), BROKEN, *answers)
     assert isinstance(error, ExitCodeUnknown)
     assert (error.stdout, error.stderr) == OUTPUTS
 
 
 def test_another_refusal_stays_what_it_is() -> None:
-    opened = Opened("containers", "web", None, InspectedContainer.from_response(inspected()))
-    drive_into(RequestRejected, ask_wait_again(opened, OUTPUTS), Response(502))
+    drive_into(RequestRejected, container_ending(over=False).wait(), BROKEN, Response(502))
 
 
 # ---- the outputs travel in the error ----

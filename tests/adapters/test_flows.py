@@ -688,7 +688,7 @@ BAD = answer({"message": "client version 1.99 is too new"}, 400)
         steps(api_version="1.99"),
         exec_steps(api_version="1.99"),
         create_steps(api_version="1.99"),
-        Ending(Opened("exec", "e1", "1.99", EXEC, follows=True), lambda: (b"", b""), lambda: None).before_wait(),
+        Ending(Opened("exec", "e1", "1.99", EXEC, follows=True), lambda: (b"", b""), lambda: None).wait(),
         open_logs(Logs("web", api_version="1.99")),
     ],
 )

@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from attachproto import ProtocolError, Response
+from attachproto import ProtocolError, Request, Response
 from attachproto_adapters._errors import AttachError, AttachmentClosed, ExitCodeUnknown, OutputCut, RequestRejected
 from attachproto_adapters._flows._api_calls import exit_code, inspect_request, known_exit_code, succeeded, wait_request
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._inspect import InspectedContainer, InspectedExec
-from attachproto_adapters._flows._steps import AwaitDeferred, CallDeferred, Opened, Pause, Steps
+from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferred, Discard, Opened, Pause, Steps
 
 # How long an engine may go on to say "running" after the end of the output. Each is several times the longest that
 # scripts/measure_ends.py saw on a machine of two cores with a load of 15: dockerd 0.06 s for an exec (0.11 s once) and
@@ -47,7 +47,7 @@ class Ending:
     Attributes:
         over: the output has ended.
         confirmed: the process has ended too, so far as anybody can tell.
-        answered: the wait that was held has given its answer.
+        exit_code: of the process, once it is known.
     """
 
     def __init__(self, opened: Opened, outputs: Callable[[], Outputs], check: Callable[[], None]) -> None:
@@ -60,22 +60,26 @@ class Ending:
         """
         self.over = False
         self.confirmed = False
-        self.answered = False
+        self.exit_code = opened.exit_code
         self._opened = opened
         self._outputs = outputs
         self._check = check
+        self._wait_held = opened.wait_held
         self._cut: str | None = None
 
-    def confirm(self, *, always: bool = False) -> Steps[int | None]:
+    @property
+    def known_exit_code(self) -> int:
+        """The exit code, once a flow has found it."""
+        assert self.exit_code is not None
+        return self.exit_code
+
+    def confirm(self, *, always: bool = False) -> Steps[None]:
         """Confirm the end that ``communicate`` has read.
 
         An exec is always looked at. A container is looked at if its wait is held: a plain attach makes no more calls.
 
         Args:
             always: look at every container whose end should be the output's.
-
-        Returns:
-            The exit code, if the answer holds it.
 
         Raises:
             OutputCut: the process goes on. Raised from then on, whatever becomes of the process.
@@ -85,11 +89,13 @@ class Ending:
             raise OutputCut(self._cut, *self._outputs())
         opened = self._opened
         if self.confirmed or not opened.follows:
-            return None
+            return
         if opened.kind != "exec":
-            return (yield from self._container_end(by_wait=False)) if always or opened.wait_held else None
+            if always or opened.wait_held:
+                yield from self._container_end(by_wait=False)
+            return
         try:
-            return (yield from self._exec_end())
+            yield from self._exec_end()
         except RequestRejected as exc:
             if not exc.not_found:
                 raise
@@ -97,26 +103,29 @@ class Ending:
         except ExitCodeUnknown:
             pass
         self.confirmed = True
-        return None
 
-    def before_wait(self) -> Steps[int | None]:
-        """What ``wait`` asks first: for the end of an exec, or whether a container has ended as its output has.
-
-        Returns:
-            The exit code of an exec, and of a container if the answer holds it.
+    def wait(self) -> Steps[None]:
+        """Find the exit code. Where the output has ended, the process is given no longer than ``confirm`` gives it.
 
         Raises:
             OutputCut: the output has ended, and the process goes on.
-            ExitCodeUnknown: the output of an exec has ended, and the engine has no exit code of it.
+            ExitCodeUnknown: the engine does not know the exit code.
             RequestRejected: the engine refused: it forgets an exec when its container ends.
         """
+        if self._opened.exit_code_lost:
+            raise ExitCodeUnknown(
+                f"the container {self._opened.name} had exited before the attach, and the engine does not know its "
+                "exit code any more (on Podman an attach resets a container): attach with wait=True while it runs"
+            )
         if self._opened.kind == "exec":
-            return (yield from self._exec_end())
+            yield from self._exec_end()
+            return
         if self.over and self._opened.follows and not self.confirmed:
-            return (yield from self._container_end(by_wait=self._opened.wait_held))
-        return None
+            yield from self._container_end(by_wait=self._wait_held)
+        if self.exit_code is None:
+            yield from self._container_exit()
 
-    def _exec_end(self) -> Steps[int]:
+    def _exec_end(self) -> Steps[None]:
         """Ask until it has ended. Only where its output has ended is there a bound."""
         opened, pauses = self._opened, _Pauses()
         request = inspect_request("exec", opened.name, opened.api_version)
@@ -126,7 +135,8 @@ class Ending:
             inspected = InspectedExec.from_response((yield from first_call(request)))
             if inspected.exit_code is not None:
                 self.confirmed = True
-                return known_exit_code(inspected.exit_code)
+                self.exit_code = known_exit_code(inspected.exit_code)
+                return
             if not self.over:
                 yield from pauses.unbounded()
             elif pauses.bounded_sum < grace:
@@ -136,8 +146,8 @@ class Ending:
             else:
                 raise ExitCodeUnknown("the engine says that it does not run, and has no exit code", *self._outputs())
 
-    def _container_end(self, *, by_wait: bool) -> Steps[int | None]:
-        """Ask until the run has ended; its exit code, if a wait that is held has told it.
+    def _container_end(self, *, by_wait: bool) -> Steps[None]:
+        """Ask until the run has ended.
 
         Args:
             by_wait: wait for the answer of the wait that is held, and ask only between.
@@ -148,8 +158,9 @@ class Ending:
         request = inspect_request("containers", opened.name, opened.api_version)
         grace = CONTAINER_GRACE if before.podman is None else PODMAN_CONTAINER_GRACE
         while True:
-            if by_wait and (answer := (yield from pauses.awaiting())) is not None:
-                return self._answered(answer)
+            if by_wait and isinstance(answer := (yield from pauses.awaiting()), Response):
+                yield from self._take(answer)
+                return
             self._check()
             try:
                 now = InspectedContainer.from_response((yield from first_call(request)))
@@ -161,17 +172,73 @@ class Ending:
                 break
             if pauses.bounded_sum >= grace:
                 # Somebody may have restarted it: a wait that was held since before has its answer then.
-                if (answer := (yield AwaitDeferred(0))) is not None:
-                    return self._answered(answer)
+                if isinstance(answer := (yield AwaitDeferred(0)), Response):
+                    yield from self._take(answer)
+                    return
                 raise self._output_cut("the container has not run yet" if now.created else "the container goes on")
             if not by_wait:
                 yield from pauses.bounded()
         self.confirmed = True
-        return None
 
-    def _answered(self, answer: Response) -> int:
-        self.confirmed = self.answered = True
-        return exit_code(succeeded(wait_request(self._opened.name, "next-exit", self._opened.api_version), answer))
+    def _container_exit(self) -> Steps[None]:
+        """Take the exit code from the wait that is held, or ask for it."""
+        self._check()
+        answer: object = None
+        if self._wait_held:
+            # A wait is silent for ever if its connection is gone, or if dockerd had it only after the exit.
+            bound = ANSWER_SECONDS if self.confirmed else None
+            answer = yield AwaitDeferred(bound)
+            if isinstance(answer, Broken) or (answer is None and bound is not None):
+                yield from self._ask_again()
+                answer = yield AwaitDeferred(None)
+        if answer is None:
+            # Set before: if this is interrupted, the request may have left. If it has not, there is nothing to await.
+            self._wait_held = True
+            answer = yield CallDeferred(self._wait_request("not-running"), 0)
+            if not isinstance(answer, Response):
+                answer = yield AwaitDeferred(None)
+        if isinstance(answer, Broken):
+            self._wait_held = False
+            raise answer.error
+        assert isinstance(answer, Response)
+        yield from self._take(answer)
+
+    def _take(self, answer: Response) -> Steps[None]:
+        # Kept before anything waits again: a container that is removed at its end cannot be asked once more.
+        self._wait_held = False
+        self.confirmed = True
+        try:
+            self.exit_code = exit_code(succeeded(self._wait_request("not-running"), answer))
+        finally:
+            yield Discard()
+
+    def _wait_request(self, condition: str) -> Request:
+        return wait_request(self._opened.name, condition, self._opened.api_version)
+
+    def _ask_again(self) -> Steps[None]:
+        """Hold a wait anew, in place of one that broke.
+
+        Raises:
+            ExitCodeUnknown: the container was removed meanwhile.
+            RequestRejected: the engine refused.
+        """
+        opened = self._opened
+        try:
+            response = yield from first_call(inspect_request("containers", opened.name, opened.api_version))
+            # Of a container that has not run, dockerd would answer 0 at once.
+            created = InspectedContainer.from_response(response).created
+            request = self._wait_request("next-exit" if created else "not-running")
+            answer: object = yield CallDeferred(request)
+            if isinstance(answer, Response):
+                yield Discard()
+                succeeded(request, answer)
+        except RequestRejected as exc:
+            if not exc.not_found:
+                raise
+            raise ExitCodeUnknown(
+                f"the connection broke on which it was asked for, and then the container was gone: {exc}",
+                *self._outputs(),
+            ) from exc
 
     def _output_cut(self, how: str) -> OutputCut:
         self._cut = (
@@ -196,12 +263,11 @@ class _Pauses:
         self.bounded_sum += self._next
         yield from self._pause(bounded=True)
 
-    def awaiting(self) -> Steps[Response | None]:
+    def awaiting(self) -> Steps[object]:
         """A pause that ends with the answer of the wait that is held. The first is long enough for most of them."""
         seconds, self._next = max(self._next, _FIRST_ANSWER), min(self._next * 2, _PAUSE_MAX)
         self.bounded_sum += seconds
-        answer: Response | None = yield AwaitDeferred(seconds)
-        return answer
+        return (yield AwaitDeferred(seconds))
 
     def unbounded(self) -> Steps[None]:
         yield from self._pause(bounded=False)
@@ -229,26 +295,3 @@ def exit_code_wanted(outputs: Outputs, errors: tuple[type[Exception], ...]) -> I
         raise
     except unknown as exc:
         raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", *outputs) from exc
-
-
-def ask_wait_again(opened: Opened, outputs: Outputs) -> Steps[None]:
-    """Hold a wait anew, in place of one whose connection broke.
-
-    Raises:
-        ExitCodeUnknown: the container was removed meanwhile.
-        RequestRejected: the engine refused.
-    """
-    try:
-        response = yield from first_call(inspect_request("containers", opened.name, opened.api_version))
-        # Of a container that has not run, dockerd would answer 0 at once.
-        created = InspectedContainer.from_response(response).created
-        request = wait_request(opened.name, "next-exit" if created else "not-running", opened.api_version)
-        answer = yield CallDeferred(request)
-        if isinstance(answer, Response):
-            succeeded(request, answer)
-    except RequestRejected as exc:
-        if not exc.not_found:
-            raise
-        raise ExitCodeUnknown(
-            f"the connection broke on which it was asked for, and then the container was gone: {exc}", *outputs
-        ) from exc

@@ -5,7 +5,8 @@ Strategy: a flow is a plain generator. It yields a step and receives its result:
 - ``Call(request)``: the whole answer, a ``Response``. The connection is then closed.
 - ``CallDeferred(request)``: the head of the answer as soon as it arrives, a ``ResponseHead``; ``None`` if it does not
   arrive in time. The connection stays open for the rest. A refusal gives the whole ``Response``.
-- ``AwaitDeferred(seconds)``: the whole answer to the call that is held; ``None`` if there is none after this time.
+- ``AwaitDeferred(seconds)``: the whole answer to the deferred call; ``None`` if there is none after this time, or there
+  is no such call; ``Broken`` if its connection broke.
 - ``Discard()``: ``None``. The connection of ``CallDeferred`` is closed.
 - ``Stream(request)``: ``Accepted`` or ``Rejected``. The connection becomes the attachment; an earlier one is closed.
 - ``Pause(seconds)``: ``None``, after this time.
@@ -34,8 +35,9 @@ from attachproto_adapters._flows._inspect import (
 T = TypeVar("T")
 AnySession = TypeVar("AnySession")
 
-# An engine sends the head of a wait's answer at once; some intermediaries (nginx, unless its buffering is off) hold it
-# back until the container has exited. The engine has the request long before this time is over.
+# Engines send the head of a wait's answer at once: the slowest of 900 took 0.11 s, on a machine that had far too much to
+# do. nginx, unless its buffering is off, sends it only when the container has exited. By then, and long before this
+# time is over, the engine has the request.
 HEAD_SECONDS = 2.0
 
 
@@ -61,13 +63,24 @@ class CallDeferred:
 
 @attrs.frozen
 class AwaitDeferred:
-    """Wait for the rest of the answer to the deferred call.
+    """Let time pass, and take the answer to the deferred call if it comes meanwhile.
 
     Attributes:
-        seconds: how long at most; 0 to check whether it has arrived.
+        seconds: how long; 0 to see whether it has come, ``None`` for as long as the caller waits.
     """
 
-    seconds: float
+    seconds: float | None
+
+
+@attrs.frozen
+class Broken:
+    """The connection of a deferred call broke before the answer was whole.
+
+    Attributes:
+        error: what the framework or the state machine has raised.
+    """
+
+    error: Exception
 
 
 @attrs.frozen
@@ -130,6 +143,19 @@ class Opened:
         return self.exit_code is not None or self.exit_code_lost
 
 
+@attrs.define
+class Held(Generic[AnySession]):
+    """The connection of a deferred call, which may be kept from one flow to the next.
+
+    Attributes:
+        session: the connection, if there is one.
+        closed: its owner has closed it: a connection that comes later is closed at once.
+    """
+
+    session: AnySession | None = None
+    closed: bool = False
+
+
 @attrs.frozen
 class FlowResult(Generic[T, AnySession]):
     """The result of a flow, and the connections that it has left open.
@@ -138,13 +164,13 @@ class FlowResult(Generic[T, AnySession]):
         value: what the flow returned.
         stream: the connection of its stream.
         accepted: the answer that opened the stream.
-        held: the connection of its deferred call.
+        held: what holds its deferred call.
     """
 
     value: T
     stream: AnySession | None
     accepted: Accepted | None
-    held: AnySession | None
+    held: Held[AnySession]
 
     def streamed(self) -> tuple[AnySession, Accepted]:
         """The stream and its answer, of a flow that always opens one."""

@@ -43,7 +43,7 @@ def check_timeout(timeout: float | None) -> None:
         )
 
 
-def _is_ours(exc: BaseException) -> bool:
+def is_own_timeout(exc: BaseException) -> bool:
     """Whether a timeout of the socket has passed; the kernel's own, such as ETIMEDOUT, has a number."""
     return isinstance(exc, TimeoutError) and exc.errno is None
 
@@ -290,7 +290,7 @@ class Dialer(Address):
         try:
             yield
         except TimeoutError as exc:
-            if not _is_ours(exc):
+            if not is_own_timeout(exc):
                 raise
             raise TimeoutError(f"no connection within {self.timeout:g} s") from exc
 
