@@ -15,11 +15,10 @@ from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._attach import open_attach
-from attachproto_adapters._flows._ending import exit_code_wanted
 from attachproto_adapters._flows._flows import create_and_open_exec, judge_stream, open_exec
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions
-from attachproto_adapters._flows._output import ExecResult
+from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
 from attachproto_adapters._flows._stdin import as_bytes
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, open_stream

@@ -242,7 +242,7 @@ class AsyncAttachment(AttachmentBase[L]):
                 await drive(ending.wait(), dialer, self._held)
             finally:
                 self._waiting = False
-        return ending.known_exit_code
+        return ending.final_exit_code
 
     async def resize(self, height: int, width: int) -> None:
         """Set the size of the container's, or the exec's, TTY in characters.

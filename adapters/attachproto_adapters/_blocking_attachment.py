@@ -263,7 +263,7 @@ class Attachment(AttachmentBase[BlockingSession]):
                 drive(ending.wait(), dialer, self._held)
             finally:
                 self._waiting.release()
-        return ending.known_exit_code
+        return ending.final_exit_code
 
     def resize(self, height: int, width: int) -> None:
         """Set the size of the container's, or the exec's, TTY in characters.

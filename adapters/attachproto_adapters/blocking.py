@@ -22,7 +22,6 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._attach import open_attach
-from attachproto_adapters._flows._ending import exit_code_wanted
 from attachproto_adapters._flows._flows import (
     create_and_open_exec,
     judge_stream,
@@ -30,7 +29,7 @@ from attachproto_adapters._flows._flows import (
 )
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions
-from attachproto_adapters._flows._output import ExecResult
+from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
 from attachproto_adapters._flows._stdin import as_bytes
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._transport._blocking import (

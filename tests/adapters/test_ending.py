@@ -24,8 +24,8 @@ from attachproto_adapters._flows._ending import (
     PODMAN_CONTAINER_GRACE,
     PODMAN_EXEC_GRACE,
     Ending,
-    exit_code_wanted,
 )
+from attachproto_adapters._flows._output import exit_code_wanted
 from attachproto_adapters._flows._steps import (
     AwaitDeferred,
     Broken,
@@ -96,7 +96,7 @@ def paused(seen: list[Step]) -> float:
 def test_an_exec_that_has_ended_ends_its_output(name: str) -> None:
     ending = exec_ending()
     assert drive(getattr(ending, name)(), EXEC_ENDED)[0] == [LOOK_AT_EXEC]
-    assert (ending.confirmed, ending.known_exit_code) == (True, 7)
+    assert (ending.confirmed, ending.final_exit_code) == (True, 7)
 
 
 @pytest.mark.parametrize("name", ["confirm", "wait"])

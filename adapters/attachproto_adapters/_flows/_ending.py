@@ -12,15 +12,15 @@ runs.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from attachproto import ProtocolError, Request, Response
-from attachproto_adapters._errors import AttachError, AttachmentClosed, ExitCodeUnknown, OutputCut, RequestRejected
+from attachproto import Request, Response
+from attachproto_adapters._errors import ExitCodeUnknown, OutputCut, RequestRejected
 from attachproto_adapters._flows._api_calls import exit_code, inspect_request, known_exit_code, succeeded, wait_request
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._inspect import InspectedContainer, InspectedExec
-from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferred, Discard, Opened, Pause, Steps
+from attachproto_adapters._flows._pauses import Pauses
+from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferred, Discard, Opened, Steps
 
 # How long an engine may go on to say "running" after the end of the output. Each is several times the longest that
 # scripts/measure_ends.py saw on a machine of two cores with a load of 15: dockerd 0.06 s for an exec (0.11 s once) and
@@ -31,12 +31,6 @@ CONTAINER_GRACE, PODMAN_CONTAINER_GRACE = 1.0, 4.0
 
 # How long a wait may be silent once inspect has said that the container has ended. Podman looks every 250 ms.
 ANSWER_SECONDS = PODMAN_CONTAINER_GRACE
-
-# dockerd's wait answers 5 to 20 ms after the end of the output.
-_FIRST_ANSWER = 0.05
-
-# Most processes have ended when they are looked at first. The others are asked after a time that grows up to this.
-_PAUSE_MIN, _PAUSE_MAX = 0.005, 0.2
 
 Outputs = tuple[bytes, bytes]
 
@@ -68,7 +62,7 @@ class Ending:
         self._cut: str | None = None
 
     @property
-    def known_exit_code(self) -> int:
+    def final_exit_code(self) -> int:
         """The exit code, once a flow has found it."""
         assert self.exit_code is not None
         return self.exit_code
@@ -127,7 +121,7 @@ class Ending:
 
     def _exec_end(self) -> Steps[None]:
         """Ask until it has ended. Only where its output has ended is there a bound."""
-        opened, pauses = self._opened, _Pauses()
+        opened, pauses = self._opened, Pauses()
         request = inspect_request("exec", opened.name, opened.api_version)
         grace = EXEC_GRACE if opened.inspected.podman is None else PODMAN_EXEC_GRACE
         while True:
@@ -152,7 +146,7 @@ class Ending:
         Args:
             by_wait: wait for the answer of the wait that is held, and ask only between.
         """
-        opened, pauses = self._opened, _Pauses()
+        opened, pauses = self._opened, Pauses()
         before = opened.inspected
         assert isinstance(before, InspectedContainer)
         request = inspect_request("containers", opened.name, opened.api_version)
@@ -246,52 +240,3 @@ class Ending:
             "limit, or an intermediary that closes it when stdin ends), or keys that detach were sent"
         )
         return OutputCut(self._cut, *self._outputs())
-
-
-class _Pauses:
-    """Pauses that grow.
-
-    Attributes:
-        bounded_sum: how long those were that the flow bounds.
-    """
-
-    def __init__(self) -> None:
-        self.bounded_sum = 0.0
-        self._next = _PAUSE_MIN
-
-    def bounded(self) -> Steps[None]:
-        self.bounded_sum += self._next
-        yield from self._pause(bounded=True)
-
-    def awaiting(self) -> Steps[object]:
-        """A pause that ends with the answer of the wait that is held. The first is long enough for most of them."""
-        seconds, self._next = max(self._next, _FIRST_ANSWER), min(self._next * 2, _PAUSE_MAX)
-        self.bounded_sum += seconds
-        return (yield AwaitDeferred(seconds))
-
-    def unbounded(self) -> Steps[None]:
-        yield from self._pause(bounded=False)
-
-    def _pause(self, *, bounded: bool) -> Steps[None]:
-        yield Pause(self._next, bounded)
-        self._next = min(self._next * 2, _PAUSE_MAX)
-
-
-@contextlib.contextmanager
-def exit_code_wanted(outputs: Outputs, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Around what asks for the exit code of a command whose output has been read: a failure carries the output.
-
-    Args:
-        outputs: stdout and stderr.
-        errors: what the framework raises for a broken connection.
-
-    Raises:
-        ExitCodeUnknown: the engine does not tell, or cannot be asked.
-    """
-    unknown: tuple[type[Exception], ...] = (AttachError, ProtocolError, *errors)
-    try:
-        yield
-    except (OutputCut, AttachmentClosed):
-        raise
-    except unknown as exc:
-        raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", *outputs) from exc

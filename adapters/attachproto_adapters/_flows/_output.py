@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import attrs
 
-from attachproto import OutputClosed, RawOutput, Stderr, Stdout, Systemerr
-from attachproto_adapters._errors import EngineReportedError, OutputTooLarge
+from attachproto import OutputClosed, ProtocolError, RawOutput, Stderr, Stdout, Systemerr
+from attachproto_adapters._errors import (
+    AttachError,
+    AttachmentClosed,
+    EngineReportedError,
+    ExitCodeUnknown,
+    OutputCut,
+    OutputTooLarge,
+)
 
 DataEvent = Stdout | Stderr | RawOutput | Systemerr
 OutputEvent = DataEvent | OutputClosed
@@ -78,3 +88,23 @@ class Gathered:
         if self._systemerr:
             raise EngineReportedError(self._systemerr.decode("utf-8", "replace").strip(), stdout, stderr)
         return stdout, stderr
+
+
+@contextlib.contextmanager
+def exit_code_wanted(outputs: tuple[bytes, bytes], errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Around what asks for the exit code of a command whose output has been read: a failure carries the output.
+
+    Args:
+        outputs: stdout and stderr.
+        errors: what the framework raises for a broken connection.
+
+    Raises:
+        ExitCodeUnknown: the engine does not tell, or cannot be asked.
+    """
+    unknown: tuple[type[Exception], ...] = (AttachError, ProtocolError, *errors)
+    try:
+        yield
+    except (OutputCut, AttachmentClosed):
+        raise
+    except unknown as exc:
+        raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", *outputs) from exc

@@ -35,9 +35,8 @@ from attachproto_adapters._flows._inspect import (
 T = TypeVar("T")
 AnySession = TypeVar("AnySession")
 
-# Engines send the head of a wait's answer at once: the slowest of 900 took 0.11 s, on a machine that had far too much to
-# do. nginx, unless its buffering is off, sends it only when the container has exited. By then, and long before this
-# time is over, the engine has the request.
+# Engines send the head of a wait at once: the slowest of 900 took 0.11 s, on a machine under a high load. nginx, unless
+# its buffering is off, sends it only when the container has exited. The engine has the request long before that.
 HEAD_SECONDS = 2.0
 
 
