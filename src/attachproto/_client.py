@@ -11,7 +11,7 @@ of the request can tell. Framing is never guessed from the bytes.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Final, Literal
 
 import attrs
@@ -29,10 +29,10 @@ from attachproto._events import (
     StdinClosed,
 )
 from attachproto._frames import FrameReader, as_bytes
-from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, field, media_type
+from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, check_headers, field, media_type
 from attachproto._http_reader import Head, HttpReader
 from attachproto._http_writer import encode_request
-from attachproto._quirks import Quirk, filter_source
+from attachproto._quirks import Quirk, check_quirks, filter_source
 from attachproto._raw import RawReader
 from attachproto._readers import Reader, read_unasked
 from attachproto._receive_buffer import ReceiveBuffer
@@ -58,18 +58,19 @@ class Client:
         buffer: ReceiveBuffer,
         host: str,
         user_agent: str,
-        quirks: frozenset[Quirk],
+        quirks: Iterable[Quirk],
         max_head: int,
         max_refusal: int,
         max_body: int,
     ) -> None:
+        check_headers((("host", host), ("user-agent", user_agent)))
         self._buffer = buffer
         self._max_head = max_head
         self._max_refusal = max_refusal
         self._max_body = max_body
         self._host = host
         self._user_agent = user_agent
-        self._quirks = quirks
+        self._quirks = check_quirks(quirks)
         # From the stream request until its output is read.
         self._asked: tuple[StreamRequest, HttpReader] | None = None
 

@@ -1,8 +1,7 @@
 """``Connection``: one exchange on one connection, for either role.
 
 Strategy: the table (``_state``) judges every event, ours and the peer's. The role (``_client``, ``_server``) encodes
-events, and says which reader follows. All readers take their bytes from one receive buffer, so nothing is handed over
-when the reader changes: what lies behind a head is still in the buffer.
+events and chooses the next reader. All readers share one receive buffer, so nothing is handed over between them.
 
 Sending uses our state and the encoder; receiving uses the peer's state, the buffer and the reader. After ``Accepted``
 the two share nothing, so one thread may send while another receives.
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, overload
 from attachproto._client import Client
 from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError
 from attachproto._events import Event, EventInBytes, Framing, OutputClosed, StdinClosed
-from attachproto._headers import check_headers
-from attachproto._quirks import Quirk, check_quirks
+from attachproto._quirks import Quirk
 from attachproto._readers import DISCARD_STATES, SILENT_STATES, check_can_come, move_peer
 from attachproto._receive_buffer import ReceiveBuffer
 from attachproto._server import Server
@@ -66,14 +64,16 @@ class Connection:
     ) -> None:
         if not isinstance(our_role, Role):
             raise TypeError(f"our_role is CLIENT or SERVER, not {our_role!r}")
-        check_headers((("host", host), ("user-agent", user_agent)))
         self._our_role = our_role
         self._their_role = our_role.other
         self._machine = StateMachine()
         self._buffer = ReceiveBuffer()
         self._failure: tuple[str, Reason] | None = None
-        client = Client(self._buffer, host, user_agent, check_quirks(quirks), max_head, max_refusal, max_body)
-        self._side = client if our_role is CLIENT else Server(self._buffer, max_head, max_request_body)
+        self._side = (
+            Client(self._buffer, host, user_agent, quirks, max_head, max_refusal, max_body)
+            if our_role is CLIENT
+            else Server(self._buffer, max_head, max_request_body)
+        )
         self._read_next = self._side.first_reader()
 
     @property

@@ -82,6 +82,15 @@ def test_every_exported_error_can_be_raised_in_another_process() -> None:
             assert seen(error) == seen(sample(kind))
 
 
+def test_a_text_of_15_mb_is_not_an_exception_text_of_15_mb() -> None:
+    text = "x" * 15_000_000
+    rejected = attachproto_adapters.RequestRejected(500, text, "GET /containers/web/json")
+    assert len(str(rejected)) < 1000
+    assert rejected.message == text
+    page = "\n<html>\n<body>" + text
+    assert str(attachproto_adapters.RequestRejected(502, page, "GET /_ping")) == "<html> ... (502 to GET /_ping)"
+
+
 def test_one_root() -> None:
     assert attachproto_adapters.AttachError is AttachError
     assert all(issubclass(kind, AttachError | Warning) for kind in EXPORTED.values())

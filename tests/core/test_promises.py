@@ -423,6 +423,22 @@ class TestPromise08ARefusedCallChangesNothing:
         refused(connection, event)
         assert connection.send(Response(200, (), b"OK")).endswith(b"Content-Length: 2\r\n\r\nOK")
 
+    def test_encoding_changes_nothing(self) -> None:
+        """Only ``send`` does, when the table has moved: here the encoder is asked without it."""
+        responding = server(PING)
+        assert responding._side.encode(ResponseHead(200))
+        assert responding.send(Response(200, (), b"OK")).startswith(b"HTTP/1.1 200 OK\r\n")
+        accepting = server(ASK)
+        assert accepting._side.encode(Accepted(Framing.RAW, 200, CHUNKED))
+        assert accepting.send(Accepted(Framing.MULTIPLEXED)) == H101M
+        assert accepting.send(Stdout(b"x")) == frame(1, b"x")
+        assert accepting.send(OutputClosed()) is SEND_EOF
+        asking = Connection(CLIENT)
+        assert asking._side.encode(PING)
+        assert asking.our_state is State.IDLE
+        with pytest.raises(LocalProtocolError, match="no request was sent yet"):
+            asking.next_event()
+
     @pytest.mark.parametrize("name", ["host", "connection", "upgrade", "content-length", "transfer-encoding"])
     def test_a_client_can_still_ask(self, name: str) -> None:
         connection = Connection(CLIENT)
