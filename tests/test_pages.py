@@ -16,8 +16,8 @@ PAGES = [
     *sorted((ROOT / "tests").rglob("README.md")),
 ]
 
-# The pages whose Python blocks are run, here and by tests/adapters/test_page.py, tests/core/test_exports.py and
-# tests/peers/test_docs.py. A block of Python on another page would be run by nobody.
+# The pages whose Python blocks are run: here, by test_documented_code.py in tests/adapters and tests/peers, and by
+# tests/core/test_public_names.py. A block of Python on another page would be run by nobody.
 RUN = {"README.md", "CONTRIBUTING.md", "docs/adapters.md", "docs/testing-your-docker-code.md", "tests/README.md"}
 
 

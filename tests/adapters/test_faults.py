@@ -1,7 +1,7 @@
 """Every fault of the embedded engine on every call around a stream: the result is right, or a typed error in time.
 
-test_cut.py has the faults that end the output while the process goes on. The steps are those of all three adapters, so
-the blocking one is enough here.
+test_output_cut.py has the faults that end the output while the process goes on. The steps are those of all three
+adapters, so the blocking one is enough here.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tests.adapters.scripted import echo
 from tests.engine.client import call
 
 ROOT = Path(__file__).parents[2]
-# The README's block of the core is run by tests/core/test_exports.py.
+# The README's block of the core is run by tests/core/test_public_names.py.
 BLOCKS = [
     block
     for page in ("README.md", "docs/adapters.md")
