@@ -33,6 +33,8 @@ class Attachment(AsyncAttachment[TrioSession]):
     def _busy(self, message: str) -> trio.BusyResourceError:
         return trio.BusyResourceError(message)
 
+    # Ctrl-C comes where it waits, and not between the steps of opening a nursery.
+    @trio.lowlevel.enable_ki_protection
     async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
         failure: BaseException | None = None
 

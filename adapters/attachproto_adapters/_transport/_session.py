@@ -295,12 +295,13 @@ class SocketSession(Session):
         """Send what the kernel takes at once, which may be nothing."""
         with self._calls:
             try:
-                return self.sock.send(data)
+                sent = self.sock.send(data)
             except BLOCKED:
-                return 0
+                sent = 0
             except OSError as exc:
                 self._note_reset(exc)
                 raise
+        return sent
 
     def feed_now(self, feed: Feed) -> bool:
         """Send what the kernel takes at once of this input; whether it took some."""
