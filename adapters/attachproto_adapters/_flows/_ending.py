@@ -1,13 +1,13 @@
-"""Whether the end of an output is its end: the engine is asked for the process behind it.
+"""Checks at end of file whether the process has ended too.
 
-Strategy: an end of file says only that somebody closed the connection. On dockerd and on Podman the output ends when
-the process ends and never before, also if the process has closed its own stdout and stderr. So the engine is asked by
-inspect. While it says that the process goes on it is asked again, for as long as engines were seen to need. After that
-something between us and the engine has closed the connection, and the output is not whole.
+Strategy: an end of file says only that the connection was closed. On dockerd and on Podman the output ends when the
+process ends and never before, even if the process has closed its own stdout and stderr. So the process is inspected.
+While it runs it is inspected again, for as long as engines were seen to need. If it still runs then, something between
+us and the engine has closed the connection, and the output is not complete.
 
-Inspect is asked rather than a wait that is held. dockerd tells of an exit only when it has written the container's log,
-which took up to ten seconds. Until then its inspect does not answer, but a wait is silent as it is while the container
-runs.
+Inspect is used and not the held wait. dockerd reports an exit only after it has written the container's log, which took
+up to ten seconds. During that time inspect does not answer, while that of a running container answers at once. A wait
+is silent in both cases.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from attachproto_adapters._flows._inspect import InspectedContainer, InspectedEx
 from attachproto_adapters._flows._pauses import Pauses
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferred, Discard, Opened, Steps
 
-# How long an engine may go on to say "running" after the end of the output. Each is several times the longest that
+# How many seconds an engine may report "running" after the end of the output. Each is several times the longest that
 # scripts/measure_ends.py saw on a machine of two cores with a load of 15: dockerd 0.06 s for an exec (0.11 s once) and
-# 0.29 s for a container, Podman 0.23 s and 1.39 s. No more than that: a process that ends within it is believed to have
-# ended before its output.
+# 0.29 s for a container, Podman 0.23 s and 1.39 s. Not longer, because a process that ends within this time counts as
+# ended at the end of its output.
 EXEC_GRACE, PODMAN_EXEC_GRACE = 0.5, 1.0
 CONTAINER_GRACE, PODMAN_CONTAINER_GRACE = 1.0, 4.0
 
-# How long a wait may be silent once inspect has said that the container has ended. Podman looks every 250 ms.
+# How many seconds a wait may be silent after inspect has reported the exit. Podman looks every 250 ms.
 ANSWER_SECONDS = PODMAN_CONTAINER_GRACE
 
 Outputs = tuple[bytes, bytes]
@@ -40,12 +40,12 @@ class Ending:
 
     Attributes:
         over: the output has ended.
-        confirmed: the process has ended too, so far as anybody can tell.
+        confirmed: the process has ended too, as far as it can be known.
         exit_code: of the process, once it is known.
     """
 
     def __init__(self, opened: Opened, outputs: Callable[[], Outputs], check: Callable[[], None]) -> None:
-        """Begin.
+        """Create it.
 
         Args:
             opened: the attachment.
@@ -70,10 +70,10 @@ class Ending:
     def confirm(self, *, always: bool = False) -> Steps[None]:
         """Confirm the end that ``communicate`` has read.
 
-        An exec is always looked at. A container is looked at if its wait is held: a plain attach makes no more calls.
+        An exec is always inspected. A container is inspected if its wait is held: a plain attach makes no more calls.
 
         Args:
-            always: look at every container whose end should be the output's.
+            always: inspect every container whose output ends with it.
 
         Raises:
             OutputCut: the process goes on. Raised from then on, whatever becomes of the process.
@@ -161,11 +161,11 @@ class Ending:
             except RequestRejected as exc:
                 if not exc.not_found:
                     raise
-                break  # removed, which ends the process first
+                break  # a container is removed only after its process has ended
             if not now.goes_on(before):
                 break
             if pauses.bounded_sum >= grace:
-                # Somebody may have restarted it: a wait that was held since before has its answer then.
+                # It may have been restarted. Then a wait that was held before has its answer.
                 if isinstance(answer := (yield AwaitDeferred(0)), Response):
                     yield from self._take(answer)
                     return
@@ -179,14 +179,14 @@ class Ending:
         self._check()
         answer: object = None
         if self._wait_held:
-            # A wait is silent for ever if its connection is gone, or if dockerd had it only after the exit.
+            # A wait never answers if its connection is broken, or if dockerd received it only after the exit.
             bound = ANSWER_SECONDS if self.confirmed else None
             answer = yield AwaitDeferred(bound)
             if isinstance(answer, Broken) or (answer is None and bound is not None):
                 yield from self._ask_again()
                 answer = yield AwaitDeferred(None)
         if answer is None:
-            # Set before: if this is interrupted, the request may have left. If it has not, there is nothing to await.
+            # Set before the call, because an interrupted call may have sent the request. If not, nothing is awaited.
             self._wait_held = True
             answer = yield CallDeferred(self._wait_request("not-running"), 0)
             if not isinstance(answer, Response):
@@ -198,7 +198,7 @@ class Ending:
         yield from self._take(answer)
 
     def _take(self, answer: Response) -> Steps[None]:
-        # Kept before anything waits again: a container that is removed at its end cannot be asked once more.
+        # Stored before anything waits again: a container that was removed when it exited cannot be asked again.
         self._wait_held = False
         self.confirmed = True
         try:
@@ -210,7 +210,7 @@ class Ending:
         return wait_request(self._opened.name, condition, self._opened.api_version)
 
     def _ask_again(self) -> Steps[None]:
-        """Hold a wait anew, in place of one that broke.
+        """Open a new wait in place of one that broke.
 
         Raises:
             ExitCodeUnknown: the container was removed meanwhile.

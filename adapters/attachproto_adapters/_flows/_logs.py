@@ -1,4 +1,4 @@
-"""The flows that read what a container has written: by ``GET /logs``, which changes nothing on any engine."""
+"""The flows that read what a container has written, by ``GET /logs``. That changes nothing on any engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attachproto_adapters._flows._flows import hold_wait, inspect_container, jud
 from attachproto_adapters._flows._inspect import InspectedContainer
 from attachproto_adapters._flows._steps import Call, Opened, Steps, Stream
 
-# Read back on every engine that has them. dockerd reads the others from a cache, unless it is disabled
+# Every engine that has these drivers can read them back. dockerd reads the others from a cache, unless it is disabled
 # (`cache-disabled`), which only the engine can tell.
 _READABLE_DRIVERS = frozenset({"", "json-file", "local", "journald", "k8s-file"})
 # dockerd has `none`, Podman all three.
@@ -40,10 +40,10 @@ def open_logs(request: Logs) -> Steps[Opened]:
 
 
 def without_unreadable_logs(request: Attach, inspected: InspectedContainer) -> Steps[Attach]:
-    """The request, if the logs that it asks for can be read; without them, if none can have been written yet.
+    """Return the request if its logs can be read; without ``logs`` if the container cannot have written any yet.
 
-    With ``logs=1`` and a driver that cannot be read dockerd sends nothing at all, neither logs nor output, and Podman
-    puts an error in the output's place.
+    With ``logs=1`` and a driver that cannot be read, dockerd sends nothing, neither logs nor output. Podman sends an
+    error in place of the output.
     """
     driver = inspected.log_driver
     if driver in _READABLE_DRIVERS:
@@ -78,7 +78,7 @@ def _logs_unavailable(container: str, driver: str, why: str = "") -> LogsUnavail
 def read_logs(
     request: Attach, opened: Opened, latest: InspectedContainer, *, exit_code_is_held: bool = False
 ) -> Steps[Opened]:
-    """Read what a container wrote that has ended, and take the exit code from its inspect."""
+    """Read what an exited container has written, and take the exit code from its inspect."""
     options = request.options
     if not options.logs or not (options.stdout or options.stderr):
         raise ContainerNotRunning(
@@ -105,7 +105,7 @@ def logs_of(request: Attach) -> Logs:
 
 
 def _with_exit_code(opened: Opened, latest: InspectedContainer, *, ended: bool = False) -> Opened:
-    """With what inspect says of the exit code, if the container has ended."""
+    """Add the exit code of inspect, if the container has exited."""
     if latest.exited and latest.exit_code >= 0:
         return attrs.evolve(opened, exit_code=latest.exit_code)
     return attrs.evolve(opened, exit_code_lost=ended or latest.exited)
