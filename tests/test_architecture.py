@@ -94,7 +94,7 @@ def test_every_function_that_the_text_places_in_a_file_is_there() -> None:
     assert len(placed) >= 4
     for function, file in placed:
         found = [path for path in (ROOT / "adapters").rglob("*.py") if path.as_posix().endswith(f"/{file}")]
-        names = {name for path in found for full in functions(path) for name in (full, full.rpartition(".")[2])}
+        names = {name for path in found for full in functions(path) for name in (full, *full.split("."))}
         assert function in names, f"{function} in {file}"
 
 
