@@ -123,5 +123,9 @@ class AsyncApi(Generic[A, S]):
 
     async def _open(self, steps: Steps[Opened], host: str | None) -> A:
         dialer = self._dialer(resolve_host(host, os.environ))
-        driven = await drive(steps, dialer)
-        return self._attachment(*driven.streamed(), driven.value, dialer, driven.held)
+        try:
+            driven = await drive(steps, dialer)
+            return self._attachment(*driven.streamed(), driven.value, dialer, driven.held)
+        except BaseException:
+            await dialer.aclose()
+            raise

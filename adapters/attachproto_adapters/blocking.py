@@ -192,8 +192,12 @@ def run_exec(
 def _open(steps: Steps[Opened], host: str | None, timeout: float | None) -> Attachment:
     check_timeout(timeout)
     dialer = Dialer(resolve_host(host, os.environ), timeout)
-    driven = drive(steps, dialer)
-    return Attachment(*driven.streamed(), driven.value, dialer, driven.held)
+    try:
+        driven = drive(steps, dialer)
+        return Attachment(*driven.streamed(), driven.value, dialer, driven.held)
+    except BaseException:
+        dialer.close()
+        raise
 
 
 def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:

@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -717,3 +718,33 @@ def test_two_threads_that_send_at_once(opened: Opener) -> None:
     sender.result()
     attachment.close_stdin()
     assert attachment.communicate() == (b"", b"")
+
+
+@pytest.mark.parametrize("second", ["receive", "iteration", "lines", "communicate"])
+@pytest.mark.parametrize("first", ["receive", "lines", "communicate"])
+def test_two_threads_that_receive_at_once(opened: Opener, first: str, second: str) -> None:
+    """The second is refused, and the first misses nothing."""
+    go = threading.Event()
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        assert go.wait(BOUND)
+        peer.send(Stdout(b"line\n"), OutputClosed())
+        peer.until_closed()
+
+    attachment = opened(act)
+    calls: dict[str, Callable[[], Any]] = {
+        "receive": attachment.receive,
+        "iteration": lambda: next(attachment),
+        "lines": lambda: next(attachment.lines()),
+        "communicate": attachment.communicate,
+    }
+    reader = Begun(calls[first])
+    deadline = time.monotonic() + BOUND
+    while not attachment._session._waiting:  # until the thread waits
+        assert time.monotonic() < deadline
+    with pytest.raises(RuntimeError, match="another thread is receiving"):
+        calls[second]()
+    go.set()
+    expected = {"receive": Stdout(b"line\n"), "lines": Line("line", Stdout), "communicate": (b"line\n", b"")}
+    assert reader.result() == expected[first]

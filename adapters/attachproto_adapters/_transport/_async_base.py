@@ -262,7 +262,8 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._calls: set[L] = set()
+        # All that are open. Whoever opens several and is interrupted has them closed by one call.
+        self._sessions: set[L] = set()
         self._closings = 0
 
     @staticmethod
@@ -287,9 +288,11 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
 
     async def dial(self, quirks: Iterable[Quirk] = ()) -> L:
         """A new connection."""
+        self._sessions.difference_update([each for each in self._sessions if each.closed])
         with self.reached():
             tls = self.tls()
             session = await self.connect(quirks, tls)
+            self._sessions.add(session)
             if tls is not None:
                 try:
                     await session.handshake(tls)
@@ -312,19 +315,16 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
         """Make a plain call on a connection of its own, and wait for its whole answer."""
         closings = self._closings
         async with contextlib.aclosing(await self.ask(request)) as session:
-            self._calls.add(session)
-            if self._closings != closings:  # it was not found
+            if self._closings != closings:  # it was not there yet
                 await session.aclose()
-            try:
-                return await whole_response(session)
-            finally:
-                self._calls.discard(session)
+            return await whole_response(session)
 
     async def aclose(self) -> None:
-        """Wake whoever waits for a call's answer."""
+        """Close all connections, which wakes whoever waits for a call's answer."""
         self._closings += 1
-        for session in list(self._calls):
-            await session.aclose()
+        async with contextlib.AsyncExitStack() as stack:
+            for session in list(self._sessions):
+                stack.push_async_callback(session.aclose)
 
 
 async def whole_response(session: AsyncSession) -> Response:

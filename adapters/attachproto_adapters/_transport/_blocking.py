@@ -247,10 +247,12 @@ class BlockingSession(SocketSession):
                 self._child.let_go()
             return
         with self._closing:
-            self.shut_down()
-            self._waiting.discard(threading.get_ident())
-            if not self._waiting:
-                self.sock.close()
+            try:
+                self.shut_down()
+            finally:
+                self._waiting.discard(threading.get_ident())
+                if not self._waiting:
+                    self.sock.close()
         if self._child is not None:
             with contextlib.closing(self._child.end()) as pauses:
                 for pause in pauses:
@@ -263,12 +265,14 @@ class Dialer(Address):
     def __init__(self, host: Host, timeout: float | None) -> None:
         super().__init__(host)
         self.timeout = timeout
-        self._calls: set[BlockingSession] = set()
+        # All that are open. Whoever opens several and is interrupted has them closed by one call.
+        self._sessions: set[BlockingSession] = set()
         self._closings = 0
 
     def dial(self, quirks: Iterable[Quirk] = ()) -> BlockingSession:
         """A new connection."""
         host, child = self.host, None
+        self._sessions.difference_update([each for each in self._sessions if each.closed])
         with self.reached(), self._in_time():
             tls = self.tls()
             if isinstance(host, TcpHost):
@@ -276,6 +280,7 @@ class Dialer(Address):
             else:
                 sock, child = self._open_non_tcp(host)
             session = BlockingSession(sock, host, quirks=quirks, tls=tls, child=child)
+            self._sessions.add(session)
             try:
                 session.settimeout(self.timeout)
                 if tls is not None:
@@ -329,19 +334,16 @@ class Dialer(Address):
         """Make a plain call on a connection of its own, and wait for its whole answer."""
         closings = self._closings
         with contextlib.closing(self.ask(request)) as session:
-            self._calls.add(session)
-            if self._closings != closings:  # it was not found
+            if self._closings != closings:  # it was not there yet
                 session.close()
-            try:
-                return whole_response(session)
-            finally:
-                self._calls.discard(session)
+            return whole_response(session)
 
     def close(self) -> None:
-        """Wake whoever waits for a call's answer."""
+        """Close all connections, which wakes whoever waits for a call's answer."""
         self._closings += 1
-        for session in list(self._calls):
-            session.close()
+        with contextlib.ExitStack() as stack:
+            for session in list(self._sessions):
+                stack.callback(session.close)
 
 
 def whole_response(session: BlockingSession) -> Response:
