@@ -59,7 +59,7 @@ from attachproto import (
 from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import blocking
 from attachproto_adapters import trio as trio_adapter
-from attachproto_adapters._transport import _asyncio, _blocking, _trio
+from attachproto_adapters._transport import _asyncio, _blocking_dialer, _trio
 from attachproto_adapters._transport._schemes import UnixHost
 
 ENGINE: Final = "import sys; from attachproto_engine import serve; sys.exit(serve(sys.argv[1]))"
@@ -173,7 +173,7 @@ def engine_process() -> Iterator[tuple[int, UnixHost]]:
 
 
 def call(host: UnixHost, request: Request, expected: int) -> None:
-    response = _blocking.Dialer(host, 60).call(request)
+    response = _blocking_dialer.Dialer(host, 60).call(request)
     assert response.status_code == expected, response
 
 
@@ -253,7 +253,7 @@ class Share:
 
 
 def fast_blocking(share: Share) -> None:
-    dialer = _blocking.Dialer(share.host, share.seconds_allowed)
+    dialer = _blocking_dialer.Dialer(share.host, share.seconds_allowed)
 
     def work() -> None:
         for job in share.jobs:

@@ -21,7 +21,8 @@ from attachproto_adapters._flows._options import CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
 from attachproto_adapters._flows._stdin import as_bytes
 from attachproto_adapters._flows._steps import Opened, Steps
-from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, open_stream
+from attachproto_adapters._transport._async_base import AsyncSession
+from attachproto_adapters._transport._async_dialer import AsyncDialer, open_stream
 from attachproto_adapters._transport._hosts import resolve_api_version, resolve_host
 from attachproto_adapters._transport._schemes import Host
 

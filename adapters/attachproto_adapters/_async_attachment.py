@@ -20,7 +20,8 @@ from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
 from attachproto_adapters._flows._steps import Held, Opened
-from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession
+from attachproto_adapters._transport._async_base import AsyncSession
+from attachproto_adapters._transport._async_dialer import AsyncDialer
 
 L = TypeVar("L", bound=AsyncSession)
 

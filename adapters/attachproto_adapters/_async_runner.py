@@ -18,13 +18,8 @@ from attachproto_adapters._flows._steps import (
     Steps,
     Stream,
 )
-from attachproto_adapters._transport._async_base import (
-    AsyncDialer,
-    AsyncSession,
-    open_stream,
-    response_within,
-    whole_response,
-)
+from attachproto_adapters._transport._async_base import AsyncSession
+from attachproto_adapters._transport._async_dialer import AsyncDialer, open_stream, response_within, whole_response
 
 T = TypeVar("T")
 L = TypeVar("L", bound=AsyncSession)

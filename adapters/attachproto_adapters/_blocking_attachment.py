@@ -21,11 +21,8 @@ from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, as_view
 from attachproto_adapters._flows._steps import Held, Opened
-from attachproto_adapters._transport._blocking import (
-    BlockingSession,
-    Dialer,
-    check_timeout,
-)
+from attachproto_adapters._transport._blocking import BlockingSession
+from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout
 
 
 class Attachment(AttachmentBase[BlockingSession]):

@@ -26,14 +26,8 @@ from attachproto_adapters._flows._steps import (
     Steps,
     Stream,
 )
-from attachproto_adapters._transport._blocking import (
-    BlockingSession,
-    Dialer,
-    is_own_timeout,
-    open_stream,
-    response_within,
-    whole_response,
-)
+from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
+from attachproto_adapters._transport._blocking_dialer import Dialer, open_stream, response_within, whole_response
 
 T = TypeVar("T")
 

@@ -32,12 +32,8 @@ from attachproto_adapters._flows._options import CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
 from attachproto_adapters._flows._stdin import as_bytes
 from attachproto_adapters._flows._steps import Opened, Steps
-from attachproto_adapters._transport._blocking import (
-    BlockingSession,
-    Dialer,
-    check_timeout,
-    open_stream,
-)
+from attachproto_adapters._transport._blocking import BlockingSession
+from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout, open_stream
 from attachproto_adapters._transport._hosts import resolve_api_version, resolve_host
 
 __all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run_exec"]

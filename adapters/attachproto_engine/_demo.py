@@ -32,7 +32,7 @@ from attachproto_adapters._errors import AttachError, EngineUnreachable, Request
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._inspect import read_json
-from attachproto_adapters._transport._blocking import Dialer, open_stream
+from attachproto_adapters._transport._blocking_dialer import Dialer, open_stream
 from attachproto_adapters._transport._hosts import resolve_host
 from attachproto_adapters.blocking import Attachment
 

@@ -15,7 +15,7 @@ import trio
 
 from attachproto import LocalProtocolError, OutputClosed, Stderr, Stdout, encode_frame
 from attachproto_adapters import AttachmentClosed
-from attachproto_adapters._transport import _asyncio, _session, _trio
+from attachproto_adapters._transport import _asyncio, _socket_session, _trio
 from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Attachment, Framework
 from tests.adapters.interrupting import WAYS, Interrupter, Way, alarms, counts, is_interrupt
 from tests.adapters.scenarios import pattern
@@ -43,7 +43,7 @@ EACH_WAY = pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.fixture
 def small_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the little output comes in several reads, which end anywhere."""
-    for module in (_session, _asyncio, _trio):
+    for module in (_socket_session, _asyncio, _trio):
         monkeypatch.setattr(module, "READ_SIZE", 19)
 
 

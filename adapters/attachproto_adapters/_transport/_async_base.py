@@ -1,40 +1,31 @@
-"""Sessions and dialers: what asyncio and trio share.
+"""Sessions: what asyncio and trio share.
 
-Strategy: ``AsyncSession`` and ``AsyncDialer`` hold what asyncio and trio have in common, and name what they have not. A
-framework's module says how bytes are received and sent there, and what its errors are.
+Strategy: ``AsyncSession`` holds what asyncio and trio have in common, and names what they have not. A framework's module
+says how bytes are received and sent there, and what its errors are.
 """
 
 from __future__ import annotations
 
 import abc
 import contextlib
-import functools
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
-from typing import ClassVar, Generic, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, NoReturn, TypeVar
 
 from attachproto import (
     NEED_DATA,
     SEND_EOF,
-    Accepted,
     Event,
     LocalProtocolError,
-    Quirk,
-    Rejected,
     Request,
-    Response,
     StreamRequest,
 )
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._life import InputState
 from attachproto_adapters._flows._stdin import Feed
-from attachproto_adapters._transport._address import Address
-from attachproto_adapters._transport._open import open_non_tcp
-from attachproto_adapters._transport._schemes import Host, NonTcpHost
-from attachproto_adapters._transport._session import Session, SocketSession
+from attachproto_adapters._transport._session import Session
+from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close
-from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
 T = TypeVar("T")
@@ -252,96 +243,3 @@ class AsyncSocketSession(AsyncSession, SocketSession):
 def _cause(exc: BaseException) -> BaseException:
     """What the kernel said, where a framework has put its own error around it."""
     return exc if isinstance(exc, OSError) else exc.__cause__ or exc
-
-
-L = TypeVar("L", bound=AsyncSession)
-
-
-class AsyncDialer(Address, abc.ABC, Generic[L]):
-    """Makes connections to one engine."""
-
-    def __init__(self, host: Host) -> None:
-        super().__init__(host)
-        # All that are open. Whoever opens several and is interrupted has them closed by one call.
-        self._sessions: set[L] = set()
-        self._closings = 0
-
-    @staticmethod
-    @abc.abstractmethod
-    async def sleep(seconds: float) -> None:
-        """Let time pass."""
-
-    @abc.abstractmethod
-    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> L:
-        """A connection of the transport, before any handshake."""
-
-    async def open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
-        """Open a connection that is not TCP. Cancelled, it has left nothing open."""
-        with contextlib.closing(open_non_tcp(host)) as steps:
-            while True:
-                try:
-                    pause = next(steps)
-                except StopIteration as opened:
-                    sock, child = opened.value
-                    return sock, child
-                await self.sleep(pause)
-
-    async def dial(self, quirks: Iterable[Quirk] = ()) -> L:
-        """A new connection."""
-        self._sessions.difference_update([each for each in self._sessions if each.closed])
-        with self.reached():
-            tls = self.tls()
-            session = await self.connect(quirks, tls)
-            self._sessions.add(session)
-            if tls is not None:
-                try:
-                    await session.handshake(tls)
-                except BaseException:
-                    await session.aclose()
-                    raise
-            return session
-
-    async def ask(self, request: Request) -> L:
-        """Make a plain call on a connection of its own; its answer is still to be read."""
-        session = await self.dial()
-        try:
-            await session.ask(request)
-        except BaseException:
-            await session.aclose()
-            raise
-        return session
-
-    async def call(self, request: Request) -> Response:
-        """Make a plain call on a connection of its own, and wait for its whole answer."""
-        closings = self._closings
-        async with contextlib.aclosing(await self.ask(request)) as session:
-            if self._closings != closings:  # it was not there yet
-                await session.aclose()
-            return await whole_response(session)
-
-    async def aclose(self) -> None:
-        """Close all connections, which wakes whoever waits for a call's answer."""
-        self._closings += 1
-        async with contextlib.AsyncExitStack() as stack:
-            for session in list(self._sessions):
-                stack.push_async_callback(session.aclose)
-
-
-async def whole_response(session: AsyncSession) -> Response:
-    """The whole answer to the call that was made on this connection."""
-    while not isinstance(event := await session.next_event(), Response):
-        pass
-    return event
-
-
-async def response_within(session: AsyncSession, seconds: float) -> Response | None:
-    """The whole answer to the call that was made on this connection, if it comes within this time."""
-    return await session.within(seconds, functools.partial(whole_response, session))
-
-
-async def open_stream(session: AsyncSession, request: StreamRequest) -> Accepted | Rejected:
-    """Ask for a stream; what it was answered."""
-    await session.ask(request)
-    event = await session.next_event()
-    assert isinstance(event, Accepted | Rejected)  # nothing else comes first
-    return event

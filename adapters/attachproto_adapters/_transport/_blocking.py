@@ -1,4 +1,4 @@
-"""The session and the dialer of the blocking adapter."""
+"""The session of the blocking adapter."""
 
 from __future__ import annotations
 
@@ -8,39 +8,24 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from attachproto import (
     NEED_DATA,
     SEND_EOF,
-    Accepted,
     Event,
     LocalProtocolError,
     Quirk,
-    Rejected,
     Request,
-    Response,
     StreamRequest,
 )
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import named
-from attachproto_adapters._transport._address import Address
-from attachproto_adapters._transport._open import open_non_tcp
-from attachproto_adapters._transport._schemes import Host, NonTcpHost, TcpHost
-from attachproto_adapters._transport._session import SocketSession
-from attachproto_adapters._transport._sockets import half_close, prepare_tcp, wait_until_ready
+from attachproto_adapters._transport._schemes import Host
+from attachproto_adapters._transport._socket_session import SocketSession
+from attachproto_adapters._transport._sockets import half_close, wait_until_ready
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
-
-
-def check_timeout(timeout: float | None) -> None:
-    """Raise ``ValueError`` for a timeout that would make a socket not block: everything here waits."""
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
-        raise TypeError(f"a timeout is a number of seconds or None, not {timeout!r}")
-    if timeout is not None and not timeout > 0:
-        raise ValueError(
-            f"a timeout is None or above 0 seconds, not {timeout}: a socket that does not block cannot wait"
-        )
 
 
 def is_own_timeout(exc: BaseException) -> bool:
@@ -257,114 +242,3 @@ class BlockingSession(SocketSession):
             with contextlib.closing(self._child.end()) as pauses:
                 for pause in pauses:
                     time.sleep(pause)
-
-
-class Dialer(Address):
-    """Makes connections to one engine."""
-
-    def __init__(self, host: Host, timeout: float | None) -> None:
-        super().__init__(host)
-        self.timeout = timeout
-        # All that are open. Whoever opens several and is interrupted has them closed by one call.
-        self._sessions: set[BlockingSession] = set()
-        self._closings = 0
-
-    def dial(self, quirks: Iterable[Quirk] = ()) -> BlockingSession:
-        """A new connection."""
-        host, child = self.host, None
-        self._sessions.difference_update([each for each in self._sessions if each.closed])
-        with self.reached(), self._in_time():
-            tls = self.tls()
-            if isinstance(host, TcpHost):
-                sock = self._open_tcp(host)
-            else:
-                sock, child = self._open_non_tcp(host)
-            session = BlockingSession(sock, host, quirks=quirks, tls=tls, child=child)
-            self._sessions.add(session)
-            try:
-                session.settimeout(self.timeout)
-                if tls is not None:
-                    session.handshake(tls)
-            except BaseException:
-                session.close()
-                raise
-            return session
-
-    @contextlib.contextmanager
-    def _in_time(self) -> Iterator[None]:
-        try:
-            yield
-        except TimeoutError as exc:
-            if not is_own_timeout(exc):
-                raise
-            raise TimeoutError(f"no connection within {self.timeout:g} s") from exc
-
-    def _open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
-        waited = 0.0
-        with contextlib.closing(open_non_tcp(host)) as steps:
-            while True:
-                try:
-                    pause = next(steps)
-                except StopIteration as opened:
-                    sock, child = opened.value
-                    return sock, child
-                if self.timeout is not None and waited >= self.timeout:
-                    raise TimeoutError
-                time.sleep(pause)
-                waited += pause
-
-    def _open_tcp(self, host: TcpHost) -> socket.socket:
-        with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(socket.create_connection((host.name, host.port), self.timeout))
-            prepare_tcp(sock)
-            undo.pop_all()
-            return sock
-
-    def ask(self, request: Request) -> BlockingSession:
-        """Make a plain call on a connection of its own; its answer is still to be read."""
-        session = self.dial()
-        try:
-            session.ask(request)
-        except BaseException:
-            session.close()
-            raise
-        return session
-
-    def call(self, request: Request) -> Response:
-        """Make a plain call on a connection of its own, and wait for its whole answer."""
-        closings = self._closings
-        with contextlib.closing(self.ask(request)) as session:
-            if self._closings != closings:  # it was not there yet
-                session.close()
-            return whole_response(session)
-
-    def close(self) -> None:
-        """Close all connections, which wakes whoever waits for a call's answer."""
-        self._closings += 1
-        with contextlib.ExitStack() as stack:
-            for session in list(self._sessions):
-                stack.callback(session.close)
-
-
-def whole_response(session: BlockingSession) -> Response:
-    """The whole answer to the call that was made on this connection."""
-    while not isinstance(event := session.next_event(), Response):
-        pass
-    return event
-
-
-def response_within(session: BlockingSession, seconds: float) -> Response | None:
-    """The whole answer to the call that was made on this connection, if it comes within this time."""
-    until = time.monotonic() + seconds
-    while (event := session.next_event_within(until - time.monotonic())) is not None:
-        if isinstance(event, Response):
-            return event
-    return None
-
-
-def open_stream(session: BlockingSession, request: StreamRequest) -> Accepted | Rejected:
-    """Ask for a stream; what it was answered."""
-    session.ask(request)
-    event = session.next_event()
-    assert isinstance(event, Accepted | Rejected)  # nothing else comes first
-    return event

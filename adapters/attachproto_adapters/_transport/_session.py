@@ -6,23 +6,19 @@ Strategy: an adapter's session adds the transport, and does nothing but move byt
 from __future__ import annotations
 
 import abc
-import contextlib
 import errno
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Generator, Hashable, Iterable
 from typing import ClassVar, Final, Literal
 
 from attachproto import CLIENT, NEED_DATA, SEND_EOF, Connection, Event, ProtocolError, Quirk, Signal, State
 from attachproto_adapters._errors import AttachmentClosed, unreachable
-from attachproto_adapters._flows._life import InputState
-from attachproto_adapters._flows._stdin import Feed, Sendable, stdin_lost
+from attachproto_adapters._flows._stdin import Sendable, stdin_lost
 from attachproto_adapters._transport._address import failure_reason
 from attachproto_adapters._transport._guard import Guard
 from attachproto_adapters._transport._schemes import Host
-from attachproto_adapters._transport._sockets import BLOCKED, READ_SIZE, half_close
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
@@ -239,89 +235,3 @@ def _reading_lost() -> AttachmentClosed:
     return AttachmentClosed(
         "a read was interrupted, and what it had taken is lost: the rest of the output cannot be read"
     )
-
-
-class SocketSession(Session):
-    """A session over a socket that does not block: each call takes or gives what it can at once.
-
-    Waiting is the framework's. So an exception while waiting has taken and sent nothing.
-    """
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        host: Host | None = None,
-        *,
-        quirks: Iterable[Quirk] = (),
-        tls: TlsLayer | None = None,
-        child: SshChild | None = None,
-    ) -> None:
-        super().__init__(host, quirks=quirks, tls=tls, child=child)
-        sock.setblocking(False)
-        self.sock = sock
-        # One thread may send while another receives. What a call reports of the connection's end is recorded before the
-        # other thread's call can find less.
-        self._calls = threading.Lock()
-
-    @property
-    def family(self) -> int:
-        return self.sock.family
-
-    @property
-    def can_half_close(self) -> bool:
-        # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
-        return not isinstance(self.sock, ssl.SSLSocket)
-
-    def receive_now(self) -> bytes | None:
-        """What has come; ``None`` if nothing has, ``b""`` at the end. It starts a step of reading.
-
-        Raises:
-            OSError: the connection is broken.
-        """
-        self.reading.begin()
-        with self._calls:
-            try:
-                data = self.sock.recv(READ_SIZE)
-            except BLOCKED:
-                data = None
-            if data == b"" and not self.closed:
-                self.check_sending()
-                self._check_end()
-        if data is None:
-            self.reading.finish()
-        return data
-
-    def send_now(self, data: memoryview) -> int:
-        """Send what the kernel takes at once, which may be nothing."""
-        with self._calls:
-            try:
-                sent = self.sock.send(data)
-            except BLOCKED:
-                sent = 0
-            except OSError as exc:
-                self._note_reset(exc)
-                raise
-        return sent
-
-    def feed_now(self, feed: Feed) -> bool:
-        """Send what the kernel takes at once of this input; whether it took some."""
-        self.sending.begin()
-        sent = 1
-        try:
-            data = feed.next()
-            if data is SEND_EOF:
-                half_close(self.sock)
-                feed.sent(0)
-            elif data is not None:
-                sent = self.send_now(data)
-                feed.sent(sent)
-        except OSError as exc:  # reading tells what it means for the output
-            self.send_failed(exc)
-            feed.move(InputState.REFUSED)
-        self.sending.finish()
-        return sent > 0
-
-    def shut_down(self) -> None:
-        """Close the connection for every process that has this socket, such as a forked child."""
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)

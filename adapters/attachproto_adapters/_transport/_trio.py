@@ -11,7 +11,8 @@ import trio
 
 from attachproto import Quirk
 from attachproto_adapters._errors import AttachmentClosed
-from attachproto_adapters._transport._async_base import AsyncDialer, AsyncSession, AsyncSocketSession
+from attachproto_adapters._transport._async_base import AsyncSession, AsyncSocketSession
+from attachproto_adapters._transport._async_dialer import AsyncDialer
 from attachproto_adapters._transport._schemes import TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 from attachproto_adapters._transport._tls import TlsLayer
