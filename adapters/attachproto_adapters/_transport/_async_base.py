@@ -1,7 +1,7 @@
 """Sessions: what asyncio and trio share.
 
-Strategy: ``AsyncSession`` holds what asyncio and trio have in common, and names what they have not. A framework's module
-says how bytes are received and sent there, and what its errors are.
+Strategy: ``AsyncSession`` holds what asyncio and trio share, and declares what a framework's module has to provide: how
+bytes are received and sent, and what its errors are.
 """
 
 from __future__ import annotations
