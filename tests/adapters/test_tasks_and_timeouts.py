@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from attachproto import Accepted, Framing, OutputClosed, RemoteProtocolError, Stdin, StdinClosed, Stdout, encode_frame
-from attachproto_adapters import AttachmentClosed
+from attachproto_adapters import AttachmentClosed, Line
 from tests.adapters.frameworks import ASYNCIO, TRIO, WAYS, WITH_STDIN, Framework, Opener, Way
 from tests.adapters.scenarios import HALVED, MEGABYTE, pattern
 from tests.adapters.scripted import (
@@ -177,7 +177,10 @@ async def one_of_two(
 
 
 @EACH_WAY
-@pytest.mark.parametrize("names", [("receive", "receive"), ("receive", "communicate"), ("communicate", "communicate")])
+@pytest.mark.parametrize(
+    "names",
+    [("receive", "receive"), ("receive", "communicate"), ("communicate", "communicate"), ("lines", "communicate")],
+)
 def test_two_that_receive_at_once(opened: Opener, names: tuple[str, str]) -> None:
     """The second is refused, and the first has all."""
     go = threading.Event()
@@ -190,8 +193,14 @@ def test_two_that_receive_at_once(opened: Opener, names: tuple[str, str]) -> Non
 
     async def scenario() -> None:
         async with await opened(act) as attachment:
-            number, result = await one_of_two(opened, [getattr(attachment, name) for name in names], go.set)
-            assert result == (Stdout(b"x") if names[number] == "receive" else (b"x", b""))
+
+            async def lines() -> Line:
+                return await anext(attachment.lines())
+
+            calls = [lines if name == "lines" else getattr(attachment, name) for name in names]
+            number, result = await one_of_two(opened, calls, go.set)
+            expected = {"receive": Stdout(b"x"), "communicate": (b"x", b""), "lines": Line("x", Stdout, ended=False)}
+            assert result == expected[names[number]]
             assert await attachment.receive() == OutputClosed()
 
     opened.framework.run(scenario)
