@@ -264,6 +264,42 @@ async def a_wait_that_was_cut_is_asked_again(framework: Framework, engine: Engin
     assert engine.calls[-2:] == ["inspect", "wait not-running"]
 
 
+@scenario(needs=("unix",))
+async def a_gateway_that_gives_up_the_wait_and_the_stream_ends_nothing(framework: Framework, engine: Engine) -> None:
+    """nginx has one limit for both, and has held back the head of the wait until then."""
+    started, limit = threading.Event(), threading.Event()
+
+    def wait(peer: Peer) -> None:
+        assert limit.wait(BOUND)
+        page = b"<html>504 Gateway Time-out</html>"
+        peer.send(Response(504, (("content-type", "text/html"),), page))
+
+    def stream(peer: Peer) -> None:
+        peer.send(Accepted(Framing.MULTIPLEXED), *HALF)
+        assert started.wait(BOUND)
+
+    def start(peer: Peer) -> None:
+        answers(None, 204)(peer)
+        started.set()
+
+    engine.on("attach", stream)
+    engine.on("wait", wait, waits(3))
+    engine.on("start", start)
+    async with await framework.attach("web", host=engine.host, start=True) as attachment:
+        limit.set()
+        with short_grace():
+            for _ in range(2):
+                with pytest.raises(OutputCut) as caught:
+                    await attachment.communicate()
+                assert (caught.value.stdout, caught.value.stderr) == (b"half", b"of it")
+                with pytest.raises(OutputCut):
+                    await attachment.wait()
+        engine.on("inspect", EXITED)
+        assert await attachment.wait() == 3
+        with pytest.raises(OutputCut):
+            await attachment.communicate()
+
+
 @scenario()
 async def a_wait_for_what_has_not_been_started_asks_for_the_next_exit_again(
     framework: Framework, engine: Engine

@@ -633,27 +633,43 @@ async def a_wait_whose_connection_broke_asks_anew(framework: Framework, engine: 
         assert await attachment.wait() == 3
 
 
-@scenario(held=[False, True])
-async def a_wait_that_the_engine_cannot_answer(framework: Framework, engine: Engine, held: bool) -> None:
-    """Podman's answers for what it has removed, and for what was reset."""
-    engine.on("wait", answers({"StatusCode": 0, "Error": {"Message": "it is gone"}}), waits(-1))
+@scenario(held=[False, True], answer=[{"StatusCode": 0, "Error": {"Message": "it is gone"}}, {"StatusCode": -1}])
+async def a_wait_that_the_engine_cannot_answer(
+    framework: Framework, engine: Engine, held: bool, answer: dict[str, Any]
+) -> None:
+    """Podman's answers for what it has removed, and for what was reset. Asked again, it may tell of another run."""
+    engine.on("attach", accepts(Stdout(b"out")))
+    engine.on("inspect", answers(container()), answers(container()), answers(container(status="exited")))
+    engine.on("wait", answers(answer), waits(0))
     async with await framework.attach("web", host=engine.host, wait=held) as attachment:
-        for reason in ("it is gone", "-1"):
-            with pytest.raises(ExitCodeUnknown, match=reason):
+        assert await attachment.communicate() == (b"out", b"")
+        for _ in range(2):
+            with pytest.raises(ExitCodeUnknown, match=r"it is gone|-1") as caught:
                 await attachment.wait()
+            assert caught.value.stdout == b"out"
+    assert sum(call.startswith("wait") for call in engine.calls) == 1
 
 
 @scenario(held=[False, True])
 async def close_wakes_who_waits(framework: Framework, engine: Engine, held: bool) -> None:
+    asked = threading.Event()
+
+    def note(peer: Peer) -> None:
+        asked.set()
+
     engine.on("attach", stays())
-    engine.on("wait", holds)
+    engine.on("wait", then(note, holds))
     attachment = await framework.attach("web", host=engine.host, wait=held)
 
     async def wait() -> None:
         with pytest.raises(AttachmentClosed):
             await attachment.wait()
 
-    await framework.together(wait(), attachment.aclose())
+    async def leave() -> None:
+        await framework.until(asked)
+        await attachment.aclose()
+
+    await framework.together(wait(), leave())
     with pytest.raises(AttachmentClosed):
         await attachment.wait()
 

@@ -383,6 +383,68 @@ def test_a_wait_that_is_refused_late_is_told_and_spent() -> None:
     assert drive(ending.wait(), ResponseHead(200), WAITED, None)[0] == [ask_wait(seconds=0), FOR_EVER, Discard()]
 
 
+@pytest.mark.parametrize("status_code", [404, 500, 504])
+@pytest.mark.parametrize("name", ["confirm", "wait"])
+def test_a_held_wait_that_is_refused_does_not_confirm_an_end(name: str, status_code: int) -> None:
+    """nginx holds back the head of the wait, and answers 504 at the limit that ends a quiet stream too."""
+    ending = container_ending()
+    flow = getattr(ending, name)()
+    refusals = [answer({"message": "late"}, status_code)]
+    seen: list[Step] = []
+
+    def run() -> None:
+        result: object = None
+        while len(seen) < 1000:
+            seen.append(step := flow.send(result))
+            result = inspected() if isinstance(step, Call) else None
+            if isinstance(step, AwaitDeferred):
+                result = refusals.pop()  # a connection has one answer
+
+    with pytest.raises(OutputCut):
+        run()
+    assert not refusals
+    assert seen.count(Discard()) == 1
+    with pytest.raises(OutputCut):
+        next(ending.confirm())
+    assert next(ending.wait()) == LOOK, "there is no wait any more"
+
+
+@pytest.mark.parametrize("status_code", [404, 500])
+def test_a_wait_that_is_refused_before_the_end_confirms_no_end(status_code: int) -> None:
+    ending = container_ending(over=False)
+    drive_into(RequestRejected, ending.wait(), answer({"message": "no"}, status_code), None)
+    ending.over = True
+    _, error = spend(ending.confirm(), inspected())
+    assert isinstance(error, OutputCut)
+
+
+@pytest.mark.parametrize("document", [{"StatusCode": -1}, {"Error": {"Message": "gone"}, "StatusCode": 1}])
+def test_an_exit_code_that_the_engine_has_lost_is_asked_for_once(document: dict[str, object]) -> None:
+    """Podman 4.3 has forgotten it. A second wait may be answered with the code of another run."""
+    ending = container_ending()
+    drive(ending.confirm(), EXITED)
+    _, error = drive_into(ExitCodeUnknown, ending.wait(), answer(document), None)
+    for _ in range(2):
+        assert isinstance(error, ExitCodeUnknown)
+        assert (error.stdout, error.stderr) == OUTPUTS
+        with pytest.raises(ExitCodeUnknown) as caught:
+            next(ending.wait())
+        error = caught.value
+
+
+def test_an_exit_code_that_the_engine_has_lost_is_no_matter_of_communicate() -> None:
+    ending = container_ending()
+    flow = ending.confirm()
+    step = next(flow)
+    while not isinstance(step, AwaitDeferred):
+        step = flow.send(inspected() if isinstance(step, Call) else None)
+    assert flow.send(answer({"StatusCode": -1})) == Discard()
+    drive(flow, None)
+    assert ending.confirmed
+    with pytest.raises(ExitCodeUnknown):
+        next(ending.wait())
+
+
 def test_an_exit_code_that_was_lost_is_not_asked_for() -> None:
     facts = InspectedContainer.from_response(inspected())
     opened = Opened("containers", "web", None, facts, exit_code_lost=True)
@@ -405,6 +467,13 @@ def test_a_wait_that_broke_is_asked_again(status: str, condition: str, head: obj
     seen, _ = drive(ending.wait(), BROKEN, inspected(status=status), head, WAITED, None)
     assert seen == [FOR_EVER, LOOK, ask_wait(condition), FOR_EVER, Discard()]
     assert ending.exit_code == 3
+
+
+@pytest.mark.parametrize("status_code", [502, 503, 504])
+def test_a_wait_that_a_gateway_has_given_up_is_asked_again(status_code: int) -> None:
+    ending = container_ending(over=False)
+    seen, _ = drive(ending.wait(), Response(status_code), inspected(), None, WAITED, None)
+    assert seen == [FOR_EVER, LOOK, ask_wait(), FOR_EVER, Discard()]
 
 
 def test_it_is_asked_again_once() -> None:

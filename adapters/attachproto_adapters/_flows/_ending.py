@@ -8,6 +8,8 @@ us and the engine has closed the connection, and the output is not complete.
 Inspect is used and not the held wait. dockerd reports an exit only after it has written the container's log, which took
 up to ten seconds. During that time inspect does not answer, while that of a running container answers at once. A wait
 is silent in both cases.
+
+The file is longer than 250 lines because confirming an end and waiting for an exit change the same attributes.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ CONTAINER_GRACE, PODMAN_CONTAINER_GRACE = 1.0, 4.0
 
 # How many seconds a wait may be silent after inspect has reported the exit. Podman looks every 250 ms.
 ANSWER_SECONDS = PODMAN_CONTAINER_GRACE
+
+# A proxy answers so if the engine was silent for longer than its limit. nginx holds back the head of a wait until then.
+_GATEWAY_ERRORS = (502, 503, 504)
 
 Outputs = tuple[bytes, bytes]
 
@@ -60,6 +65,12 @@ class Ending:
         self._check = check
         self._wait_held = opened.wait_held
         self._cut: str | None = None
+        self._lost: str | None = None
+        if opened.exit_code_lost:
+            self._lost = (
+                f"the container {opened.name} had exited before the attach, and the engine does not know its exit code "
+                "any more (on Podman an attach resets a container): attach with wait=True while it runs"
+            )
 
     @property
     def final_exit_code(self) -> int:
@@ -84,16 +95,17 @@ class Ending:
         opened = self._opened
         if self.confirmed or not opened.follows:
             return
-        if opened.kind != "exec":
-            if always or opened.wait_held:
-                yield from self._container_end(by_wait=False)
-            return
         try:
-            yield from self._exec_end()
+            if opened.kind == "exec":
+                yield from self._exec_end()
+            elif always or opened.wait_held:
+                yield from self._container_end(by_wait=False)
+            else:
+                return
         except RequestRejected as exc:
-            if not exc.not_found:
-                raise
             # Engines forget an exec when its container has ended.
+            if not exc.not_found or opened.kind != "exec":
+                raise
         except ExitCodeUnknown:
             pass
         self.confirmed = True
@@ -106,18 +118,19 @@ class Ending:
             ExitCodeUnknown: the engine does not know the exit code.
             RequestRejected: the engine refused: it forgets an exec when its container ends.
         """
-        if self._opened.exit_code_lost:
-            raise ExitCodeUnknown(
-                f"the container {self._opened.name} had exited before the attach, and the engine does not know its "
-                "exit code any more (on Podman an attach resets a container): attach with wait=True while it runs"
-            )
-        if self._opened.kind == "exec":
-            yield from self._exec_end()
-            return
+        try:
+            if self._lost is not None:
+                raise ExitCodeUnknown(self._lost)
+            yield from self._exec_end() if self._opened.kind == "exec" else self._container_exit()
+        except ExitCodeUnknown as exc:
+            exc.stdout, exc.stderr = self._outputs()
+            raise
+
+    def _container_exit(self) -> Steps[None]:
         if self.over and self._opened.follows and not self.confirmed:
             yield from self._container_end(by_wait=self._wait_held)
         if self.exit_code is None:
-            yield from self._container_exit()
+            yield from self._answer()
 
     def _exec_end(self) -> Steps[None]:
         """Ask until it has ended. Only where its output has ended is there a bound."""
@@ -138,7 +151,7 @@ class Ending:
             elif inspected.running:
                 raise self._output_cut("the command goes on")
             else:
-                raise ExitCodeUnknown("the engine says that it does not run, and has no exit code", *self._outputs())
+                raise ExitCodeUnknown("the engine says that it does not run, and has no exit code")
 
     def _container_end(self, *, by_wait: bool) -> Steps[None]:
         """Ask until the run has ended.
@@ -152,8 +165,7 @@ class Ending:
         request = inspect_request("containers", opened.name, opened.api_version)
         grace = CONTAINER_GRACE if before.podman is None else PODMAN_CONTAINER_GRACE
         while True:
-            if by_wait and isinstance(answer := (yield from pauses.awaiting()), Response):
-                yield from self._take(answer)
+            if by_wait and (yield from self._has_answer((yield from pauses.awaiting()))):
                 return
             self._check()
             try:
@@ -166,15 +178,26 @@ class Ending:
                 break
             if pauses.bounded_sum >= grace:
                 # It may have been restarted. Then a wait that was held before has its answer.
-                if isinstance(answer := (yield AwaitDeferred(0)), Response):
-                    yield from self._take(answer)
+                if self._wait_held and (yield from self._has_answer((yield AwaitDeferred(0)))):
                     return
                 raise self._output_cut("the container has not run yet" if now.created else "the container goes on")
+            by_wait = by_wait and self._wait_held
             if not by_wait:
                 yield from pauses.bounded()
         self.confirmed = True
 
-    def _container_exit(self) -> Steps[None]:
+    def _has_answer(self, answer: object) -> Steps[bool]:
+        """Whether the held wait has reported the exit. If it was refused it has not, and is not held any more."""
+        if not isinstance(answer, Response):
+            return False
+        if answer.status_code >= 300:
+            self._wait_held = False
+            yield Discard()
+            return False
+        yield from self._take(answer)
+        return True
+
+    def _answer(self) -> Steps[None]:
         """Take the exit code from the wait that is held, or ask for it."""
         self._check()
         answer: object = None
@@ -182,7 +205,8 @@ class Ending:
             # A wait never answers if its connection is broken, or if dockerd received it only after the exit.
             bound = ANSWER_SECONDS if self.confirmed else None
             answer = yield AwaitDeferred(bound)
-            if isinstance(answer, Broken) or (answer is None and bound is not None):
+            gave_up = isinstance(answer, Response) and answer.status_code in _GATEWAY_ERRORS
+            if gave_up or isinstance(answer, Broken) or (answer is None and bound is not None):
                 yield from self._ask_again()
                 answer = yield AwaitDeferred(None)
         if answer is None:
@@ -200,9 +224,13 @@ class Ending:
     def _take(self, answer: Response) -> Steps[None]:
         # Stored before anything waits again: a container that was removed when it exited cannot be asked again.
         self._wait_held = False
-        self.confirmed = True
         try:
-            self.exit_code = exit_code(succeeded(self._wait_request("not-running"), answer))
+            succeeded(self._wait_request("not-running"), answer)
+            self.confirmed = True
+            self.exit_code = exit_code(answer)
+        except ExitCodeUnknown as exc:
+            self._lost = str(exc)  # another wait may be answered with the code of another run
+            raise
         finally:
             yield Discard()
 
@@ -229,10 +257,7 @@ class Ending:
         except RequestRejected as exc:
             if not exc.not_found:
                 raise
-            raise ExitCodeUnknown(
-                f"the connection broke on which it was asked for, and then the container was gone: {exc}",
-                *self._outputs(),
-            ) from exc
+            raise ExitCodeUnknown(f"the wait for it broke off, and then the container was gone: {exc}") from exc
 
     def _output_cut(self, how: str) -> OutputCut:
         self._cut = (
