@@ -7,6 +7,7 @@ the three differ only in how they wait.
 from __future__ import annotations
 
 import abc
+import functools
 import threading
 from collections import deque
 from typing import Any, Generic, Literal, TypeVar
@@ -62,7 +63,9 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._stdin_asked = session.connection.our_state is State.STREAMING
         self._life = Life(threading.Lock())
         self._gathered = Gathered()
-        self._ending = None if opened is None else Ending(opened, self._gathered.so_far, self._check_not_closed)
+        # Not a method of this object: a cycle would keep its socket open until it is collected.
+        check = functools.partial(_check_not_closed, self._life)
+        self._ending = None if opened is None else Ending(opened, self._gathered.so_far, check)
         self._ended_by_reset = False
         self._feed: Feed | None = None
         self._lines: LinesBase[Any] | None = None
@@ -243,12 +246,16 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         return self._ending
 
     def _check_not_closed(self) -> None:
-        if self._closed:
-            raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
+        _check_not_closed(self._life)
 
     def _resize_request(self, height: int, width: int) -> Request:
         opened = self._engine("resize()")
         return resize_request(opened.kind, opened.name, height, width, opened.api_version)
+
+
+def _check_not_closed(life: Life) -> None:
+    if life.closed:
+        raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
 
 
 class LinesBase(Generic[AnyAttachment]):

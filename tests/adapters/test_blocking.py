@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -748,3 +750,17 @@ def test_two_threads_that_receive_at_once(opened: Opener, first: str, second: st
     go.set()
     expected = {"receive": Stdout(b"line\n"), "lines": Line("line", Stdout), "communicate": (b"line\n", b"")}
     assert reader.result() == expected[first]
+
+
+def test_what_is_dropped_is_closed_at_once(engine: Engine) -> None:
+    """No cycle keeps an attachment, and with it its socket, until the garbage collector runs."""
+    engine.on("attach", then(accept, Peer.until_hung_up))
+    gc.disable()
+    try:
+        attachment = attach("web", host=engine.host, timeout=BOUND)
+        session = weakref.ref(attachment._session)
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            del attachment
+        assert session() is None
+    finally:
+        gc.enable()

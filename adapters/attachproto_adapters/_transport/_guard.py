@@ -22,17 +22,27 @@ class Guard:
 
     Args:
         caller: identifies the thread or the task that runs.
-        busy: makes the error for a second caller.
+        busy: the class of the error for a second caller.
+        kind: what calls, for that error: a thread or a task.
+        action: what a caller does, for that error.
         lost: makes the error for every caller after a step that was left unfinished.
     """
 
-    __slots__ = ("_busy", "_caller", "_lock", "_lost", "_owner", "_unfinished")
+    # Nothing here refers to the session, which would be a cycle, and keep its socket open until it is collected.
+    __slots__ = ("_action", "_busy", "_caller", "_kind", "_lock", "_lost", "_owner", "_unfinished")
 
     def __init__(
-        self, caller: Callable[[], Hashable], busy: Callable[[], Exception], lost: Callable[[], Exception]
+        self,
+        caller: Callable[[], Hashable],
+        busy: type[Exception],
+        kind: str,
+        action: str,
+        lost: Callable[[], Exception],
     ) -> None:
         self._caller = caller
         self._busy = busy
+        self._kind = kind
+        self._action = action
         self._lost = lost
         self._lock = threading.Lock()
         self._owner: Hashable = None
@@ -41,12 +51,12 @@ class Guard:
     def enter(self) -> None:
         """Keep others out until ``leave`` or ``hand_over``.
 
-        Raises whatever ``busy`` makes. A caller that an exception kept from leaving may enter again.
+        Raises the error of the class ``busy``. A caller that an exception kept from leaving may enter again.
         """
         caller = self._caller()
         with self._lock:
             if self._owner is not None and self._owner != caller:
-                raise self._busy()
+                raise self._busy(f"another {self._kind} is {self._action}")
             self._owner = caller
 
     def leave(self) -> None:
@@ -56,7 +66,7 @@ class Guard:
     def check(self) -> None:
         """Raise what ``enter`` would raise. It is enough for a task until it waits, because no other task runs."""
         if self._owner is not None and self._owner != self._caller():
-            raise self._busy()
+            raise self._busy(f"another {self._kind} is {self._action}")
 
     def begin(self) -> None:
         """Start a step that cannot be repeated. Raises whatever ``lost`` makes."""

@@ -58,8 +58,8 @@ class Session(abc.ABC):
     ) -> None:
         header = "localhost" if host is None else host.header
         self.connection = Connection(CLIENT, host=header, quirks=quirks)
-        self.reading = Guard(self.caller, lambda: self.busy(f"another {self.caller_kind} is receiving"), _reading_lost)
-        self.sending = Guard(self.caller, lambda: self.busy(f"another {self.caller_kind} is sending"), stdin_lost)
+        self.reading = Guard(self.caller, self.busy, self.caller_kind, "receiving", _reading_lost)
+        self.sending = Guard(self.caller, self.busy, self.caller_kind, "sending", stdin_lost)
         self.closed = False
         self.asked = ""
         self.broken: BaseException | None = None
