@@ -29,7 +29,9 @@ from attachproto import (
     Event,
     Framing,
     OutputClosed,
+    Reason,
     Rejected,
+    RemoteProtocolError,
     Request,
     Response,
     ResponseHead,
@@ -441,7 +443,12 @@ class Engine:
     def _serve(self, sock: socket.socket) -> None:
         with sock:
             peer = Peer(sock)
-            request = peer.read_request()
+            try:
+                request = peer.read_request()
+            except RemoteProtocolError as exc:
+                if exc.reason is Reason.NOTHING_CAME:  # it was closed before it had asked
+                    return
+                raise
             over = self._attach_over if isinstance(request, Attach) else None
             act = self._next_act(request)
             # A client may leave whenever it likes; whether it should have is for the test to say.
