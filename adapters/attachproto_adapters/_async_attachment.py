@@ -13,7 +13,7 @@ from attachproto import NEED_DATA, Accepted, OutputClosed, Signal, Stdin, StdinC
 from attachproto_adapters._async_runner import close_held, drive
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._errors import AttachmentClosed
-from attachproto_adapters._flows._api_calls import succeeded
+from attachproto_adapters._flows._api_calls import done
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._lines import LINE_MAX, Line
@@ -255,7 +255,7 @@ class AsyncAttachment(AttachmentBase[L]):
         """
         request = self._resize_request(height, width)
         assert self._dialer is not None
-        succeeded(request, await self._dialer.call(request))
+        done(request, await self._dialer.call(request))
 
     async def detach(self) -> None:
         """Leave the container running: the same as ``aclose``. No detach keys are sent."""

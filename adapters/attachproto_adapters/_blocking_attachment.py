@@ -14,7 +14,7 @@ from attachproto import NEED_DATA, Accepted, OutputClosed, Stdin, StdinClosed
 from attachproto_adapters._attachment import AttachmentBase, LinesBase
 from attachproto_adapters._blocking_runner import close_held, drive
 from attachproto_adapters._errors import AttachmentClosed
-from attachproto_adapters._flows._api_calls import succeeded
+from attachproto_adapters._flows._api_calls import done
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._lines import LINE_MAX, Line
@@ -272,7 +272,7 @@ class Attachment(AttachmentBase[BlockingSession]):
         """
         request = self._resize_request(height, width)
         assert self._dialer is not None
-        succeeded(request, self._dialer.call(request))
+        done(request, self._dialer.call(request))
 
     def settimeout(self, timeout: float | None) -> None:
         """Set how many seconds each read, write or wait may take; ``None`` for no limit.

@@ -683,6 +683,9 @@ async def resize_and_detach(framework: Framework, engine: Engine) -> None:
     assert targets(engine)[-1] == "POST /containers/web/resize?h=40&w=100"
     with pytest.raises(RequestRejected, match="not running"):
         await attachment.resize(1, 1)
+    engine.on("resize", write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"))
+    with pytest.raises(RemoteProtocolError, match="POST /containers/web/resize is 200 with '<html>', and"):
+        await attachment.resize(1, 1)
     await attachment.detach()
     with pytest.raises(AttachmentClosed):
         await attachment.receive()

@@ -66,9 +66,6 @@ FAULTS: list[list[Fault]] = [
     [NoAnswer()],
 ]
 
-# No engine answers a start so. Its success has no document, so a 200 with one is taken for it.
-BELIEVED_BY_START = [[ProxyAnswer(200, b"<html>hello</html>")], [ProxyAnswer(200, b"{}", JSON)]]
-
 Operation = Callable[[Engine, bytes | None], ExecResult]
 
 
@@ -118,8 +115,6 @@ def test_right_or_a_typed_error(engine: Engine, operation: Operation, name: str,
     expected = ExecResult(3, (stdin or b"") + b"out\n", b"err\n")
     right = 0
     for faults in FAULTS:
-        if on == "start" and faults in BELIEVED_BY_START:
-            continue
         engine.fault(name, *faults, on=on)
         try:
             result = operation(engine, stdin)

@@ -18,6 +18,7 @@ from attachproto import (
     LocalProtocolError,
     Logs,
     Quirk,
+    Reason,
     Rejected,
     RemoteProtocolError,
     Request,
@@ -154,6 +155,17 @@ def test_start_of_a_container_that_podman_is_still_cleaning_up() -> None:
 def test_start_of_a_container_that_runs_already_is_no_error() -> None:
     seen, _ = drive(steps(start=True), inspected(), ACCEPTED, HEAD, Response(304))
     assert seen == [INSPECT, stream(), NEXT_EXIT, START]
+
+
+@pytest.mark.parametrize("answer", [Response(200, (), b"<html>\nhello"), Response(200, (), b"{}"), Response(200)])
+def test_a_start_that_no_engine_has_answered(answer: Response) -> None:
+    """A proxy's page, or another service at the address: the container would never run, and its wait never end."""
+    created = inspected(status="created")
+    _, error = drive_into(RemoteProtocolError, steps(start=True), created, ACCEPTED, HEAD, answer)
+    assert isinstance(error, RemoteProtocolError)
+    assert error.reason is Reason.BAD_DOCUMENT
+    assert "the answer to POST /containers/web/start is 200" in str(error)
+    assert "hello" not in str(error)
 
 
 def test_running_is_looked_at_again_after_the_attach() -> None:

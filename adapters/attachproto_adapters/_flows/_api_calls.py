@@ -160,6 +160,28 @@ def succeeded(request: Request, response: Response) -> Response:
     return response
 
 
+def done(request: Request, response: Response, status_code: int | None = None) -> None:
+    """Return if a call without a document in its answer has succeeded.
+
+    Args:
+        request: the call.
+        response: its answer.
+        status_code: what engines answer then, if all of them answer the same.
+
+    Raises:
+        RequestRejected: the status is 300 or above.
+        RemoteProtocolError: no engine answers so. There may be a proxy's page, or another service.
+    """
+    succeeded(request, response)
+    if response.body.strip() or status_code not in (None, response.status_code):
+        wanted = "an empty one" if status_code is None else str(status_code)
+        raise RemoteProtocolError(
+            f"the answer to {named(request)} is {response.status_code} with {shown(response.message)!r}, and engines "
+            f"answer with {wanted}: is there a proxy or another service at this address?",
+            Reason.BAD_DOCUMENT,
+        )
+
+
 def refused(request: Request, response: Response | Rejected) -> RequestRejected:
     """The error for a call that the engine has refused."""
     location = next((value for name, value in response.headers if name == "location"), "")

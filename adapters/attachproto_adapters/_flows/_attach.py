@@ -14,7 +14,7 @@ import attrs
 
 from attachproto import Accepted, Attach, AttachOptions, Quirk, Rejected, Response
 from attachproto_adapters._errors import ContainerNotRunning, RequestRejected, shown, warn
-from attachproto_adapters._flows._api_calls import start_request, succeeded
+from attachproto_adapters._flows._api_calls import done, start_request
 from attachproto_adapters._flows._flows import hold_wait, inspect_container, judge_stream, require_stream
 from attachproto_adapters._flows._inspect import InspectedContainer, known_quirks
 from attachproto_adapters._flows._logs import check_nothing_was_missed, logs_of, read_logs, without_unreadable_logs
@@ -117,7 +117,7 @@ def _attach_and_start(request: Attach, quirks: frozenset[Quirk], inspected: Insp
     response: Response = yield Call(start)
     if response.status_code == 304:
         return True
-    succeeded(start, response)
+    done(start, response, 204)
     return False
 
 
