@@ -17,6 +17,7 @@ from attachproto_adapters._flows._steps import (
     Pause,
     Steps,
     Stream,
+    TryHalfClose,
 )
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer, open_stream, response_within, whole_response
@@ -63,8 +64,10 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = 
                         await stream.aclose()
                     stream = await dialer.dial(quirks)
                     undo.push_async_callback(stream.aclose)
-                    result = await open_stream(stream, stream_request)
+                    result = await open_stream(stream, stream_request, step.head_seconds)
                     accepted = result if isinstance(result, Accepted) else None
+                case TryHalfClose():
+                    result = await dialer.passes_half_close()
                 case Pause(seconds):
                     await dialer.sleep(seconds)
 

@@ -25,6 +25,7 @@ from attachproto_adapters._flows._steps import (
     Pause,
     Steps,
     Stream,
+    TryHalfClose,
 )
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
 from attachproto_adapters._transport._blocking_dialer import Dialer, open_stream, response_within, whole_response
@@ -78,8 +79,10 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                         stream.close()
                     stream = dialer.dial(quirks)
                     undo.callback(stream.close)
-                    result = open_stream(stream, stream_request)
+                    result = open_stream(stream, stream_request, dialer.unless_sooner(step.head_seconds))
                     accepted = result if isinstance(result, Accepted) else None
+                case TryHalfClose():
+                    result = dialer.passes_half_close()
                 case Pause(seconds, bounded):
                     paused += 0 if bounded else seconds
                     if dialer.timeout is not None and paused > dialer.timeout:

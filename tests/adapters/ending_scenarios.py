@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -18,7 +19,8 @@ from attachproto_adapters import (
     OutputCut,
     RequestRejected,
 )
-from attachproto_adapters._flows import _ending
+from attachproto_adapters._flows import _ending, _steps
+from attachproto_adapters._transport import _async_dialer, _blocking_dialer
 from tests.adapters.frameworks import WITH_STDIN, Framework
 from tests.adapters.scenarios import Table
 from tests.adapters.scripted import (
@@ -383,7 +385,7 @@ async def communicate_refuses_behind_what_closes_at_a_half_close(
     async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
         assert attachment.half_close_ends_attach
         for _ in range(2):
-            with pytest.raises(HalfCloseEndsAttach, match=r"nginx answers for the engine.*haproxy"):
+            with pytest.raises(HalfCloseEndsAttach, match=r"nginx is between here and the engine.*haproxy"):
                 await attachment.communicate(input)
     await framework.aside(engine.close)
 
@@ -451,6 +453,71 @@ async def output_alone_needs_no_half_close(framework: Framework, engine: Engine)
     async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
         assert not attachment.half_close_ends_attach, "another connection may not go through it"
         assert await attachment.communicate(b"x") == (b"x", b"")
+
+
+# ---- something that names itself nowhere, and closes both directions when one has ended ----
+
+
+def closes_at_half_close(peer: Peer) -> None:
+    """As nginx ``stream`` does: the end comes with the request, so that it is seen before there is an answer."""
+    assert peer.sock.recv(1, socket.MSG_DONTWAIT) == b"", "the half-close did not leave together with the request"
+    peer.close()
+
+
+@scenario(needs=("tcp",), trial=[closes_at_half_close, reset])
+async def a_half_close_is_tried_before_a_stream_is_opened(framework: Framework, engine: Engine, trial: Act) -> None:
+    received: list[bytes] = []
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        received.append(peer.until_closed())
+
+    engine.on("_ping", trial)
+    engine.on("attach", act)
+    async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
+        assert attachment.half_close_ends_attach
+        with pytest.raises(HalfCloseEndsAttach, match="does not name itself"):
+            await attachment.communicate(b"lost")
+    with pytest.raises(HalfCloseEndsAttach, match="does not name itself"):
+        await framework.run_exec("web", ["cat"], input=b"lost", host=engine.host)
+    await framework.aside(engine.close)
+    assert received == [b""]
+    assert "exec" in engine.calls
+    assert "start" not in engine.calls
+
+
+@scenario(half_closes=2, needs=("tcp",))
+async def an_answer_of_whatever_kind_shows_that_a_half_close_passes(framework: Framework, engine: Engine) -> None:
+    """So does something that does not answer in time: it does not close."""
+    engine.on("attach", echo)
+    tried = threading.Event()
+
+    def keeps_open(peer: Peer) -> None:
+        assert tried.wait(BOUND)
+
+    engine.on("_ping", refuses(403, "no pings"), keeps_open)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (_blocking_dialer, _async_dialer):
+            patch.setattr(module, "HEAD_SECONDS", 0.05)
+        for _ in range(2):
+            async with await framework.attach("web", WITH_STDIN, host=engine.host) as attachment:
+                assert await attachment.communicate(b"x") == (b"x", b"")
+    tried.set()
+
+
+# ---- something that holds back the head of a stream ----
+
+
+@scenario()
+async def a_head_that_does_not_come_is_not_waited_for_without_end(framework: Framework, engine: Engine) -> None:
+    engine.on("attach", until_closed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_steps, "STREAM_HEAD_SECONDS", 0.05)
+        with pytest.raises(TimeoutError) as caught:
+            await framework.attach("web", host=engine.host, start=True)
+    text = str(caught.value)
+    assert all(part in text for part in ("hold back", "0.05 s", "POST /containers/web/attach", engine.host)), text
+    assert "start" not in engine.calls
 
 
 # ---- a reset behind the head, before any input has left ----

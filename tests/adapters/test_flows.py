@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import attrs
 import pytest
 
 from attachproto import (
@@ -24,6 +25,7 @@ from attachproto import (
     Request,
     Response,
     ResponseHead,
+    StreamRequest,
 )
 from attachproto_adapters import (
     ApiVersionRejected,
@@ -41,9 +43,20 @@ from attachproto_adapters._flows._api_calls import exec_id, exit_code, version_r
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
-from attachproto_adapters._flows._intermediaries import closing_intermediary
+from attachproto_adapters._flows._intermediaries import UNNAMED, closing_intermediary
 from attachproto_adapters._flows._logs import open_logs
-from attachproto_adapters._flows._steps import Call, CallDeferred, Discard, Opened, Pause, Step, Steps, Stream
+from attachproto_adapters._flows._steps import (
+    STREAM_HEAD_SECONDS,
+    Call,
+    CallDeferred,
+    Discard,
+    Opened,
+    Pause,
+    Step,
+    Steps,
+    Stream,
+    TryHalfClose,
+)
 from tests.adapters.scripted import container, docker_exec, podman_exec
 
 T = TypeVar("T")
@@ -51,6 +64,7 @@ T = TypeVar("T")
 ACCEPTED = Accepted(Framing.MULTIPLEXED)
 HEAD = ResponseHead(200)
 STARTED = Response(204)
+PASSES = True  # what came of TryHalfClose
 
 INSPECT = Call(Request("GET", ("containers", "web", "json")))
 START = Call(Request("POST", ("containers", "web", "start")))
@@ -59,6 +73,7 @@ NOT_RUNNING = CallDeferred(Request("POST", ("containers", "web", "wait"), (("con
 
 FOLLOW = AttachOptions()
 WITH_LOGS = AttachOptions(logs=True)
+WITH_STDIN = AttachOptions(stdin=True)
 
 
 def stream(options: AttachOptions = FOLLOW, *, tty: bool = False, quirks: frozenset[Quirk] = frozenset()) -> Stream:
@@ -438,8 +453,8 @@ def test_logs_that_dockerd_cannot_read() -> None:
 
 def test_all_options_reach_the_request() -> None:
     options = AttachOptions(stdin=True, stdout=False, stderr=False, logs=True, detach_keys="ctrl-x")
-    seen, _ = drive(steps(options), inspected(), ACCEPTED, inspected())
-    assert seen[1] == stream(options)
+    seen, _ = drive(steps(options), inspected(), PASSES, ACCEPTED, inspected())
+    assert seen[2] == stream(options)
 
 
 @pytest.mark.parametrize("has_tty", [False, True])
@@ -507,8 +522,9 @@ def exec_steps(**given: Any) -> Steps[Opened]:
 @pytest.mark.parametrize("inspected_tty", [False, True])
 def test_an_exec_is_looked_at_and_started(given: bool | None, inspected_tty: bool) -> None:
     response = answer(docker_exec(tty=inspected_tty))
-    seen, opened = drive(exec_steps(tty=given), response, ACCEPTED)
-    assert seen == [LOOK, Stream(ExecStart("e1", tty=inspected_tty if given is None else given))]
+    passes = () if inspected_tty else (PASSES,)
+    seen, opened = drive(exec_steps(tty=given), response, *passes, ACCEPTED)
+    assert [seen[0], seen[-1]] == [LOOK, Stream(ExecStart("e1", tty=inspected_tty if given is None else given))]
     assert opened == Opened("exec", "e1", None, InspectedExec.from_response(response), follows=True)
 
 
@@ -539,8 +555,8 @@ def test_an_exec_that_was_started_before_is_not_started(response: Response) -> N
 
 
 def test_an_exec_of_podmans_that_was_not_started_has_no_exit_code() -> None:
-    seen, _ = drive(exec_steps(), answer(podman_exec(), podman="5.4.2"), ACCEPTED)
-    assert len(seen) == 2
+    seen, _ = drive(exec_steps(), answer(podman_exec(), podman="5.4.2"), PASSES, ACCEPTED)
+    assert seen[1:] == [TryHalfClose(), Stream(ExecStart("e1", tty=False))]
 
 
 @pytest.mark.parametrize(
@@ -564,10 +580,10 @@ CREATED = answer({"Id": "e1", "Warnings": []}, 201)
 
 
 def test_an_exec_is_created_and_started() -> None:
-    seen, opened = drive(create_steps(stdin=True), CREATED, ACCEPTED)
+    seen, opened = drive(create_steps(stdin=True), CREATED, PASSES, ACCEPTED)
     assert isinstance(seen[0], Call)
     assert (seen[0].request.method, seen[0].request.target) == ("POST", "/containers/web/exec")
-    assert seen[1:] == [Stream(ExecStart("e1", tty=False))]
+    assert seen[1:] == [TryHalfClose(), Stream(ExecStart("e1", tty=False))]
     assert opened == Opened("exec", "e1", None, InspectedExec(tty=False, open_stdin=True, podman=None), follows=True)
 
 
@@ -639,13 +655,60 @@ def test_intermediaries_that_close_the_stream_at_a_half_close(
     seen: list[Step]
     created = Response(201, headers, b'{"Id": "e1"}')
     if name is None:
-        drive(create_steps(stdin=True), created, ACCEPTED)
+        drive(create_steps(stdin=True), created, PASSES, ACCEPTED)
     else:
         seen, _ = drive_into(HalfCloseEndsAttach, create_steps(stdin=True), created, match=name)
         assert len(seen) == 1, "the command was not started"
     _, opened = drive(create_steps(stdin=False), created, ACCEPTED)
     assert isinstance(opened.inspected, InspectedExec)
     assert opened.inspected.intermediary == name
+
+
+DOES_NOT_PASS = False
+
+
+def test_a_half_close_that_does_not_reach_the_engine_ends_no_command() -> None:
+    seen, _ = drive_into(HalfCloseEndsAttach, create_steps(stdin=True), CREATED, DOES_NOT_PASS, match=UNNAMED)
+    assert seen[1:] == [TryHalfClose()], "the command was not started"
+
+
+def test_where_a_half_close_does_not_pass_a_stream_is_opened_all_the_same() -> None:
+    """It can be read, and sent to."""
+    running = inspected()
+    _, attached = drive(steps(WITH_STDIN), running, DOES_NOT_PASS, ACCEPTED, running)
+    _, started = drive(exec_steps(), answer(docker_exec()), DOES_NOT_PASS, ACCEPTED)
+    assert (attached.inspected.intermediary, started.inspected.intermediary) == (UNNAMED, UNNAMED)
+
+
+NGINX = (("server", "nginx/1.22.1"),)
+
+
+@pytest.mark.parametrize(
+    ("flow", "first"),
+    [
+        (steps(), inspected()),
+        (steps(WITH_STDIN), inspected(tty=True)),
+        (steps(WITH_STDIN), inspected(stdin_once=False)),
+        (steps(WITH_STDIN), attrs.evolve(inspected(), headers=NGINX)),
+        (exec_steps(), answer(docker_exec(open_stdin=False))),
+        (exec_steps(), answer(docker_exec(tty=True))),
+        (exec_steps(), attrs.evolve(answer(docker_exec()), headers=NGINX)),
+        (create_steps(stdin=False), CREATED),
+    ],
+)
+def test_a_half_close_that_nobody_wants_or_that_cannot_be_is_not_tried(flow: Steps[Opened], first: Response) -> None:
+    next(flow)
+    assert isinstance(flow.send(first), Stream)
+
+
+def test_what_ends_without_us_may_wait_for_its_head() -> None:
+    """An intermediary may send it with the first output, which the others may not live to see."""
+    alone: list[StreamRequest] = [Logs("web", follow=True), ExecStart("e1", tty=False, stdin=False)]
+    for request in alone:
+        assert Stream(request).head_seconds is None
+    others: list[StreamRequest] = [Attach("web"), Attach("web", WITH_STDIN), ExecStart("e1", tty=False, stdin=True)]
+    for other in others:
+        assert Stream(other).head_seconds == STREAM_HEAD_SECONDS
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"Id": 7}', '{"Id": null}', '"e1"'])

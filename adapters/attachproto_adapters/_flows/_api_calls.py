@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from attachproto import ExecStart, Reason, Rejected, RemoteProtocolError, Request, Response
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
 from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text, check_whole
 from attachproto_adapters._flows._inspect import of_type, read_json
+
+# The call that every engine answers, and answers at once.
+PING: Final = Request("GET", ("_ping",))
 
 _JSON = (("content-type", "application/json"),)
 

@@ -15,7 +15,13 @@ import attrs
 from attachproto import Accepted, Attach, AttachOptions, Quirk, Rejected, Response
 from attachproto_adapters._errors import ContainerNotRunning, RequestRejected, shown, warn
 from attachproto_adapters._flows._api_calls import done, start_request
-from attachproto_adapters._flows._flows import hold_wait, inspect_container, judge_stream, require_stream
+from attachproto_adapters._flows._flows import (
+    hold_wait,
+    inspect_container,
+    judge_stream,
+    require_stream,
+    with_unnamed_intermediary,
+)
 from attachproto_adapters._flows._inspect import InspectedContainer, known_quirks
 from attachproto_adapters._flows._logs import check_nothing_was_missed, logs_of, read_logs, without_unreadable_logs
 from attachproto_adapters._flows._steps import Call, Discard, Opened, Pause, Steps, Stream
@@ -49,6 +55,8 @@ def open_attach(
         raise ContainerNotRunning(f"the container {container} is paused: engines attach once it is unpaused")
     if tty is None:
         request = attrs.evolve(request, tty=inspected.tty)
+    wanted = options.stdin and inspected.open_stdin and (start or not inspected.exited)
+    inspected = yield from with_unnamed_intermediary(inspected, wanted=wanted)
     if options.stdin and not inspected.open_stdin:
         warn("the container was created without OpenStdin: nothing reads what is sent to its stdin")
     if options.logs:

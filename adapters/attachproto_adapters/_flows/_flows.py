@@ -7,7 +7,7 @@ mean; an adapter only moves bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 import attrs
 
@@ -45,9 +45,9 @@ from attachproto_adapters._flows._inspect import (
     half_close_ends_attach,
     podman_version,
 )
-from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
+from attachproto_adapters._flows._intermediaries import UNNAMED, closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._options import CommandOptions
-from attachproto_adapters._flows._steps import Call, CallDeferred, Opened, Steps, Stream
+from attachproto_adapters._flows._steps import Call, CallDeferred, Opened, Steps, Stream, TryHalfClose
 
 
 def open_exec(
@@ -76,6 +76,7 @@ def open_exec(
         console_size=console_size,
         api_version=api_version,
     )
+    inspected = yield from with_unnamed_intermediary(inspected, wanted=inspected.open_stdin)
     yield from require_stream(request)
     return Opened("exec", exec_id, api_version, inspected, follows=True)
 
@@ -117,6 +118,7 @@ def create_and_open_exec(
     inspected = attrs.evolve(
         inspected, podman=podman_version(response), intermediary=closing_intermediary(response.headers)
     )
+    inspected = yield from with_unnamed_intermediary(inspected, wanted=stdin)
     if stdin and inspected.intermediary is not None:
         raise HalfCloseEndsAttach(half_close_ends_at(inspected.intermediary))
     yield from require_stream(ExecStart(created, tty=tty, stdin=stdin, api_version=api_version))
@@ -148,6 +150,17 @@ def _judged(request: Request, response: Response) -> Steps[Response]:
         if known is not None:
             judge_version(request, response, known)
     return succeeded(request, response)
+
+
+F = TypeVar("F", InspectedContainer, InspectedExec)
+
+
+def with_unnamed_intermediary(inspected: F, *, wanted: bool) -> Steps[F]:
+    """Try whether a half-close reaches the engine, if one may be wanted and no answer has named who would stop it."""
+    if not wanted or inspected.intermediary is not None or inspected.half_close_ends_attach:
+        return inspected
+    passes: bool = yield TryHalfClose()
+    return inspected if passes else attrs.evolve(inspected, intermediary=UNNAMED)
 
 
 def require_stream(request: StreamRequest, quirks: frozenset[Quirk] = frozenset()) -> Steps[None]:

@@ -15,6 +15,10 @@ _CLOSES_AT_HALF_CLOSE: Final = {
 }
 
 
+# What TryHalfClose has found: no header names it.
+UNNAMED: Final = "something that does not name itself"
+
+
 def closing_intermediary(headers: Headers) -> str | None:
     """The intermediary that has sent these headers, if it is known to close the stream at a half-close."""
     for name, value in headers:
@@ -27,7 +31,7 @@ def closing_intermediary(headers: Headers) -> str | None:
 def half_close_ends_at(intermediary: str) -> str:
     """Why a half-close does not do what it is meant to do behind this intermediary, and what to do."""
     return (
-        f"{intermediary} answers for the engine, and closes the whole connection where only stdin ends, so that output "
-        "would be lost: connect to the engine itself (its socket, TLS, ssh://), or through an intermediary that passes "
-        "a half-close on (haproxy with mode tcp, nginx stream with proxy_half_close on, Apache with upgrade=ANY)"
+        f"{intermediary} is between here and the engine, and closes the whole connection when only stdin ends, so that "
+        "output would be lost: connect to the engine itself (its socket, TLS, ssh://), or through an intermediary that "
+        "passes a half-close on (haproxy with mode tcp, nginx stream with proxy_half_close on, Apache with upgrade=ANY)"
     )

@@ -10,6 +10,7 @@ Strategy: a flow is a plain generator. It yields a step and receives its result:
 - ``Discard()``: ``None``. The connection of ``CallDeferred`` is closed.
 - ``Stream(request)``: ``Accepted`` or ``Rejected``. The connection becomes the attachment; an earlier one is closed.
 - ``Pause(seconds)``: ``None``, after this time.
+- ``TryHalfClose()``: whether a half-close reaches the engine as one, as far as can be tried.
 
 Each adapter performs the steps with one loop, which closes what is open when the generator raises. So a flow can be
 tested without a socket, and an adapter decides nothing about Docker.
@@ -24,6 +25,8 @@ import attrs
 
 from attachproto import (
     Accepted,
+    ExecStart,
+    Logs,
     Quirk,
     Request,
     StreamRequest,
@@ -38,6 +41,11 @@ AnySession = TypeVar("AnySession")
 # Engines send the head of a wait at once: the slowest of 900 took 0.11 s, on a machine under a high load. nginx, unless
 # its buffering is off, sends it only when the container has exited. The engine has the request long before that.
 HEAD_SECONDS = 2.0
+
+# How long the head of a stream may take. dockerd and Podman send it at once, also when nothing is printed. The longest
+# that a busy dockerd kept an attach waiting, for the lock of its container, was ten seconds. An intermediary that
+# buffers sends it with the first output, which may never come: the container is started after the head.
+STREAM_HEAD_SECONDS = 30.0
 
 
 @attrs.frozen
@@ -94,6 +102,15 @@ class Stream:
     request: StreamRequest
     quirks: frozenset[Quirk] = frozenset()
 
+    @property
+    def head_seconds(self) -> float | None:
+        """How long to wait for the head of the answer; ``None`` if it may come with the first output.
+
+        Logs, and a command without stdin, end without us: who waits for a head that is held back gets all of it.
+        """
+        ends_alone = isinstance(self.request, Logs) or (isinstance(self.request, ExecStart) and not self.request.stdin)
+        return None if ends_alone else STREAM_HEAD_SECONDS
+
 
 @attrs.frozen
 class Pause:
@@ -108,7 +125,17 @@ class Pause:
     bounded: bool = False
 
 
-Step = Call | CallDeferred | AwaitDeferred | Discard | Stream | Pause
+@attrs.frozen
+class TryHalfClose:
+    """Ask something harmless, and half-close right behind the request: ``False`` if no answer comes then.
+
+    A TCP proxy that closes both directions when one has ended (nginx ``stream`` without ``proxy_half_close``) names
+    itself nowhere, and the output that it drops may be the whole output of a short command. Only plain TCP is tried:
+    TLS and ssh carry a half-close inside, and a Unix socket leads to the engine itself. Anything else is ``True``.
+    """
+
+
+Step = Call | CallDeferred | AwaitDeferred | Discard | Stream | Pause | TryHalfClose
 Steps = Generator[Step, Any, T]
 
 

@@ -51,6 +51,11 @@ class Address:
         assert isinstance(self.host, TcpHost)
         return TlsLayer(self._context, self.host.name)
 
+    @property
+    def can_try_half_close(self) -> bool:
+        """Whether ``TryHalfClose`` can tell anything: over plain TCP."""
+        return isinstance(self.host, TcpHost) and self.host.tls is None
+
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
         """Turn an error of connecting into ``EngineUnreachable`` with this address."""

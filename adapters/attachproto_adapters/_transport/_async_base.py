@@ -21,6 +21,7 @@ from attachproto import (
     StreamRequest,
 )
 from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._flows._life import InputState
 from attachproto_adapters._flows._stdin import Feed
 from attachproto_adapters._transport._session import Session
@@ -102,6 +103,7 @@ class AsyncSession(Session):
 
     async def ask(self, request: Request | StreamRequest) -> None:
         """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""
+        self.asked = named(request.to_request() if isinstance(request, StreamRequest) else request)
         with contextlib.suppress(*self.errors):
             await self.send(request)
 

@@ -12,15 +12,21 @@ from typing import Generic, TypeVar
 from attachproto import (
     Accepted,
     Quirk,
+    Reason,
     Rejected,
+    RemoteProtocolError,
     Request,
     Response,
     StreamRequest,
 )
+from attachproto_adapters._flows._api_calls import PING
+from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import Host, NonTcpHost
+from attachproto_adapters._transport._socket_session import SocketSession
+from attachproto_adapters._transport._sockets import half_close, join_with_half_close
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
@@ -89,6 +95,24 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
                 await session.aclose()
             return await whole_response(session)
 
+    async def passes_half_close(self) -> bool:
+        """What ``TryHalfClose`` asks for."""
+        if not self.can_try_half_close:
+            return True
+        async with contextlib.aclosing(await self.dial()) as session:
+            assert isinstance(session, SocketSession)  # as all are that we dial
+            join_with_half_close(session.sock)
+            await session.ask(PING)
+            with contextlib.suppress(OSError):  # reading tells why
+                half_close(session.sock)
+            try:
+                await session.within(HEAD_SECONDS, session.next_event)
+            except RemoteProtocolError as exc:
+                return exc.reason is not Reason.NOTHING_CAME
+            except session.errors:
+                return False
+        return True  # also if no answer has come yet
+
     async def aclose(self) -> None:
         """Close all connections, which wakes whoever waits for a call's answer."""
         self._closings += 1
@@ -109,9 +133,14 @@ async def response_within(session: AsyncSession, seconds: float) -> Response | N
     return await session.within(seconds, functools.partial(whole_response, session))
 
 
-async def open_stream(session: AsyncSession, request: StreamRequest) -> Accepted | Rejected:
-    """Ask for a stream; what it was answered."""
+async def open_stream(
+    session: AsyncSession, request: StreamRequest, seconds: float | None = None
+) -> Accepted | Rejected:
+    """Ask for a stream; what it was answered. Where ``seconds`` are given, within this time."""
     await session.ask(request)
-    event = await session.next_event()
+    event = await (session.next_event() if seconds is None else session.within(seconds, session.next_event))
+    if event is None:
+        assert seconds is not None
+        raise session.head_held_back(seconds)
     assert isinstance(event, Accepted | Rejected)  # nothing else comes first
     return event

@@ -10,16 +10,20 @@ from collections.abc import Iterable, Iterator
 from attachproto import (
     Accepted,
     Quirk,
+    Reason,
     Rejected,
+    RemoteProtocolError,
     Request,
     Response,
     StreamRequest,
 )
+from attachproto_adapters._flows._api_calls import PING
+from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import Host, NonTcpHost, TcpHost
-from attachproto_adapters._transport._sockets import prepare_tcp
+from attachproto_adapters._transport._sockets import half_close, join_with_half_close, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 
 
@@ -42,6 +46,10 @@ class Dialer(Address):
         # All that are open. Whoever opens several and is interrupted has them closed by one call.
         self._sessions: set[BlockingSession] = set()
         self._closings = 0
+
+    def unless_sooner(self, seconds: float | None) -> float | None:
+        """This bound; ``None`` if the timeout is shorter, which bounds every wait by itself."""
+        return seconds if seconds is None or self.timeout is None or seconds < self.timeout else None
 
     def dial(self, quirks: Iterable[Quirk] = ()) -> BlockingSession:
         """A new connection."""
@@ -112,6 +120,23 @@ class Dialer(Address):
                 session.close()
             return whole_response(session)
 
+    def passes_half_close(self) -> bool:
+        """What ``TryHalfClose`` asks for."""
+        if not self.can_try_half_close:
+            return True
+        with contextlib.closing(self.dial()) as session:
+            join_with_half_close(session.sock)
+            session.ask(PING)
+            with contextlib.suppress(OSError):  # reading tells why
+                half_close(session.sock)
+            try:
+                session.next_event_within(HEAD_SECONDS if self.timeout is None else min(HEAD_SECONDS, self.timeout))
+            except RemoteProtocolError as exc:
+                return exc.reason is not Reason.NOTHING_CAME
+            except OSError:
+                return False
+        return True  # also if no answer has come yet
+
     def close(self) -> None:
         """Close all connections, which wakes whoever waits for a call's answer."""
         self._closings += 1
@@ -136,9 +161,12 @@ def response_within(session: BlockingSession, seconds: float) -> Response | None
     return None
 
 
-def open_stream(session: BlockingSession, request: StreamRequest) -> Accepted | Rejected:
-    """Ask for a stream; what it was answered."""
+def open_stream(session: BlockingSession, request: StreamRequest, seconds: float | None = None) -> Accepted | Rejected:
+    """Ask for a stream; what it was answered. Where ``seconds`` are given, within this time."""
     session.ask(request)
-    event = session.next_event()
+    event = session.next_event() if seconds is None else session.next_event_within(seconds)
+    if event is None:
+        assert seconds is not None
+        raise session.head_held_back(seconds)
     assert isinstance(event, Accepted | Rejected)  # nothing else comes first
     return event

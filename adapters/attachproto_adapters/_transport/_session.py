@@ -96,6 +96,10 @@ class Session(abc.ABC):
         where = " at ".join(filter(None, (self.asked, host)))
         return TimeoutError(f"timed out: {what} within {seconds:g} s" + (f": {where}" if where else ""))
 
+    def head_held_back(self, seconds: float) -> TimeoutError:
+        """The error for a stream whose head has not come. An engine sends it at once."""
+        return self.timed_out("no answer came, which something between here and the engine may hold back,", seconds)
+
     def awaited(self) -> str:
         """What has not come, for an error, if nothing more comes."""
         match self.connection.their_state:

@@ -84,3 +84,13 @@ def prepare_tcp(sock: HasOptions) -> None:
     for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
         if hasattr(socket, option):  # not every system has both
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), _KEEPALIVE_SECONDS)
+
+
+def join_with_half_close(sock: socket.socket) -> None:
+    """Hold back what is sent from here on, until the half-close: both leave in one segment.
+
+    If the half-close left later, an intermediary might have passed the answer on before it came.
+    """
+    for option in ("TCP_CORK", "TCP_NOPUSH"):  # Linux; BSD and macOS
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), 1)
