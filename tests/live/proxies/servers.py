@@ -17,7 +17,7 @@ from tests.live.proxies.bridge import Bridge
 from tests.live.proxies.configurations import NGINX, NGINX_STREAM_MODULE, WAYS, Program, Site, Way
 
 # Seconds. The long one is never reached here. The short one is what a quiet command outlasts.
-LONG, SHORT = 600, 1
+LONG, SHORT = 600, 2
 VARIANTS = ("open", "idle", "forbidden", "dead")
 
 Hosts = Mapping[tuple[str, str], str]
