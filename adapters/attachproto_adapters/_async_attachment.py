@@ -205,7 +205,7 @@ class AsyncAttachment(AttachmentBase[L]):
     async def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
             # Whoever waits reads what is held.
-            held: Held[L] = Held() if self._waiting else self._held
+            held = None if self._waiting else self._held
             await drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
     async def _drain(self, max_output: int | None) -> None:

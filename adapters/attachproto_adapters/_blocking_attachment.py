@@ -214,7 +214,7 @@ class Attachment(AttachmentBase[BlockingSession]):
     def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
             # Whoever waits reads what is held.
-            held = Held() if self._waiting.locked() else self._held
+            held = None if self._waiting.locked() else self._held
             drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
     def _drain(self, max_output: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from typing import Any
@@ -25,6 +26,7 @@ from attachproto_adapters._flows._ending import (
     PODMAN_EXEC_GRACE,
     Ending,
 )
+from attachproto_adapters._flows._exec_events import EVENT_SECONDS
 from attachproto_adapters._flows._output import exit_code_wanted
 from attachproto_adapters._flows._steps import (
     AwaitDeferred,
@@ -526,3 +528,91 @@ def test_a_time_that_is_none(field: dict[str, object]) -> None:
     value["State"].update(field)
     with pytest.raises(RemoteProtocolError):
         InspectedContainer.from_response(Response(200, (), json.dumps(value).encode()))
+
+
+# ---- an exec whose stream dockerd could not send ----
+
+DATE = ("date", "Sun, 29 Nov 2026 18:00:00 GMT")
+FAILED = Response(200, (DATE,), json.dumps({**docker_exec(exit_code=126), "Pid": 7, "ContainerID": "c0ffee"}).encode())
+EVENTS = CallDeferred(
+    Request(
+        "GET",
+        ("events",),
+        (("filters", '{"event": ["exec_die"], "container": ["c0ffee"]}'), ("since", "0"), ("until", "1795975200")),
+    ),
+    0,
+)
+
+
+def died(exit_code: object, exec_id: str = "e1") -> bytes:
+    return json.dumps({"Actor": {"Attributes": {"execID": exec_id, "exitCode": exit_code}}}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("name", ["confirm", "wait"])
+def test_an_exit_code_of_dockerds_own_means_that_the_output_is_not_whole(name: str) -> None:
+    ending = exec_ending()
+    events = Response(200, (), died("0", "e0") + died("5"))
+    seen, error = drive_into(OutputCut, getattr(ending, name)(), FAILED, ResponseHead(200), events, None)
+    assert seen == [LOOK_AT_EXEC, EVENTS, AwaitDeferred(ANSWER_SECONDS), Discard()]
+    assert isinstance(error, OutputCut)
+    assert (error.stdout, error.stderr) == OUTPUTS
+    assert ending.exit_code == 5, "which is the command's own"
+    with pytest.raises(OutputCut):
+        next(ending.confirm())
+
+
+@pytest.mark.parametrize("answer", [Response(200, (), died("126")), Response(500, (), died("5")), BROKEN, None])
+def test_126_is_the_commands_where_no_event_says_otherwise(answer: object) -> None:
+    ending = exec_ending()
+    drive(ending.wait(), FAILED, None, answer, None)
+    assert (ending.confirmed, ending.exit_code) == (True, 126)
+
+
+NO_EVENT = died(None) + died("") + died("x") + died("5", "e2") + b"{\n" + b"[" * 100_000 + b"\n[]\n7\n"
+
+
+def test_an_event_that_is_not_there_yet_is_asked_for_again() -> None:
+    """The engine's clock is read to a second."""
+    ending = exec_ending()
+    flow = ending.wait()
+    once = (FAILED, None, Response(200, (), NO_EVENT), None)
+    seen, _ = drive_into(OutputCut, flow, *once, None, *once, None, *once[:2], Response(200, (), died("5")), None)
+    assert [isinstance(step, Pause) for step in seen] == [False] * 4 + [True] + [False] * 4 + [True] + [False] * 4
+
+
+def test_an_event_that_never_comes() -> None:
+    ending = exec_ending()
+    flow = ending.wait()
+    seen: list[Step] = []
+    result: object = None
+    with contextlib.suppress(StopIteration):
+        while len(seen) < 1000:
+            seen.append(flow.send(result))
+            result = FAILED if isinstance(seen[-1], Call) else None
+            if isinstance(seen[-1], AwaitDeferred):
+                result = Response(200, (), NO_EVENT)
+    assert EVENT_SECONDS <= sum(step.seconds for step in seen if isinstance(step, Pause)) < EVENT_SECONDS + 0.25
+    assert ending.exit_code == 126
+
+
+def test_an_engine_that_refuses_its_events() -> None:
+    ending = exec_ending()
+    drive(ending.wait(), FAILED, Response(404), None)
+    assert (ending.confirmed, ending.exit_code) == (True, 126)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 18:00:00 GMT", "Sun, 29 Nie 2026 18:00:00 GMT"])
+def test_events_are_not_asked_for_without_the_engines_clock(date: str) -> None:
+    ending = exec_ending()
+    assert drive(ending.wait(), Response(200, (("date", date),), FAILED.body))[0] == [LOOK_AT_EXEC]
+    assert ending.exit_code == 126
+
+
+def test_events_are_not_asked_for_of_what_could_not_be_started() -> None:
+    assert drive(exec_ending().wait(), Response(200, (DATE,), json.dumps(docker_exec(exit_code=126)).encode()))
+
+
+def test_before_the_end_was_read_they_give_the_commands_exit_code() -> None:
+    ending = exec_ending(over=False)
+    drive(ending.wait(), FAILED, None, Response(200, (), died("5")), None)
+    assert ending.exit_code == 5

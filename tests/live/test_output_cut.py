@@ -146,6 +146,25 @@ def test_an_idle_limit_of_an_exec(framework: Framework, engine: Engine, bridged:
     framework.run(scenario)
 
 
+def test_an_exit_code_of_dockerds_own_is_no_result(
+    framework: Framework, engine: Engine, bridged: Callable[..., str]
+) -> None:
+    """dockerd 20.10 and 26.1 report 126 where they could not send the rest. The command ends within the grace here."""
+    container = engine.create("sleep", "600")
+    engine.start(container)
+    host = bridged(idle=0.8)
+
+    async def scenario() -> None:
+        with contextlib.suppress(OutputCut):
+            command = ["sh", "-c", "echo half; sleep 1; echo done; exit 5"]
+            assert (await framework.run_exec(container, command, host=host)).exit_code == 5
+        for code in 126, 5:
+            result = await framework.run_exec(container, ["sh", "-c", f"exit {code}"], host=engine.host)
+            assert result == ExecResult(code, b"", b"")
+
+    framework.run(scenario)
+
+
 def test_a_wait_that_was_cut_alone(framework: Framework, engine: Engine, bridged: Callable[..., str]) -> None:
     """The container prints often enough for its own connection."""
     container = engine.shell("for i in 1 2 3 4 5 6; do sleep 0.5; echo $i; done; exit 3")

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from attachproto import Request, Response
 from attachproto_adapters._errors import ExitCodeUnknown, OutputCut, RequestRejected
 from attachproto_adapters._flows._api_calls import exit_code, inspect_request, known_exit_code, succeeded, wait_request
+from attachproto_adapters._flows._exec_events import EVENT_SECONDS, STREAM_FAILED, events_request, exec_died
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._inspect import InspectedContainer, InspectedExec
 from attachproto_adapters._flows._pauses import Pauses
@@ -139,10 +140,19 @@ class Ending:
         grace = EXEC_GRACE if opened.inspected.podman is None else PODMAN_EXEC_GRACE
         while True:
             self._check()
-            inspected = InspectedExec.from_response((yield from first_call(request)))
+            response = yield from first_call(request)
+            inspected = InspectedExec.from_response(response)
             if inspected.exit_code is not None:
+                code: int | None = known_exit_code(inspected.exit_code)
+                if code == STREAM_FAILED and inspected.pid and inspected.podman is None:
+                    code = yield from self._exec_died(response, inspected.container)
+                    if code is None and pauses.bounded_sum < EVENT_SECONDS:
+                        yield from pauses.bounded()
+                        continue
+                self.exit_code = inspected.exit_code if code is None else code
+                if self.over and self.exit_code != inspected.exit_code:
+                    raise self._output_cut("the engine could not send the rest of it")
                 self.confirmed = True
-                self.exit_code = known_exit_code(inspected.exit_code)
                 return
             if not self.over:
                 yield from pauses.unbounded()
@@ -152,6 +162,19 @@ class Ending:
                 raise self._output_cut("the command goes on")
             else:
                 raise ExitCodeUnknown("the engine says that it does not run, and has no exit code")
+
+    def _exec_died(self, inspected: Response, container: str) -> Steps[int | None]:
+        """The exit code of an exec whose stream may have failed; ``None`` if the engine's events do not have it yet."""
+        request = events_request(inspected, container, self._opened.api_version)
+        if request is None:
+            return STREAM_FAILED
+        answer: object = yield CallDeferred(request, 0)
+        if not isinstance(answer, Response):
+            answer = yield AwaitDeferred(ANSWER_SECONDS)
+        yield Discard()
+        if not isinstance(answer, Response) or answer.status_code != 200:
+            return STREAM_FAILED
+        return exec_died(answer, self._opened.name)
 
     def _container_end(self, *, by_wait: bool) -> Steps[None]:
         """Ask until the run has ended.

@@ -132,6 +132,8 @@ class InspectedExec:
         exit_code: its exit code if it has ended, else ``None``.
         podman: as for ``InspectedContainer``.
         intermediary: as for ``InspectedContainer``.
+        container: the ID of its container.
+        pid: of its process, once that was started; 0 if it could not be.
     """
 
     tty: bool
@@ -140,6 +142,8 @@ class InspectedExec:
     exit_code: int | None = None
     podman: str | None
     intermediary: str | None = None
+    container: str = ""
+    pid: int = 0
 
     @classmethod
     def from_response(cls, response: Response) -> Self:
@@ -162,6 +166,8 @@ class InspectedExec:
                 exit_code=None if code is None else of_type(int, code),
                 podman=podman,
                 intermediary=closing_intermediary(response.headers),
+                container=of_type(str, _known(value.get("ContainerID"), "")),
+                pid=of_type(int, _known(value.get("Pid"), 0)),
             )
         except (LookupError, TypeError, AttributeError) as exc:
             raise _not_an_engines("exec inspect", exc) from None

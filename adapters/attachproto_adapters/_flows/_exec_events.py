@@ -1,0 +1,60 @@
+"""The exit code of an exec as dockerd's events have it.
+
+dockerd reports 126 for an exec whose output it could not send (moby ``daemon/exec.go``, ``ContainerExecStart``). Its
+event ``exec_die`` has the exit code of the process. The two differ if a connection was cut and the process has printed
+more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from attachproto import Request, Response
+
+STREAM_FAILED: Final = 126
+"""What dockerd reports of an exec whose stream failed. A process may exit with it too."""
+
+EVENT_SECONDS: Final = 2.0
+"""How long an event may be missing. They are asked for up to the engine's clock, which is read to a second."""
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DATE: Final = re.compile(r"\w{3}, (\d{1,2}) (\w{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT")
+
+
+def events_request(inspected: Response, container: str, api_version: str | None) -> Request | None:
+    """The call for the ends of a container's execs.
+
+    Args:
+        inspected: the answer to the exec's inspect; its ``Date`` is the engine's clock.
+        container: the ID of the container.
+        api_version: for the call.
+
+    Returns:
+        ``None`` if the answer has no date: with no end, or one that is to come, the call would stay open.
+    """
+    date = next((value for name, value in inspected.headers if name == "date"), "")
+    if (found := _DATE.fullmatch(date)) is None or found[2] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (int(found[group]) for group in (1, 3, 4, 5, 6))
+    try:
+        now = int(datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC).timestamp())
+    except ValueError:
+        return None
+    filters = json.dumps({"event": ["exec_die"], "container": [container]})
+    query = (("filters", filters), ("since", "0"), ("until", str(now)))
+    return Request("GET", ("events",), query, api_version=api_version)
+
+
+def exec_died(response: Response, exec_id: str) -> int | None:
+    """The exit code in the ``exec_die`` of this exec, if it is there."""
+    for line in response.body.splitlines():
+        try:
+            attributes = json.loads(line)["Actor"]["Attributes"]
+            if attributes["execID"] == exec_id and re.fullmatch(r"\d{1,3}", attributes["exitCode"]):
+                return int(attributes["exitCode"])
+        except (ValueError, LookupError, TypeError, RecursionError):
+            continue
+    return None
