@@ -61,7 +61,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._session = session
         self._opened = opened
         self._stdin_asked = session.connection.our_state is State.STREAMING
-        self._life = Life(threading.Lock())
+        self._life = Life(threading.RLock())
         self._gathered = Gathered()
         # Not a method of this object: a cycle would keep its socket open until it is collected.
         check = functools.partial(_check_not_closed, self._life)

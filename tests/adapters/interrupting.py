@@ -91,13 +91,18 @@ def _moments(code: CodeType) -> frozenset[int]:
 class Interrupter:
     """Raises `KeyboardInterrupt` at a moment in our code, counted from 1; it is a context manager.
 
+    Args:
+        at: the moment.
+        handle: what is called then in place of raising, as a signal's handler is.
+
     Attributes:
         count: how many moments there were.
     """
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, handle: Callable[[], object] | None = None) -> None:
         self.count = 0
         self._at = at
+        self._handle = handle
         # Behind a call of a function in Python, CPython does not look: it is no call of its own.
         self._returned = False
 
@@ -126,7 +131,9 @@ class Interrupter:
             if not returned and frame.f_lasti in _moments(frame.f_code):
                 self.count += 1
                 if self.count == self._at:
-                    raise KeyboardInterrupt
+                    if self._handle is None:
+                        raise KeyboardInterrupt
+                    self._handle()
         return self._trace
 
 

@@ -14,14 +14,14 @@ import pytest
 import trio
 
 from attachproto import LocalProtocolError, OutputClosed, Stderr, Stdout, encode_frame
-from attachproto_adapters import AttachmentClosed
+from attachproto_adapters import AttachmentClosed, blocking
 from attachproto_adapters._transport import _asyncio, _socket_session, _trio
 from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Attachment, Framework
-from tests.adapters.interrupting import WAYS, Interrupter, Way, alarms, counts, is_interrupt
-from tests.adapters.scenarios import pattern
+from tests.adapters.interrupting import REQUEST, WAYS, Interrupter, Way, alarms, counts, is_interrupt
+from tests.adapters.scenarios import MEGABYTE, pattern
 from tests.adapters.scripted import BOUND, Task, holds, stays
 from tests.adapters.test_cancellation import Leavable
-from tests.helpers import open_descriptors
+from tests.helpers import H101M, open_descriptors
 
 # Python says so of a coroutine that was interrupted between its creation and its first step.
 pytestmark = [
@@ -285,3 +285,57 @@ def test_opening_leaves_nothing_open_at_any_moment(framework: Framework, socket_
     gc.collect()
     assert count > 5
     assert set(open_descriptors().values()) - set(before.values()) == set()
+
+
+# ---- a signal's handler that uses the attachment ----
+
+
+def handled(at: int, call: str, handler: str) -> tuple[BaseException | None, bool, blocking.Attachment, socket.socket]:
+    """Make a call that times out, with a handler in it: what was raised, and whether the call was long enough."""
+    client, server = socket.socketpair()
+    server.sendall(H101M)
+    client.settimeout(BOUND)
+    attachment = blocking.open_attachment(client, REQUEST)
+    assert server.recv(4096)
+    attachment.settimeout(0.001)
+    interrupter = Interrupter(at, attachment.close if handler == "close" else lambda: attachment.send_stdin(b"x"))
+
+    def run() -> BaseException | None:
+        try:
+            with interrupter:
+                attachment.receive() if call == "receive" else attachment.communicate(bytes(MEGABYTE))
+        except (TimeoutError, AttachmentClosed) as exc:
+            return exc
+        return None
+
+    # A lock that the thread already holds would be waited for without an end.
+    return Task(run).result(), interrupter.reached, attachment, server
+
+
+@pytest.mark.parametrize("call", ["receive", "communicate"])
+def test_a_handler_may_close_at_any_moment(call: str) -> None:
+    for at in itertools.count(1):
+        raised, reached, attachment, server = handled(at, call, "close")
+        with server:
+            if not reached:
+                assert isinstance(raised, TimeoutError)
+                attachment.close()
+                break
+            assert isinstance(raised, TimeoutError | AttachmentClosed)
+            with pytest.raises(AttachmentClosed):
+                attachment.receive()
+            assert attachment._session.sock.fileno() == -1
+    assert at > 20
+
+
+def test_a_handler_may_send_at_any_moment_of_a_read() -> None:
+    for at in itertools.count(1):
+        raised, reached, attachment, server = handled(at, "receive", "send_stdin")
+        with server, attachment:
+            assert isinstance(raised, TimeoutError)
+            if not reached:
+                break
+            assert server.recv(10) == b"x"
+            server.sendall(OUTPUT)
+            assert attachment.receive() == Stdout(b"one\ntw")
+    assert at > 20

@@ -43,7 +43,8 @@ class Life:
     """The state of one attachment.
 
     Args:
-        lock: held while the state changes, because any thread may close an attachment.
+        lock: held while the state changes, because any thread may close an attachment. It is reentrant, because a
+            signal's handler may do so too.
 
     Attributes:
         ended: whether the output has ended.
@@ -63,8 +64,11 @@ class Life:
         with self._lock:
             state = self._state = LIFE[self._state, event]
             # Two plain attributes, because ``ended`` is read for each event.
-            self.ended = state in (LifeState.ENDED, LifeState.ENDED_AND_CLOSED)
-            self.closed = state in (LifeState.CLOSED, LifeState.ENDED_AND_CLOSED)
+            # Set and never cleared, because a handler may have set the other one meanwhile.
+            if state in (LifeState.ENDED, LifeState.ENDED_AND_CLOSED):
+                self.ended = True
+            if state in (LifeState.CLOSED, LifeState.ENDED_AND_CLOSED):
+                self.closed = True
 
 
 class InputState(enum.Enum):

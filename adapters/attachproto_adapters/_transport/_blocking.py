@@ -57,7 +57,8 @@ class BlockingSession(SocketSession):
     ) -> None:
         self.timeout = sock.gettimeout()
         super().__init__(sock, host, quirks=quirks, tls=tls, child=child)
-        self._closing = threading.Lock()
+        # Reentrant, because a signal's handler may close while its thread holds it.
+        self._closing = threading.RLock()
         self._waiting: set[int] = set()
 
     def _wait(self, timeout: float | None, missing: str, *, read: bool, write: bool = False) -> tuple[bool, bool]:
@@ -70,9 +71,10 @@ class BlockingSession(SocketSession):
         thread = threading.get_ident()
         try:
             with self._closing:
-                self._check_not_closed()
                 self._waiting.add(thread)
-            ready = wait_until_ready(self.sock.fileno(), timeout, read=read, write=write)
+                number = self.sock.fileno()
+                self._check_not_closed()
+            ready = wait_until_ready(number, timeout, read=read, write=write)
         finally:
             with self._closing:
                 self._waiting.discard(thread)

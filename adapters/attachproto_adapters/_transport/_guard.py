@@ -44,7 +44,7 @@ class Guard:
         self._kind = kind
         self._action = action
         self._lost = lost
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may enter, too
         self._owner: Hashable = None
         self._unfinished = False
 

@@ -38,7 +38,7 @@ class SocketSession(Session):
         self.sock = sock
         # One thread may send while another receives. What a call reports of the connection's end is recorded before the
         # other thread's call can find less.
-        self._calls = threading.Lock()
+        self._calls = threading.RLock()  # a signal's handler may send while its thread reads
 
     @property
     def family(self) -> int:

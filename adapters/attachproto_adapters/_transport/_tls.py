@@ -76,7 +76,7 @@ class TlsLayer:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may send while its thread reads
         self.ended = False
         self.failure: ssl.SSLError | None = None
         self.alert = b""
