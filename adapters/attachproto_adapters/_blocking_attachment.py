@@ -292,7 +292,10 @@ class Attachment(AttachmentBase[BlockingSession]):
         self.close()
 
     def close(self) -> None:
-        """Close the connection. The container keeps running. May be called more than once, from any thread or signal handler."""
+        """Close the connection. The container keeps running.
+
+        May be called more than once, from any thread or signal handler.
+        """
         self._life.move(LifeEvent.CLOSE)
         self._session.close()
         close_held(self._held)
