@@ -1,14 +1,12 @@
-"""Measures attachments: many short ones, many open at the same time, and one with much output.
+"""Measures attachments: many short ones, and many open at the same time.
 
     python benchmarks/attachments.py fast [--count 10000]
     python benchmarks/attachments.py open [--count 2000] [--at-once 2000] [asyncio|trio|both]
-    python benchmarks/attachments.py throughput [--megabytes 512] [--rounds 5]
 
 ``fast`` attaches to containers that print and exit at once. All three adapters do so together in this process. Then it
 looks for descriptors, tasks and memory that are left. ``open`` holds attachments open in one process, measures its
 memory, and reads all of them to the end. ``--at-once`` limits how many are being opened at a time. For both, the
-embedded engine runs in a process of its own. ``throughput`` reads what another process writes as fast as it can, and
-compares each adapter with a bare loop of ``recv``. The exit status is 1 if anything is wrong.
+embedded engine runs in a process of its own. The exit status is 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -21,11 +19,9 @@ import faulthandler
 import gc
 import hashlib
 import json
-import multiprocessing
 import os
 import pathlib
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -40,21 +36,11 @@ import attrs
 import trio
 
 from attachproto import (
-    CLIENT,
-    MULTIPLEXED_STREAM,
-    NEED_DATA,
-    RAW_STREAM,
-    SERVER,
-    Accepted,
-    Attach,
     AttachOptions,
-    Connection,
-    Framing,
     Request,
     Response,
     Stderr,
     Stdout,
-    encode_frame,
 )
 from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import blocking
@@ -74,9 +60,6 @@ SPARE_DESCRIPTORS: Final = 100
 # How many containers the open attachments share.
 SHARED: Final = 4
 LINES: Final = 2_000
-
-BLOCK_FRAMES: Final = 32
-FRAME: Final = 32 * 1024
 
 
 # ---- what a process holds ----
@@ -523,124 +506,6 @@ def open_many(count: int, at_once: int, framework: str) -> bool:
     return opening.right == count and not opening.wrong and not left and not alarms.heard
 
 
-# ---- throughput ----
-
-
-def source(listener: socket.socket, megabytes: int) -> None:
-    """An engine with the containers ``framed`` and ``raw``, which print as fast as they can be read."""
-    while True:
-        sock, _ = listener.accept()
-        threading.Thread(target=answer, args=(sock, megabytes), daemon=True).start()
-
-
-def answer(sock: socket.socket, megabytes: int) -> None:
-    connection = Connection(SERVER)
-    with sock, contextlib.suppress(OSError):
-        while (event := connection.next_event()) is NEED_DATA:
-            connection.receive_data(sock.recv(65536))
-        if isinstance(event, Attach):
-            raw = event.container == "raw"
-            framing, kind = (Framing.RAW, RAW_STREAM) if raw else (Framing.MULTIPLEXED, MULTIPLEXED_STREAM)
-            sock.sendall(connection.send(Accepted(framing, 101, (("content-type", kind),))))
-            data = bytes(FRAME) if raw else encode_frame(Stdout(bytes(FRAME)))
-            for _ in range(megabytes):
-                sock.sendall(data * BLOCK_FRAMES)
-        else:
-            assert isinstance(event, Request)
-            tty = event.path[1] == "raw"
-            document = {"Config": {"Tty": tty}, "State": {"Status": "running"}}
-            sock.sendall(connection.send(Response(200, JSON, json.dumps(document).encode())))
-        sock.shutdown(socket.SHUT_WR)
-        sock.recv(1)
-
-
-@attrs.frozen
-class Took:
-    """What was read, in what time, and how much of it the processor worked: that tells more on a busy machine."""
-
-    size: int
-    seconds: float
-    processor: float
-
-
-class Watch:
-    def __init__(self) -> None:
-        self._began = time.perf_counter(), time.process_time()
-
-    def took(self, size: int) -> Took:
-        return Took(size, time.perf_counter() - self._began[0], time.process_time() - self._began[1])
-
-
-def read_bare(path: str, container: str) -> Took:
-    size = 0
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(path)
-        sock.sendall(Connection(CLIENT).send(Attach(container, AttachOptions())))
-        sock.recv(1)
-        watch = Watch()
-        while data := sock.recv(65536):
-            size += len(data)
-        return watch.took(size)
-
-
-def read_blocking(path: str, container: str) -> Took:
-    size = 0
-    with blocking.attach(container, host=f"unix://{path}") as attachment:
-        watch = Watch()
-        for event in attachment:
-            size += len(event.data)
-        return watch.took(size)
-
-
-async def read_async(attach: Callable[..., Awaitable[Any]], path: str, container: str) -> Took:
-    size = 0
-    async with await attach(container, host=f"unix://{path}") as attachment:
-        watch = Watch()
-        async for event in attachment:
-            size += len(event.data)
-        return watch.took(size)
-
-
-READERS: Final[dict[str, Callable[[str, str], Took]]] = {
-    "bare": read_bare,
-    "blocking": read_blocking,
-    "asyncio": lambda path, container: asyncio.run(read_async(asyncio_adapter.attach, path, container)),
-    "trio": lambda path, container: trio.run(read_async, trio_adapter.attach, path, container),
-}
-
-
-def throughput(megabytes: int, rounds: int) -> bool:
-    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
-        path = f"{directory}/source.sock"
-        listener.bind(path)
-        listener.listen()
-        child = multiprocessing.get_context("fork").Process(target=source, args=(listener, megabytes), daemon=True)
-        child.start()
-        try:
-            for container in ("framed", "raw"):
-                # In turn, so that other load on the machine affects all of them.
-                took: dict[str, list[Took]] = {name: [] for name in READERS}
-                for _ in range(rounds):
-                    for name, read in READERS.items():
-                        took[name].append(read(path, container))
-                        if name != "bare" and took[name][-1].size != megabytes << 20:
-                            print(f"{name} read {took[name][-1].size} bytes")
-                            return False
-                bare = min(one.seconds for one in took["bare"])
-                for name, runs in took.items():
-                    seconds, processor = min(one.seconds for one in runs), min(one.processor for one in runs)
-                    print(
-                        f"{container:6} {name:8} {(megabytes << 20) / seconds / 1e9:5.2f} GB/s, "
-                        f"{bare / seconds:.2f} of a bare loop; {processor / (megabytes << 4) * 1e6:5.2f} us of the "
-                        "processor for 64 KiB",
-                        flush=True,
-                    )
-        finally:
-            child.terminate()
-            child.join()
-    return True
-
-
 def main() -> bool:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
@@ -650,17 +515,12 @@ def main() -> bool:
     command.add_argument("--count", type=int, default=2_000)
     command.add_argument("--at-once", type=int)
     command.add_argument("framework", choices=["asyncio", "trio", "both"], nargs="?", default="both")
-    command = commands.add_parser("throughput")
-    command.add_argument("--megabytes", type=int, default=512)
-    command.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     match options.command:
         case "fast":
             return fast(options.count)
-        case "open":
-            return open_many(options.count, options.at_once or options.count, options.framework)
         case _:
-            return throughput(options.megabytes, options.rounds)
+            return open_many(options.count, options.at_once or options.count, options.framework)
 
 
 if __name__ == "__main__":
