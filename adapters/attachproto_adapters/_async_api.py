@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, Unpack
 from attachproto import Accepted, AttachOptions, Logs, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
-from attachproto_adapters._flows._arguments import check_max_output
+from attachproto_adapters._flows._arguments import check_max_output, check_stream_request
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._flows import create_and_open_exec, judge_stream, open_exec
 from attachproto_adapters._flows._logs import open_logs
@@ -116,6 +116,7 @@ class AsyncApi(Generic[A, S]):
     async def open_on(self, session: S, request: StreamRequest) -> A:
         """Open the stream on a session over the caller's connection. If this raises, the session is closed."""
         try:
+            check_stream_request(request)
             accepted: Accepted = judge_stream(request, await open_stream(session, request))
             return self._attachment(session, accepted)
         except BaseException:

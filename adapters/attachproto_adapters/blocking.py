@@ -20,7 +20,7 @@ from attachproto import (
 )
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_runner import drive
-from attachproto_adapters._flows._arguments import check_max_output
+from attachproto_adapters._flows._arguments import check_max_output, check_stream_request
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._flows import (
     create_and_open_exec,
@@ -214,7 +214,9 @@ def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: It
         LocalProtocolError: neither the answer nor the request's ``tty`` says how the output is framed.
         OSError: the socket failed, or its timeout passed.
         ValueError: the socket is non-blocking. It is not closed.
+        TypeError: the request does not open a stream. The socket is not closed.
     """
+    check_stream_request(request)
     check_timeout(stream.gettimeout())
     if isinstance(stream, ssl.SSLSocket):
         # An end that TLS has not said may be a cut.

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from attachproto import RawOutput, Stderr, Stdout, Systemerr
-from attachproto_adapters import OutputTooLarge
+from attachproto import RawOutput, Request, Stderr, Stdout, Systemerr
+from attachproto_adapters import OutputTooLarge, blocking
 from attachproto_adapters._flows._output import Gathered, OutputEvent
-from tests.adapters.frameworks import FRAMEWORKS, Framework
-from tests.adapters.scripted import Engine
+from tests.adapters.frameworks import FRAMEWORKS, WAYS, Framework, Way, connected
+from tests.adapters.scripted import BOUND, Engine
 
 COMMAND: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"user": 0}, TypeError, "user is a str such as '0', not 0"),
@@ -35,6 +35,16 @@ COMMAND: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"max_output": -1}, ValueError, "max_output is 0 or more, not -1"),
     ({"input": "text"}, TypeError, r"not str: encode the text first, such as with text\.encode\(\)"),
     ({"host": 5}, TypeError, "host is a str such as 'unix:///var/run/docker.sock', not 5"),
+    ({"command": {"true", "false"}}, TypeError, "a command is a sequence of arguments"),
+    ({"command": None}, TypeError, "a command is a sequence of arguments"),
+]
+
+ATTACH: list[tuple[dict[str, Any], str]] = [
+    ({"start": "no"}, "start is True or False, not 'no'"),
+    ({"start": 1}, "start is True or False, not 1"),
+    ({"wait": None}, "wait is True or False, not None"),
+    ({"quirks": 5}, "quirks are members of Quirk, not 5"),
+    ({"quirks": ["newline-outside-frame"]}, "quirks are members of Quirk, not 'newline-outside-frame'"),
 ]
 
 LOGS: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -55,6 +65,44 @@ def test_of_a_command(
 
     framework.run(scenario)
     assert engine.calls == []
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+@pytest.mark.parametrize(("given", "match"), ATTACH)
+def test_of_attach(framework: Framework, engine: Engine, given: dict[str, Any], match: str) -> None:
+    async def scenario() -> None:
+        with pytest.raises(TypeError, match=match):
+            await framework.attach("web", host=engine.host, **given)
+
+    framework.run(scenario)
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 1e300])
+def test_of_a_timeout_that_no_clock_has(engine: Engine, timeout: float) -> None:
+    with pytest.raises(ValueError, match="above 0 seconds and at most"):
+        blocking.attach("web", host=engine.host, timeout=timeout)
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way.own is not None and way.unix], ids=str)
+@pytest.mark.parametrize("request_", [None, Request("GET", ("version",))])
+def test_of_a_request_that_opens_no_stream(way: Way, request_: Any) -> None:
+    """It is refused before anything is sent."""
+    assert way.own is not None
+    own = way.own
+    client, server = connected("unix")
+
+    async def scenario() -> None:
+        stream = await own(client)
+        with pytest.raises(TypeError, match="the request is an Attach, an ExecStart or a Logs, not"):
+            await way.framework.open_attachment(stream, request_)
+
+    with server:
+        server.settimeout(BOUND)
+        way.framework.run(scenario)
+        client.close()  # the blocking adapter has left it to its owner
+        assert server.recv(1) == b""
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)

@@ -65,6 +65,8 @@ def create_exec_request(
     """
     if isinstance(command, str | bytes):
         raise TypeError(f"a command is a sequence of arguments such as ['sh', '-c', {command!r}], not one string")
+    if not isinstance(command, Sequence):
+        raise TypeError(f"a command is a sequence of arguments such as ['sh', '-c', 'true'], not {command!r}")
     arguments = list(command)
     if not all(isinstance(argument, str) for argument in arguments):
         raise TypeError(f"the arguments of a command are str, and not all of these are: {arguments!r}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from attachproto import Quirk, StreamRequest
 
 
 def check_text(name: str, value: object, example: str) -> None:
@@ -26,6 +28,24 @@ def check_flag(name: str, value: object) -> None:
     """Raise ``TypeError`` unless this is a ``bool``."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} is True or False, not {value!r}")
+
+
+def check_quirks(quirks: object) -> frozenset[Quirk] | None:
+    """Return the quirks as a set, or ``None``; raise ``TypeError`` unless they are members of ``Quirk``."""
+    if quirks is None:
+        return None
+    found: set[Quirk] = set()
+    for quirk in quirks if isinstance(quirks, Iterable) else [quirks]:
+        if not isinstance(quirk, Quirk):
+            raise TypeError(f"quirks are members of Quirk, not {quirk!r}")
+        found.add(quirk)
+    return frozenset(found)
+
+
+def check_stream_request(request: object) -> None:
+    """Raise ``TypeError`` unless this opens a stream."""
+    if not isinstance(request, StreamRequest):
+        raise TypeError(f"the request is an Attach, an ExecStart or a Logs, not {request!r}")
 
 
 def check_count(name: str, value: object) -> None:

@@ -15,6 +15,7 @@ import attrs
 from attachproto import Accepted, Attach, AttachOptions, Quirk, Rejected, Response
 from attachproto_adapters._errors import ContainerNotRunning, RequestRejected, shown, warn
 from attachproto_adapters._flows._api_calls import done, start_request
+from attachproto_adapters._flows._arguments import check_flag, check_quirks
 from attachproto_adapters._flows._flows import (
     hold_wait,
     inspect_container,
@@ -48,8 +49,11 @@ def open_attach(
         ContainerNotRunning: it has exited, and neither its logs nor a start were asked for; or it is paused.
         LogsUnavailable: logs were asked for, and the container's log driver cannot be read.
     """
-    # Built before anything is asked, because it checks the name.
+    # Before anything is asked. Building the request checks the name.
     request = Attach(container, options, tty=tty, api_version=api_version)
+    check_flag("start", start)
+    check_flag("wait", wait)
+    given_quirks = check_quirks(quirks)
     inspected = yield from inspect_container(container, api_version)
     if inspected.paused:
         raise ContainerNotRunning(f"the container {container} is paused: engines attach once it is unpaused")
@@ -61,7 +65,7 @@ def open_attach(
         warn("the container was created without OpenStdin: nothing reads what is sent to its stdin")
     if options.logs:
         request = yield from without_unreadable_logs(request, inspected)
-    known = known_quirks(inspected.podman, request) if quirks is None else frozenset(quirks)
+    known = known_quirks(inspected.podman, request) if given_quirks is None else given_quirks
     opened = Opened("containers", container, api_version, inspected)
     # An attach to neither stdout nor stderr dockerd ends at once.
     follows = options.stream and (options.stdout or options.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -28,12 +29,13 @@ from attachproto_adapters._transport._ssh import SshChild
 
 
 def check_timeout(timeout: float | None) -> None:
-    """Raise ``ValueError`` for a timeout that would make a socket not block: everything here waits."""
+    """Raise ``TypeError`` or ``ValueError`` for a timeout that sockets do not take, or with which they do not wait."""
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
         raise TypeError(f"a timeout is a number of seconds or None, not {timeout!r}")
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
         raise ValueError(
-            f"a timeout is None or above 0 seconds, not {timeout}: a socket that does not block cannot wait"
+            f"a timeout is None or above 0 seconds and at most {threading.TIMEOUT_MAX:g}, not {timeout}: a socket that "
+            "does not block cannot wait, and None has no limit"
         )
 
 
