@@ -53,11 +53,11 @@ class AsyncAttachment(AttachmentBase[L]):
 
     @abc.abstractmethod
     def _busy(self, message: str) -> Exception:
-        """This framework's error for two tasks that do at once what only one may do."""
+        """This framework's error for a call while another task is in the same call."""
 
     @abc.abstractmethod
     async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
-        """Run both at the same time; the task is cancelled when ``main`` ends. Raises what ``main`` raises, bare."""
+        """Run both at the same time; cancel the task when ``main`` ends. Raises ``main``'s exception, not a group."""
 
     # ---- sending ----
 
@@ -68,7 +68,7 @@ class AsyncAttachment(AttachmentBase[L]):
         so read the output in another task, or use ``communicate``, which does both.
 
         Raises:
-            BrokenPipeError, ConnectionResetError: the peer reads stdin no more. Output can still be read. (*)
+            BrokenPipeError, ConnectionResetError: the peer does not read stdin any more. Output can still be read. (*)
             LocalProtocolError: stdin was not attached, was closed, or has failed or been cancelled before.
             AttachmentClosed: the attachment is closed.
             RuntimeError: another task is sending. (*)
@@ -122,7 +122,7 @@ class AsyncAttachment(AttachmentBase[L]):
         return reading.hand_over(event)
 
     async def _wait_for(self, event: OutputEvent | Literal[Signal.NEED_DATA]) -> OutputEvent:
-        """What comes after ``NEED_DATA``. Others are kept out while this waits."""
+        """The event that follows ``NEED_DATA``. No other task can receive while this one waits."""
         with self._session.reading:
             return await self._next(event)
 
@@ -171,7 +171,7 @@ class AsyncAttachment(AttachmentBase[L]):
             stdout (with a TTY, all output) and stderr.
 
         Raises:
-            RuntimeError: another task is in it, or is sending or receiving. (*)
+            RuntimeError: another task is in this call, or is sending or receiving. (*)
             OutputCut: the output ended while the process goes on; what was read is in the error.
             HalfCloseEndsAttach, HalfCloseUnsupported, LocalProtocolError, ValueError: nothing was sent.
             OutputTooLarge, EngineReportedError: what was read is in the error.
@@ -204,7 +204,7 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
-            # Whoever waits reads what is held.
+            # A task in wait() already reads the held connection.
             held = None if self._waiting else self._held
             await drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 

@@ -25,7 +25,7 @@ from attachproto_adapters._transport._async_dialer import AsyncDialer, open_stre
 T = TypeVar("T")
 L = TypeVar("L", bound=AsyncSession)
 
-# What has come is read in a turn or two of the loop.
+# How long a wait of 0 seconds lasts: data that has arrived is read in a turn or two of the loop.
 _AT_ONCE = 0.01
 
 
@@ -93,7 +93,7 @@ async def _discard(held: Held[L]) -> None:
 
 
 async def close_held(held: Held[L]) -> None:
-    """Close it; who waits for its answer is woken."""
+    """Close the held connection. A task that waits for its answer is woken."""
     held.closed = True
     if held.session is not None:
         await held.session.aclose()

@@ -69,7 +69,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._ended_by_reset = False
         self._feed: Feed | None = None
         self._lines: LinesBase[Any] | None = None
-        # What lines() has read and not given out: it comes before what is still to be read.
+        # Events that lines() has read and not returned. They come before any that are still to be read.
         self._unread: deque[DataEvent] = deque()
 
     @property
@@ -136,14 +136,14 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     @abc.abstractmethod
     def _broken_pipe(self, message: str) -> Exception:
-        """This framework's error for sending to a peer that reads no more."""
+        """This framework's error for sending to a peer that does not read any more."""
 
     # ---- receiving ----
 
     def _take(self) -> OutputEvent | Literal[Signal.NEED_DATA]:
         """The next event that needs no waiting. For output it starts a step of reading, which the caller finishes.
 
-        An exception before that loses the event, and the next call says so.
+        If an exception comes before that, the event is lost, and the next call raises.
         """
         if self._unread:
             self._session.reading.begin()
@@ -159,7 +159,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         return event  # type: ignore[return-value]  # behind Accepted a client gets no other
 
     def _take_back(self) -> None:
-        """Take back what ``lines()`` has read and not given out, for the call that reads next."""
+        """Take back what ``lines()`` has read and not returned, for the next call that reads."""
         if self._lines is not None and self._lines.splitter.holds_bytes:
             self._session.reading.begin()
             self._unread.extendleft(reversed(self._lines.splitter.take_back()))
@@ -280,7 +280,7 @@ class LinesBase(Generic[AnyAttachment]):
         return line
 
     def _add(self, event: OutputEvent) -> None:
-        if type(event) is OutputClosed:  # which starts no step, as it can be given again
+        if type(event) is OutputClosed:  # _take() starts no step for it: it can return it again
             self._attachment._session.reading.begin()
         self.splitter.add(event)
         self._attachment._session.reading.finish()

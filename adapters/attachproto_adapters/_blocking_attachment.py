@@ -60,7 +60,7 @@ class Attachment(AttachmentBase[BlockingSession]):
         so read the output in another thread, or use ``communicate``, which does both.
 
         Raises:
-            BrokenPipeError, ConnectionResetError: the peer reads stdin no more. Output can still be read.
+            BrokenPipeError, ConnectionResetError: the peer does not read stdin any more. Output can still be read.
             TimeoutError: it is not known how many bytes were sent, so stdin cannot be used any more. Output can still
                 be read.
             LocalProtocolError: stdin was not attached, was closed, or has failed before.
@@ -213,7 +213,7 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
-            # Whoever waits reads what is held.
+            # A thread in wait() already reads the held connection.
             held = None if self._waiting.locked() else self._held
             drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 

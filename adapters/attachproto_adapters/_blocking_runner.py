@@ -39,7 +39,7 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
     Args:
         steps: the flow.
         dialer: makes its connections.
-        held: what an earlier flow has held. It stays so, whatever becomes of this one.
+        held: the connection that an earlier flow has left open. It stays open, also if this flow raises.
     """
     with contextlib.ExitStack() as undo:
         if held is None:
@@ -63,7 +63,7 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                 case CallDeferred(request, seconds):
                     _discard(held)
                     held.session = session = dialer.ask(request)
-                    # Looked at after it can be found: a close() meanwhile has found nothing to close.
+                    # Checked after the assignment: a close() in another thread before it has found no session to close.
                     if held.closed:
                         session.close()
                     bound = seconds if dialer.timeout is None else min(seconds, dialer.timeout)
@@ -113,7 +113,7 @@ def _discard(held: Held[BlockingSession]) -> None:
 
 
 def close_held(held: Held[BlockingSession]) -> None:
-    """Close it, from any thread; who waits for its answer is woken."""
+    """Close the held connection, from any thread. A thread that waits for its answer is woken."""
     held.closed = True
     if (session := held.session) is not None:
         session.close()

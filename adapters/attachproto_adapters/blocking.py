@@ -1,7 +1,8 @@
 """Attach with plain blocking sockets.
 
-One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader. A
-timeout while reading loses nothing that was read; while sending stdin is lost, because nobody knows how much has left.
+One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader. After
+a timeout while reading, nothing is lost. After a timeout while sending, stdin cannot be used any more, because it is
+not known how much was sent.
 """
 
 from __future__ import annotations
@@ -219,7 +220,7 @@ def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: It
     check_stream_request(request)
     check_timeout(stream.gettimeout())
     if isinstance(stream, ssl.SSLSocket):
-        # An end that TLS has not said may be a cut.
+        # Without close_notify, an end of file may be a cut.
         stream.suppress_ragged_eofs = False  # type: ignore[attr-defined]
     session = BlockingSession(stream, quirks=quirks)
     try:

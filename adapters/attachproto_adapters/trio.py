@@ -33,7 +33,7 @@ class Attachment(AsyncAttachment[TrioSession]):
     def _busy(self, message: str) -> trio.BusyResourceError:
         return trio.BusyResourceError(message)
 
-    # Ctrl-C comes where it waits, and not between the steps of opening a nursery.
+    # With this, KeyboardInterrupt is raised where it waits, and not between the steps of opening a nursery.
     @trio.lowlevel.enable_ki_protection
     async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
         failure: BaseException | None = None
@@ -43,7 +43,7 @@ class Attachment(AsyncAttachment[TrioSession]):
             try:
                 await run
             except (Exception, KeyboardInterrupt) as exc:
-                failure = failure or exc  # raised in here, it would come out in a group
+                failure = failure or exc  # raised inside the nursery, it would come out as an ExceptionGroup
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:

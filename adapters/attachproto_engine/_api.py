@@ -161,7 +161,7 @@ class Api:
 
     def _accepted(self, request: StreamRequest, *, tty: bool, headers: Headers = ()) -> Accepted:
         fields = dict(request.headers)
-        # To dockerd the value of Upgrade means nothing, and Connection neither. Without it the stream comes too.
+        # dockerd ignores the value of Upgrade, and all of Connection. Without Upgrade it sends the stream as well.
         upgrade = "upgrade" in fields and (
             self._rules.upgrades_any or fields.get("connection", "").lower() == "upgrade"
         )

@@ -1,4 +1,4 @@
-"""The one error of the engine's insides."""
+"""The error that the engine's own code raises to refuse a call."""
 
 from __future__ import annotations
 

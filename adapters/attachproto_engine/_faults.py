@@ -238,7 +238,7 @@ class FaultBook:
             self._nth[container, on, nth] = given
 
     def next(self, container: str, on: str) -> tuple[Fault, ...]:
-        """Count one more call; the faults of its answer."""
+        """Count one more call; returns the faults of its answer."""
         key = container, on
         self._counts[key] = count = self._counts.get(key, 0) + 1
         return self._nth.get((*key, count), self._always.get(key, ()))

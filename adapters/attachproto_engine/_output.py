@@ -39,7 +39,7 @@ _LAG: Final = 1024 * 1024
 # The largest file of a container whose output is not kept (log driver none).
 _UNKEPT: Final = 4 * 1024 * 1024
 
-# A landmark, from where the last lines can be read, is kept after so many bytes.
+# After so many bytes a landmark is stored: a position from where the last lines can be read.
 _LANDMARK: Final = 64 * 1024
 
 

@@ -148,7 +148,7 @@ class Script:
         yield b"%x\r\n%b\r\n" % (len(data), data) if self._framing == b"added" and data else data
 
     def _end_now(self) -> Iterator[bytes | End]:
-        """The end of the answer before the engine has come to it."""
+        """The end of the answer, before the engine has ended it."""
         if self._framing == b"chunked":
             yield _LAST_CHUNK
         yield from self._end()

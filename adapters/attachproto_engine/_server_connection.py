@@ -23,7 +23,7 @@ _MAX_HEAD: Final = 1024 * 1024
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host name always means this machine, without a look at a name server."""
+    """Whether a host name always means this machine, without asking a name server."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     with contextlib.suppress(ValueError):

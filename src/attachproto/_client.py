@@ -71,7 +71,7 @@ class Client:
         self._host = host
         self._user_agent = user_agent
         self._quirks = check_quirks(quirks)
-        # From the stream request until its output is read.
+        # Set by a stream request, and used when its output begins.
         self._asked: tuple[StreamRequest, HttpReader] | None = None
 
     def first_reader(self) -> Reader:
@@ -142,7 +142,7 @@ def read_answer(http: HttpReader, request: StreamRequest, *, max_refusal: int) -
         body = yield from http.body(max_refusal, "max_refusal", f"the refusal ({head.status_code})")
         yield Rejected(head.status_code, head.headers, body)
     elif problem := _not_a_stream(request, head):
-        # A body with a length is read to be quoted. Without a length it may never end, as a stream does not.
+        # A body with a length is read, so that the error can quote it. A body without one may never end.
         if head.length:
             body = yield from http.body(max_refusal, "max_refusal", problem.text)
             problem = attrs.evolve(problem, text=f"{problem.text}: {excerpt(body)}")

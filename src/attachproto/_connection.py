@@ -47,7 +47,7 @@ class Connection:
         quirks: on a client, known bugs of the engine to work around.
 
     Raises:
-        ValueError, TypeError: an argument is not what is said here, or cannot be written into a header.
+        ValueError, TypeError: an argument is not as described here, or cannot be written into a header.
     """
 
     def __init__(
@@ -196,5 +196,5 @@ class Connection:
         return data
 
     def send_failed(self) -> None:
-        """Say that the bytes of the last ``send`` did not all leave. Sending is over; receiving goes on."""
+        """Report that not all bytes of the last ``send`` were written. Nothing more can be sent; receiving goes on."""
         self._machine.move(self._our_role, Trigger.FAIL)

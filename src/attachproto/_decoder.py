@@ -36,7 +36,7 @@ class FrameDecoder(FrameReader):
         super().__init__(self._buffer.take, check_quirks(quirks))
 
     def receive_data(self, data: Buffer) -> None:
-        """Store what was read; ``b""`` is the end of the stream. What the bytes mean is never judged here.
+        """Store what was read; ``b""`` is the end of the stream. For bytes that are no frame ``next_event`` raises.
 
         Raises:
             LocalProtocolError: data after the end.

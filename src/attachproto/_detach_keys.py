@@ -24,7 +24,7 @@ def parse_detach_keys(keys: str) -> bytes:
         One byte for each key.
 
     Raises:
-        ValueError: a key is none that engines know; the text names it. An empty list is refused too, because
+        ValueError: engines do not know one of the keys; the text names it. An empty list is refused too, because
             dockerd takes it for the default and Podman for no keys at all.
     """
     if not keys:

@@ -63,7 +63,7 @@ _EXCERPT: Final = 120
 
 
 def excerpt(data: bytes | str) -> str:
-    """The beginning of what a peer sent, quoted for an error's text. Of a page of HTML it is the first line."""
+    """The beginning of what a peer sent, quoted for an error's text; of an HTML page only the first line."""
     start = data[:_EXCERPT]
     trimmed = start.lstrip()
     if trimmed.startswith("<") if isinstance(trimmed, str) else trimmed.startswith(b"<"):

@@ -74,7 +74,7 @@ class _Whole:
 
     @property
     def message(self) -> str:
-        """The engine's own text, from JSON or plain. Do not trust it: it may hold control characters, and 1 MiB."""
+        """The engine's own text, from JSON or plain. It may contain control characters and be 1 MiB long."""
         # The media type says nothing: dockerd sends the plain text of attach errors as raw-stream, and old engines and
         # proxies send JSON as text.
         text = self.body.decode("utf-8", "replace").strip()

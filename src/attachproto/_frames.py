@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 _HEADER: Final = struct.Struct(">BxxxL")
 
-# How many bytes of a chunk become events at once. No event is larger than a window. This bounds how many events a
-# flood of small frames makes at a time, and how much is joined: joining without a bound was measured 17 times slower,
-# because every piece then goes through memory that is in no cache.
+# How many bytes of a chunk become events at once. No event is larger. This limits how many events many small frames
+# make at a time. It also limits how much is joined: joining without a limit was measured 17 times slower, because the
+# data no longer fits into the processor's cache.
 _WINDOW: Final = 64 * 1024
 
 _LENGTH_MAX: Final = 2**32 - 1
@@ -134,7 +134,7 @@ class FrameReader:
             yield event
 
     def _complete_header(self) -> None:
-        """Read on in a header that does not lie in one chunk."""
+        """Add bytes of this chunk to a header whose first bytes came in an earlier one."""
         take = _HEADER.size - len(self._header)
         self._header += self._chunk[self._at : self._at + take]
         self._at = min(self._at + take, len(self._chunk))

@@ -27,8 +27,8 @@ from attachproto._signals import NEED_DATA, Signal
 T = TypeVar("T")
 Reading = Generator[Literal[Signal.NEED_DATA], None, T]
 
-# A server may send 100, 102 and 103 before its answer. Engines send at most one 100. A bound, because a peer that sends
-# 1xx heads for ever would keep the client waiting for ever.
+# A server may send 100, 102 and 103 before its answer. Engines send at most one 100. Without a
+# limit, a peer that sends 1xx heads for ever would keep the client waiting for ever.
 _INFORMATIONAL_MAX: Final = 16
 
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
@@ -41,7 +41,7 @@ _SWITCH: Final = re.compile(rb"HTTP/1\.[01] 101[ \r\n]")
 _ANSWER: Final = b"HTTP/"
 _METHOD_BYTE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 
-# What h11 says of a bad head or chunk may quote a whole line.
+# h11's message about a bad head or chunk may quote a whole line.
 _H11_TEXT_MAX: Final = 120
 
 

@@ -2,7 +2,7 @@
 
 Strategy: every function here turns an event into bytes and changes nothing. Heads are written by one small encoder of
 our own, because h11 would rewrite them: it adds ``Transfer-Encoding: chunked`` to a ``200`` or a refusal without a
-length, which with engines end with the connection. What the peer could not read is refused.
+length, which engines end by closing the connection. Answers that the client could not read are refused.
 """
 
 from __future__ import annotations

@@ -22,10 +22,11 @@ class Quirk(enum.Enum):
     """A known bug of an engine in the output of an attach or exec. For clients only; ``Logs`` ignores quirks."""
 
     NEWLINE_OUTSIDE_FRAME = "newline-outside-frame"
-    """Podman before 4.4 replays lines so, for an attach with ``logs=True`` to a container without a TTY.
+    """Podman before 4.4 puts the newline of a replayed line behind the line's frame.
 
-    The frame of a line does not count the newline behind the line: ``01 00 00 00 00 00 00 04``, then ``out1\\n``.
-    Pieces of a long line have no newline. Frames of live output, which may follow, are right.
+    It does so in an attach with ``logs=True`` to a container without a TTY. The length in the header does not count the
+    newline: ``01 00 00 00 00 00 00 04``, then ``out1\\n``. Pieces of a long line have no newline. Frames of live
+    output, which may follow, are right.
     (Fixed by podman 1424f0958f in 4.4.0: podman#16856. Recorded from 4.3.1.)
 
     With the quirk, one byte 10 where a frame would begin is data of the stream whose frame came last. This is exact,
@@ -39,10 +40,11 @@ class Quirk(enum.Enum):
     The text is a frame of stderr, or bare on a TTY. Then the stream ends.
     (Removed by podman f0ef791808, in 5.4.0 as 9e2e7f2a77. Recorded from 4.3.1.)
 
-    With the quirk, this text with a clean end right behind it is a ``Systemerr``, not output. As a frame it must be one
-    of its own, of type 2. Bytes that may be its beginning are held back until more bytes or the end come, so a TTY's
-    output that stops in ``E`` is delivered later. No more than the text is held. If other bytes follow, or the end is
-    an error, the held bytes are delivered as output. If the transport fails, give ``b""`` to get what is held.
+    With the quirk, this text with a clean end right behind it is a ``Systemerr``, not output. Where output is
+    framed, it must be the whole of a frame of type 2. Bytes that may be its beginning are held back until more bytes or
+    the end come, so a TTY's output that stops in ``E`` is delivered later. No more than the text is held. If other
+    bytes follow, or the end is an error, the held bytes are delivered as output. If the transport fails, give ``b""``
+    to get the held bytes.
     """
 
     def __repr__(self) -> str:
@@ -135,7 +137,7 @@ class NewlineFilter:
 
 
 class DetachTextFilter:
-    """A source of chunks that takes the text of a detach out of a stream that ends with it.
+    """A source of chunks that removes the detach text from the end of a stream.
 
     Strategy: the text begins with a byte that does not come again in it, so a chunk has one place where the text may
     begin. Held bytes are not joined with the next chunk, because an event never holds bytes of two reads.

@@ -22,7 +22,7 @@ Raises ``RemoteProtocolError`` for bytes that are no event.
 
 
 def read_nothing() -> Literal[Signal.NEED_DATA]:
-    """A server's reader between the request and its answer: the client sends nothing that is read."""
+    """A server's reader between the request and its answer: bytes that the client sends meanwhile stay unread."""
     return NEED_DATA
 
 
@@ -38,7 +38,7 @@ def read_unasked() -> NoReturn:
 _WAITING_STATES: Final = frozenset({State.CALLED, State.ASKED_OUTPUT, State.ASKED_BOTH})
 
 SILENT_STATES: Final = _WAITING_STATES | {State.DONE}
-"""A peer in one of these states sends no event: before we have answered, or ever."""
+"""A peer in one of these states sends no event. In ``DONE`` it never will, in the others not before our answer."""
 
 
 DISCARD_STATES: Final = frozenset({State.DONE, State.ERROR, State.CALLED, State.ASKED_OUTPUT})

@@ -75,7 +75,7 @@ class Request:
         version = VERSION.fullmatch(segments[0].removeprefix("v")) if segments[0].startswith("v") else None
         pairs = tuple(parse_qsl(query, keep_blank_values=True))
         request = cls("GET", (), pairs, body, (), version[0] if version else None)
-        # Past the validators: a server must be able to look at any request, and answer 404.
+        # Without the validators: a server must be able to look at any request, and answer 404.
         object.__setattr__(request, "method", method)
         object.__setattr__(request, "path", tuple(segments[1:] if version else segments))
         object.__setattr__(request, "headers", headers)

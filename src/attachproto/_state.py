@@ -85,7 +85,7 @@ class State(enum.Enum):
     """This side sends nothing more."""
 
     ERROR = "ERROR"
-    """This side broke the rules, or its bytes did not all leave."""
+    """This side broke the rules, or not all of its bytes were written."""
 
     __hash__ = object.__hash__  # for the reason that Role gives
 
@@ -167,7 +167,7 @@ EVENT_TRANSITIONS: Final[Mapping[Role, Mapping[State, Mapping[AnyTrigger, State]
     },
 }
 
-# (client's state, server's state): the states of both after it. A pair that is not here does not move.
+# (client's state, server's state) -> the states that follow at once. Other pairs do not change.
 STATE_TRANSITIONS: Final[Mapping[tuple[State, State], tuple[State, State]]] = {
     (_S.AWAITING_CONTINUE, _S.IDLE): (_S.AWAITING_CONTINUE, _S.MAY_CONTINUE),
     **{(_S.CALLED, before): (_S.CALLED, _S.MUST_RESPOND) for before in (_S.IDLE, _S.MAY_CONTINUE)},

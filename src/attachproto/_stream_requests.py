@@ -69,8 +69,8 @@ class ExecStart(StreamRequest):
     Attributes:
         exec_id: what the creation answered.
         tty: what the creation said. dockerd frames by this value, Podman by that of the creation.
-        stdin: what the creation said (``AttachStdin``). If it is false, nothing can be sent, and an answer is also read
-            if a proxy has ended the request. It is not part of the request, so a server always sees ``True``.
+        stdin: what the creation said (``AttachStdin``). If it is false, nothing can be sent, and an answer
+            is accepted even if its head ends the request. It is not sent, so a server always sees ``True``.
         console_size: height and width of the terminal in characters; API 1.42 and later, with a TTY.
 
     Raises:
@@ -235,7 +235,7 @@ def recognise(request: Request) -> Request | StreamRequest:
         except (ValueError, TypeError, RecursionError):
             return request
         if found is not None:
-            # Past the validator: a server may look at header fields that h11 has read, also if we would not write them.
+            # Without the validator: a server may look at header fields that we would not write.
             object.__setattr__(found, "headers", request.headers)
             return found
     return request

@@ -32,7 +32,7 @@ def is_seconds(text: str) -> bool:
 
 
 def to_seconds(name: str, value: Time | None) -> str | None:
-    """The time as engines read it; ``None`` for no bound, which is what engines take ``0`` for.
+    """The time as engines read it; ``None`` for no bound, and for ``0``, which engines read as no bound.
 
     Args:
         name: of the parameter, for errors.

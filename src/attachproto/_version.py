@@ -1,3 +1,3 @@
-"""The version, where both the package and its User-Agent can read it."""
+"""The version, in a file of its own because both the package and ``Connection`` import it."""
 
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@ from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, Re
 from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text, check_whole
 from attachproto_adapters._flows._inspect import of_type, read_json
 
-# The call that every engine answers, and answers at once.
+# Every engine answers this call, and at once.
 PING: Final = Request("GET", ("_ping",))
 
 _JSON = (("content-type", "application/json"),)
@@ -117,7 +117,7 @@ def exec_id(response: Response) -> str:
     """
     try:
         found = of_type(str, read_json(response)["Id"])
-        ExecStart(found, tty=False)  # which refuses what is no ID
+        ExecStart(found, tty=False)  # it raises for an invalid ID
         return found
     except (LookupError, TypeError, ValueError) as exc:
         raise RemoteProtocolError(

@@ -14,7 +14,7 @@ def check_text(name: str, value: object, example: str) -> None:
 
 
 def check_whole(name: str, text: str) -> None:
-    """Raise ``ValueError`` for a text that a process in a container could not be given as it is."""
+    """Raise ``ValueError`` for a text that cannot be passed to a process in a container unchanged."""
     if "\0" in text:
         raise ValueError(f"{name} has a NUL in it, which no process can be given: {text!r}")
     try:

@@ -27,7 +27,7 @@ from attachproto_adapters._flows._inspect import InspectedContainer, known_quirk
 from attachproto_adapters._flows._logs import check_nothing_was_missed, logs_of, read_logs, without_unreadable_logs
 from attachproto_adapters._flows._steps import Call, Discard, Opened, Pause, Steps, Stream
 
-# Podman was seen to take up to 0.5 s for cleaning up, on a loaded machine; 5.8 has done it before it tells of the exit.
+# Podman was seen to take up to 0.5 s for cleaning up, on a loaded machine. 5.8 cleans up before it reports the exit.
 _CLEANING_PAUSE, _CLEANING_MAX = 0.05, 10.0
 
 
@@ -67,7 +67,7 @@ def open_attach(
         request = yield from without_unreadable_logs(request, inspected)
     known = known_quirks(inspected.podman, request) if given_quirks is None else given_quirks
     opened = Opened("containers", container, api_version, inspected)
-    # An attach to neither stdout nor stderr dockerd ends at once.
+    # dockerd ends an attach to neither stdout nor stderr at once.
     follows = options.stream and (options.stdout or options.stderr)
     if start:
         if (yield from _attach_and_start(request, known, inspected)):
@@ -89,14 +89,14 @@ def open_attach(
         judge_stream(request, answer)
         if not options.stream:
             return opened
-    # It may have exited since the inspect. If it did so before the engine joined us to its output, dockerd sends
-    # neither output nor an end; Podman refuses, or has reset it.
+    # It may have exited between the inspect and the attach. Then dockerd sends neither output nor an end, and Podman
+    # refuses the attach, or accepts it and resets the container.
     try:
         latest = yield from inspect_container(container, api_version)
     except RequestRejected as exc:
         if isinstance(answer, Accepted) and not exc.not_found:
             raise
-        # Removed when it exited (AutoRemove): then an accepted stream ends too, and may hold all of its output.
+        # AutoRemove has removed it. Then an accepted stream ends too, and may have all of its output.
         judge_stream(request, answer)
         return attrs.evolve(opened, follows=follows, wait_held=held)
     if not latest.created:
@@ -104,7 +104,7 @@ def open_attach(
     if _has_ended(latest, inspected):
         if held and latest.exited:
             yield Discard()
-        # What was held before the attach has the exit code, even if our attach has reset the container.
+        # A wait that was held before the attach has the exit code, even if our attach has reset the container.
         return (yield from read_logs(request, opened, latest, exit_code_is_held=held))
     if isinstance(answer, Rejected) and not (latest.running or latest.created):
         raise ContainerNotRunning(f"the container {container} is {shown(latest.status)}: {shown(answer.message)}")
@@ -122,8 +122,8 @@ def _attach_and_start(request: Attach, quirks: frozenset[Quirk], inspected: Insp
     container, api_version = request.container, request.api_version
     yield from _until_cleaned_up(container, inspected, api_version)
     yield from require_stream(request, quirks)
-    # Held before the start, and with the condition: without it dockerd answers 0 at once for a container that has not
-    # run, and Podman -1; and once it has run, AutoRemove may have taken it away.
+    # The wait is held before the start, because AutoRemove may remove the container when it exits. It needs the
+    # condition: without one, dockerd answers 0 at once for a container that has not run, and Podman -1.
     yield from hold_wait(container, "next-exit", api_version)
     start = start_request(container, api_version)
     response: Response = yield Call(start)
@@ -155,7 +155,7 @@ def _hold_exit(container: str, inspected: InspectedContainer, api_version: str |
     """Hold the wait for the end of this run; the latest that is known of the container.
 
     Podman: where AutoRemove removes the container or an attach resets it, ``not-running`` answers 0 or -1, and
-    ``next-exit`` the exit code. It never answers if the exit was before it: so inspect again.
+    ``next-exit`` the exit code. It never answers if the exit came before it. So the container is inspected again.
     """
     if inspected.created:
         yield from hold_wait(container, "next-exit", api_version)

@@ -35,7 +35,7 @@ CONTAINER_GRACE, PODMAN_CONTAINER_GRACE = 1.0, 4.0
 # How many seconds a wait may be silent after inspect has reported the exit. Podman looks every 250 ms.
 ANSWER_SECONDS = PODMAN_CONTAINER_GRACE
 
-# A proxy answers so if the engine was silent for longer than its limit. nginx holds back the head of a wait until then.
+# What a proxy answers if the engine was silent for longer than its limit. nginx sends no head of a wait before that.
 _GATEWAY_ERRORS = (502, 503, 504)
 
 Outputs = tuple[bytes, bytes]
@@ -112,7 +112,7 @@ class Ending:
         self.confirmed = True
 
     def wait(self) -> Steps[None]:
-        """Find the exit code. Where the output has ended, the process is given no longer than ``confirm`` gives it.
+        """Find the exit code. If the output has ended, wait for the process no longer than ``confirm`` does.
 
         Raises:
             OutputCut: the output has ended, and the process goes on.
@@ -134,7 +134,7 @@ class Ending:
             yield from self._answer()
 
     def _exec_end(self) -> Steps[None]:
-        """Ask until it has ended. Only where its output has ended is there a bound."""
+        """Inspect until it has ended. If its output has ended, there is a limit of time."""
         opened, pauses = self._opened, Pauses()
         request = inspect_request("exec", opened.name, opened.api_version)
         grace = EXEC_GRACE if opened.inspected.podman is None else PODMAN_EXEC_GRACE
@@ -177,10 +177,10 @@ class Ending:
         return exec_died(answer, self._opened.name)
 
     def _container_end(self, *, by_wait: bool) -> Steps[None]:
-        """Ask until the run has ended.
+        """Inspect until the run has ended.
 
         Args:
-            by_wait: wait for the answer of the wait that is held, and ask only between.
+            by_wait: wait for the answer to the held wait, and inspect only in between.
         """
         opened, pauses = self._opened, Pauses()
         before = opened.inspected
@@ -233,7 +233,8 @@ class Ending:
                 yield from self._ask_again()
                 answer = yield AwaitDeferred(None)
         if answer is None:
-            # Set before the call, because an interrupted call may have sent the request. If not, nothing is awaited.
+            # Set before the call, because an interrupted call may have sent the request. If it has not, the next call
+            # of AwaitDeferred gives None, and the request is made again.
             self._wait_held = True
             answer = yield CallDeferred(self._wait_request("not-running"), 0)
             if not isinstance(answer, Response):

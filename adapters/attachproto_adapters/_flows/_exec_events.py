@@ -18,7 +18,7 @@ STREAM_FAILED: Final = 126
 """What dockerd reports of an exec whose stream failed. A process may exit with it too."""
 
 EVENT_SECONDS: Final = 2.0
-"""How long an event may be missing. They are asked for up to the engine's clock, which is read to a second."""
+"""How long an event may be late. The engine's clock, up to which we ask, is known to the second."""
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE: Final = re.compile(r"\w{3}, (\d{1,2}) (\w{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT")
@@ -33,7 +33,7 @@ def events_request(inspected: Response, container: str, api_version: str | None)
         api_version: for the call.
 
     Returns:
-        ``None`` if the answer has no date: with no end, or one that is to come, the call would stay open.
+        ``None`` if the answer has no date. Without an ``until`` that has passed, the engine would keep the call open.
     """
     date = next((value for name, value in inspected.headers if name == "date"), "")
     if (found := _DATE.fullmatch(date)) is None or found[2] not in _MONTHS:

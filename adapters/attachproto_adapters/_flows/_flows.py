@@ -132,7 +132,7 @@ def inspect_container(container: str, api_version: str | None) -> Steps[Inspecte
 
 
 def hold_wait(container: str, condition: str, api_version: str | None) -> Steps[None]:
-    """Make the call that answers with the exit code, and go on when its head has come: by then the engine waits."""
+    """Make the call that answers with the exit code, and go on at its head: the engine waits from then on."""
     request = wait_request(container, condition, api_version)
     answer: Response | ResponseHead | None = yield CallDeferred(request)
     if isinstance(answer, Response):
@@ -156,7 +156,7 @@ F = TypeVar("F", InspectedContainer, InspectedExec)
 
 
 def with_unnamed_intermediary(inspected: F, *, wanted: bool) -> Steps[F]:
-    """Try whether a half-close reaches the engine, if one may be wanted and no answer has named who would stop it."""
+    """Try whether a half-close reaches the engine, if one may be wanted and no intermediary is known to stop it."""
     if not wanted or inspected.intermediary is not None or inspected.half_close_ends_attach:
         return inspected
     passes: bool = yield TryHalfClose()

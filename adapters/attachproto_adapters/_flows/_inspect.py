@@ -32,7 +32,7 @@ class InspectedContainer:
         podman: Podman's version, from the ``Libpod-API-Version`` header of every answer; ``None`` on dockerd.
         started_at: when its last run began, as the engine writes it.
         restart_count: how often the engine's restart policy has started it again.
-        intermediary: what has answered for the engine and is known to close the stream at a half-close; else ``None``.
+        intermediary: a proxy that is known to close the stream at a half-close; ``None`` if none was found.
     """
 
     tty: bool
@@ -96,9 +96,9 @@ class InspectedContainer:
         return self.status in ("exited", "stopped", "dead", "removing")
 
     def goes_on(self, before: Self) -> bool:
-        """Whether the run that ``before`` tells of, or that came after it, goes on, or has yet to begin.
+        """Whether the run of an attach goes on, or has not begun yet. The attach was made after the inspect ``before``.
 
-        It does not if the container runs again: engines end an attach with the run.
+        A later run does not count, because engines end an attach at the end of its run.
         """
         if self.created:
             # Podman resets an exited container to this. On dockerd a start that failed leaves a code.
@@ -113,8 +113,8 @@ class InspectedContainer:
     def half_close_ends_attach(self) -> bool:
         """Whether the engine would take the end of stdin for the end of the attach.
 
-        A TTY has no end of stdin but a key; dockerd then closes the attach, Podman does nothing. Without ``StdinOnce``
-        dockerd closes the attach too (moby ``daemon/internal/stream/attach.go``), and Podman ends stdin as asked.
+        With a TTY only a key ends stdin: at a half-close dockerd closes the attach, and Podman does nothing. Without
+        ``StdinOnce`` dockerd closes the attach too (moby ``daemon/internal/stream/attach.go``), and Podman ends stdin.
         """
         if not self.open_stdin:
             return False

@@ -1,4 +1,4 @@
-"""What stands between us and the engine, where the head of an answer names it."""
+"""Recognises intermediaries (proxies) that close a stream at a half-close, by the header fields of an answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CLOSES_AT_HALF_CLOSE: Final = {
 }
 
 
-# What TryHalfClose has found: no header names it.
+# Stands for an intermediary that TryHalfClose has found, and that no header names.
 UNNAMED: Final = "something that does not name itself"
 
 
@@ -29,7 +29,7 @@ def closing_intermediary(headers: Headers) -> str | None:
 
 
 def half_close_ends_at(intermediary: str) -> str:
-    """Why a half-close does not do what it is meant to do behind this intermediary, and what to do."""
+    """Why a half-close through this intermediary would lose output, and what to do."""
     return (
         f"{intermediary} is between here and the engine, and closes the whole connection when only stdin ends, so that "
         "output would be lost: connect to the engine itself (its socket, TLS, ssh://), or through an intermediary that "

@@ -67,9 +67,9 @@ class Gathered:
             )
 
     def _first(self, size: int, stderr_is_last: bool) -> tuple[bytes, bytes]:
-        """The first bytes of the outputs, this many together: what is too much is cut from the one that came last."""
+        """The first ``size`` bytes of both outputs together. The excess is cut from the one that came last."""
         excess = max(0, len(self._stdout) + len(self._stderr) - size)
-        # After a call with a larger bound the last one may not be long enough: then the other is cut as well.
+        # After a call with a larger limit, the excess may be larger than that output: then the other is cut as well.
         off_stderr = min(excess, len(self._stderr)) if stderr_is_last else max(0, excess - len(self._stdout))
         stdout_end = len(self._stdout) - (excess - off_stderr)
         return bytes(self._stdout[:stdout_end]), bytes(self._stderr[: len(self._stderr) - off_stderr])
@@ -92,7 +92,7 @@ class Gathered:
 
 @contextlib.contextmanager
 def exit_code_wanted(outputs: tuple[bytes, bytes], errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Around what asks for the exit code of a command whose output has been read: a failure carries the output.
+    """A context for finding the exit code of a command whose output has been read: its errors carry the output.
 
     Args:
         outputs: stdout and stderr.

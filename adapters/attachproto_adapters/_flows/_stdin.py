@@ -131,8 +131,8 @@ def check_stdin(our_state: State, inspected: Facts | None, *, asked: bool) -> No
 def stdin_lost() -> LocalProtocolError:
     """The error for sending after a send that failed or was interrupted."""
     return LocalProtocolError(
-        "stdin cannot be used any more: an earlier send failed or was interrupted, and it is not known how much of it "
-        "has left; output can still be read"
+        "stdin cannot be used any more: an earlier send failed or was interrupted, and it is not known how much was "
+        "sent; output can still be read"
     )
 
 

@@ -70,10 +70,10 @@ class CallDeferred:
 
 @attrs.frozen
 class AwaitDeferred:
-    """Let time pass, and take the answer to the deferred call if it comes meanwhile.
+    """Wait for the answer to the deferred call, for a limited time.
 
     Attributes:
-        seconds: how long; 0 to see whether it has come, ``None`` for as long as the caller waits.
+        seconds: how long; 0 to see whether it has come, ``None`` for no limit but the caller's.
     """
 
     seconds: float | None
@@ -106,7 +106,7 @@ class Stream:
     def head_seconds(self) -> float | None:
         """How long to wait for the head of the answer; ``None`` if it may come with the first output.
 
-        Logs, and a command without stdin, end without us: who waits for a head that is held back gets all of it.
+        Logs, and a command without stdin, end without us. Even if the head is held back until then, nothing is lost.
         """
         ends_alone = isinstance(self.request, Logs) or (isinstance(self.request, ExecStart) and not self.request.stdin)
         return None if ends_alone else STREAM_HEAD_SECONDS
@@ -114,7 +114,7 @@ class Stream:
 
 @attrs.frozen
 class Pause:
-    """Let this time pass.
+    """Sleep.
 
     Attributes:
         seconds: how long.
@@ -127,7 +127,7 @@ class Pause:
 
 @attrs.frozen
 class TryHalfClose:
-    """Ask something harmless, and half-close right behind the request: ``False`` if no answer comes then.
+    """Make a harmless call and half-close right behind the request: ``False`` if the connection then ends unanswered.
 
     A TCP proxy that closes both directions when one has ended (nginx ``stream`` without ``proxy_half_close``) names
     itself nowhere, and the output that it drops may be the whole output of a short command. Only plain TCP is tried:
@@ -175,7 +175,7 @@ class Held(Generic[AnySession]):
 
     Attributes:
         session: the connection, if there is one.
-        closed: its owner has closed it: a connection that comes later is closed at once.
+        closed: its owner has closed it. A connection that is stored later is closed at once.
     """
 
     session: AnySession | None = None
@@ -190,7 +190,7 @@ class FlowResult(Generic[T, AnySession]):
         value: what the flow returned.
         stream: the connection of its stream.
         accepted: the answer that opened the stream.
-        held: what holds its deferred call.
+        held: the connection of its deferred call.
     """
 
     value: T

@@ -33,10 +33,10 @@ T = TypeVar("T")
 
 
 class AsyncSession(Session):
-    """A transport and the state machine that speaks on it. It moves bytes and signals, and knows nothing more.
+    """A transport and the state machine that speaks on it.
 
     Attributes:
-        drops_unread: the framework drops what is unread when the connection breaks; no clean end may hide that.
+        drops_unread: the framework drops unread bytes when the connection breaks. So a reset is never a clean end.
     """
 
     caller_kind = "task"
@@ -47,18 +47,18 @@ class AsyncSession(Session):
 
     @abc.abstractmethod
     async def receive_some(self) -> bytes:
-        """What came; ``b""`` at the end. It starts a step of reading. Cancelled, it has taken nothing."""
+        """What came; ``b""`` at the end. It starts a step of reading. If it is cancelled, nothing was read."""
 
     @abc.abstractmethod
     async def send_all(self, data: bytes) -> None:
-        """Send all of it. Cancelled, it may have sent some."""
+        """Send all of it. If it is cancelled, a part may have been sent."""
 
     @abc.abstractmethod
     async def half_close(self) -> None:
         """End our direction."""
 
     async def feed_some(self, feed: Feed) -> None:
-        """Send some of this input. Cancelled, this one has lost what it was sending."""
+        """Send some of this input. If it is cancelled, it is not known how much was sent."""
         self.sending.begin()
         try:
             data = feed.next()
@@ -68,7 +68,7 @@ class AsyncSession(Session):
             elif data is not None:
                 await self.send_all(bytes(data))
                 feed.sent(len(data))
-        except self.failures as exc:  # reading tells what it means for the output
+        except self.failures as exc:  # the next read shows what it means for the output
             self.send_failed(exc)
             feed.move(InputState.REFUSED)
         except BaseException:
@@ -80,29 +80,29 @@ class AsyncSession(Session):
 
     @abc.abstractmethod
     async def close_transport(self) -> None:
-        """Close it, and wake whoever waits."""
+        """Close it, and wake every task that waits."""
 
     @abc.abstractmethod
     def let_go(self) -> None:
-        """In a forked child: close what can be closed without a word to the peer."""
+        """In a forked child: close the descriptor without shutdown(), because the parent still uses the connection."""
 
     @staticmethod
     @abc.abstractmethod
     async def sleep(seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
 
     @staticmethod
     @abc.abstractmethod
     async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T | None:
-        """What the call gives; ``None`` if it does not within this time, and is cancelled."""
+        """The call's result; ``None`` if it has none within this time. Then it is cancelled."""
 
     @abc.abstractmethod
     def raise_broken(self, why: BaseException) -> NoReturn:
-        """Raise again what has broken the connection."""
+        """Raise the error that has broken the connection once more."""
         raise NotImplementedError
 
     async def ask(self, request: Request | StreamRequest) -> None:
-        """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""
+        """Send a request. A failed write is ignored: an engine may refuse, and close, before it has read all of it."""
         self.asked = named(request.to_request() if isinstance(request, StreamRequest) else request)
         with contextlib.suppress(*self.errors):
             await self.send(request)
@@ -115,11 +115,11 @@ class AsyncSession(Session):
                 await self.half_close()
             else:
                 await self.send_all(data)
-        except LocalProtocolError:  # nothing has changed
+        except LocalProtocolError:  # nothing was sent, and no state has changed
             self.sending.finish()
             raise
         except BaseException as exc:
-            # Cancelled, too: it is not known then how much has left.
+            # Also if this is cancelled: it is not known how much was sent.
             self.send_failed(exc)
             self.sending.finish()
             if isinstance(exc, self.failures):
@@ -133,14 +133,14 @@ class AsyncSession(Session):
         super().send_failed(exc and _cause(exc))
 
     async def next_event(self) -> Event:
-        """The next event. It is the caller's only use of this connection, so that no step is left open."""
+        """The next event. For a connection that only the caller uses: it leaves no step of reading open."""
         while (event := self.take_event()) is NEED_DATA:
             await self.read()
         self.reading.finish()
         return event
 
     async def read(self) -> None:
-        """Read once, and give it to the state machine. Cancelled, it has taken nothing."""
+        """Read once, and give the bytes to the state machine. If it is cancelled, nothing was read."""
         if self.broken is not None:
             self.raise_broken(self.broken)
         if self.closed:
@@ -153,16 +153,16 @@ class AsyncSession(Session):
             if (why := self.failed(cause := _cause(exc))) is not cause or isinstance(exc, OSError):
                 self.raise_broken(why)
             raise
-        if not data:  # it comes again, if this is cancelled
+        if not data:  # end of file: if this is cancelled, the next read finds it again
             self.reading.finish()
-            # Our own close looks like the peer's end, and must not pass for it.
+            # After our own close, recv() also returns b"". It must not count as the peer's end.
             self.check_not_closed("being read")
             for seconds in self.ending():
                 await self.sleep(seconds)
             if self.broken is not None:
                 self.raise_broken(self.broken)
             self.reading.begin()
-        # From the transport to here nothing waits: what was read cannot be lost.
+        # Nothing waits between the transport's read and here, so a cancellation cannot lose what was read.
         self.incoming(data)
 
     def check_not_closed(self, what: str) -> None:
@@ -170,7 +170,7 @@ class AsyncSession(Session):
             raise AttachmentClosed(f"the attachment was closed while it was {what}") from None
 
     async def handshake(self, tls: TlsLayer) -> None:
-        """Agree on keys."""
+        """Do the TLS handshake."""
         steps = tls.handshake()
         try:
             await self.send_all(next(steps))
@@ -202,18 +202,18 @@ class AsyncSession(Session):
 
 
 class AsyncSocketSession(AsyncSession, SocketSession):
-    """A connected socket of our own. Only waiting is the framework's, so that it never holds what was read."""
+    """A connected socket of our own. The framework only waits, so it never holds bytes that were read."""
 
     @abc.abstractmethod
     async def wait_readable(self) -> None:
-        """Wait until the socket is readable, or closed. It takes nothing."""
+        """Wait until the socket is readable, or closed. Nothing is read."""
 
     @abc.abstractmethod
     async def wait_writable(self) -> None:
-        """Wait until the socket is writable, or closed. It sends nothing."""
+        """Wait until the socket is writable, or closed. Nothing is sent."""
 
     async def receive_some(self) -> bytes:
-        # A container that prints as fast as we read must not keep the loop from everybody else.
+        # Without this, a container that prints as fast as we read would keep all other tasks from running.
         await self.sleep(0)
         while (data := self.receive_now()) is None:
             await self.wait_readable()
@@ -233,7 +233,7 @@ class AsyncSocketSession(AsyncSession, SocketSession):
         half_close(self.sock)
 
     async def feed_some(self, feed: Feed) -> None:
-        """Send some of this input. Cancelled, it has sent nothing."""
+        """Send some of this input. If it is cancelled, nothing was sent."""
         await self.sleep(0)
         if not self.feed_now(feed):
             await self.wait_writable()
@@ -243,5 +243,5 @@ class AsyncSocketSession(AsyncSession, SocketSession):
 
 
 def _cause(exc: BaseException) -> BaseException:
-    """What the kernel said, where a framework has put its own error around it."""
+    """The ``OSError`` inside a framework's error."""
     return exc if isinstance(exc, OSError) else exc.__cause__ or exc

@@ -38,21 +38,21 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        # All that are open. Whoever opens several and is interrupted has them closed by one call.
+        # All open connections, so that one call can close all that an interrupted flow has opened.
         self._sessions: set[L] = set()
         self._closings = 0
 
     @staticmethod
     @abc.abstractmethod
     async def sleep(seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
 
     @abc.abstractmethod
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> L:
         """A connection of the transport, before any handshake."""
 
     async def open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
-        """Open a connection that is not TCP. Cancelled, it has left nothing open."""
+        """Open a connection that is not TCP. If it is cancelled, nothing stays open."""
         with contextlib.closing(open_non_tcp(host)) as steps:
             while True:
                 try:
@@ -78,7 +78,7 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
             return session
 
     async def ask(self, request: Request) -> L:
-        """Make a plain call on a connection of its own; its answer is still to be read."""
+        """Make a plain call on a connection of its own; the caller reads its answer."""
         session = await self.dial()
         try:
             await session.ask(request)
@@ -91,19 +91,19 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
         """Make a plain call on a connection of its own, and wait for its whole answer."""
         closings = self._closings
         async with contextlib.aclosing(await self.ask(request)) as session:
-            if self._closings != closings:  # it was not there yet
+            if self._closings != closings:  # another task has closed all connections before this one was opened
                 await session.aclose()
             return await whole_response(session)
 
     async def passes_half_close(self) -> bool:
-        """What ``TryHalfClose`` asks for."""
+        """The result of the step ``TryHalfClose``."""
         if not self.can_try_half_close:
             return True
         async with contextlib.aclosing(await self.dial()) as session:
-            assert isinstance(session, SocketSession)  # as all are that we dial
+            assert isinstance(session, SocketSession)  # every connection of a dialer is one
             join_with_half_close(session.sock)
             await session.ask(PING)
-            with contextlib.suppress(OSError):  # reading tells why
+            with contextlib.suppress(OSError):  # the next read shows why
                 half_close(session.sock)
             try:
                 await session.within(HEAD_SECONDS, session.next_event)
@@ -114,7 +114,7 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
         return True  # also if no answer has come yet
 
     async def aclose(self) -> None:
-        """Close all connections, which wakes whoever waits for a call's answer."""
+        """Close all connections. Every task that waits for an answer is woken."""
         self._closings += 1
         async with contextlib.AsyncExitStack() as stack:
             for session in list(self._sessions):
@@ -136,7 +136,7 @@ async def response_within(session: AsyncSession, seconds: float) -> Response | N
 async def open_stream(
     session: AsyncSession, request: StreamRequest, seconds: float | None = None
 ) -> Accepted | Rejected:
-    """Ask for a stream; what it was answered. Where ``seconds`` are given, within this time."""
+    """Send a request for a stream and return its answer, which must come within ``seconds``, if they are given."""
     await session.ask(request)
     event = await (session.next_event() if seconds is None else session.within(seconds, session.next_event))
     if event is None:

@@ -29,15 +29,15 @@ from attachproto_adapters._transport._tls import TlsLayer
 
 
 def is_own_timeout(exc: BaseException) -> bool:
-    """Whether a timeout of the socket has passed; the kernel's own, such as ETIMEDOUT, has a number."""
+    """Whether our own timeout has passed. Ours has no errno, while that of the kernel has one, such as ETIMEDOUT."""
     return isinstance(exc, TimeoutError) and exc.errno is None
 
 
 class BlockingSession(SocketSession):
-    """A socket and the state machine that speaks on it. It moves bytes and signals, and knows nothing more.
+    """A socket and the state machine that speaks on it.
 
-    Another thread may close it. The socket is shut down then, which wakes whoever waits, and its descriptor is closed
-    when nobody waits any more: its number could be another file's by the time that poll() looks at it.
+    Another thread may close it. ``close`` shuts the socket down, which wakes every thread that waits. The last of them
+    closes the descriptor. If ``close`` did that, the kernel could give the number to another file before ``poll()``.
 
     Attributes:
         timeout: how many seconds each wait may take; ``None`` for ever.
@@ -62,7 +62,7 @@ class BlockingSession(SocketSession):
         self._waiting: set[int] = set()
 
     def _wait(self, timeout: float | None, missing: str, *, read: bool, write: bool = False) -> tuple[bool, bool]:
-        """Wait until the socket is readable or writable: which of the two it is. It takes nothing.
+        """Wait until the socket is readable or writable; returns which of the two. Nothing is read or sent.
 
         Raises:
             TimeoutError: neither came in time.
@@ -86,7 +86,7 @@ class BlockingSession(SocketSession):
         return ready
 
     def wait_to_feed(self) -> tuple[bool, bool]:
-        """Wait until something can be read or sent: which of the two it is."""
+        """Wait until something can be read or sent; returns which of the two."""
         return self._wait(self.timeout, "no output came, and no input was taken,", read=True, write=True)
 
     def _deadline(self) -> Callable[[], float | None]:
@@ -97,7 +97,7 @@ class BlockingSession(SocketSession):
         return lambda: max(0.0, end - time.monotonic())
 
     def ask(self, request: Request | StreamRequest) -> None:
-        """Send a request. If nobody takes it any more, reading tells why: who refuses may close before it has read."""
+        """Send a request. A failed write is ignored: an engine may refuse, and close, before it has read all of it."""
         self.asked = named(request.to_request() if isinstance(request, StreamRequest) else request)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.send(request)
@@ -110,7 +110,7 @@ class BlockingSession(SocketSession):
                 half_close(self.sock)
             else:
                 self._send_all(data)
-        except LocalProtocolError:  # nothing has changed
+        except LocalProtocolError:  # nothing was sent, and no state has changed
             self.sending.finish()
             raise
         except BaseException as exc:
@@ -132,14 +132,14 @@ class BlockingSession(SocketSession):
                 self._wait(left(), "the engine took no more input", read=reads, write=True)
 
     def next_event(self) -> Event:
-        """The next event. It is the caller's only use of this connection, so that no step is left open."""
+        """The next event. For a connection that only the caller uses: it leaves no step of reading open."""
         while (event := self.take_event()) is NEED_DATA:
             self.read()
         self.reading.finish()
         return event
 
     def next_event_within(self, seconds: float) -> Event | None:
-        """The next event, if it comes within this time, whatever the timeout is. What has come in part is kept."""
+        """The next event, if it comes within this time; the timeout does not count. A part that has come is kept."""
         until = time.monotonic() + seconds
         while (event := self.take_event()) is NEED_DATA:
             while not self.read_now():
@@ -167,7 +167,7 @@ class BlockingSession(SocketSession):
         """Read once, without waiting; whether there was something. Raises as ``read`` does."""
         if (data := self._receive()) is None:
             return False
-        if not data:  # it comes again, if waiting is interrupted
+        if not data:  # end of file: if waiting is interrupted, the next read finds it again
             self.reading.finish()
             for pause in self.ending():
                 time.sleep(pause)
@@ -191,7 +191,7 @@ class BlockingSession(SocketSession):
             if why is not exc:
                 raise why from exc
             raise
-        # Our own close looks like the peer's end, and must not pass for it.
+        # After our own close, recv() also returns b"". It must not count as the peer's end.
         if not data and self.closed:
             self.reading.finish()
             self._check_not_closed()
@@ -206,7 +206,7 @@ class BlockingSession(SocketSession):
             raise AttachmentClosed("the attachment was closed meanwhile")
 
     def handshake(self, tls: TlsLayer) -> None:
-        """Agree on keys."""
+        """Do the TLS handshake."""
         steps = tls.handshake()
         try:
             self._send_all(next(steps))
@@ -228,7 +228,7 @@ class BlockingSession(SocketSession):
 
     def close(self) -> None:
         self.closed = True
-        if self.forked:  # its locks may be held by threads that are not here
+        if self.forked:  # threads that do not exist in this process may hold its locks
             self.sock.close()
             if self._child is not None:
                 self._child.let_go()

@@ -45,7 +45,7 @@ class Dialer(Address):
     def __init__(self, host: Host, timeout: float | None) -> None:
         super().__init__(host)
         self.timeout = timeout
-        # All that are open. Whoever opens several and is interrupted has them closed by one call.
+        # All open connections, so that one call can close all that an interrupted flow has opened.
         self._sessions: set[BlockingSession] = set()
         self._closings = 0
 
@@ -105,7 +105,7 @@ class Dialer(Address):
             return sock
 
     def ask(self, request: Request) -> BlockingSession:
-        """Make a plain call on a connection of its own; its answer is still to be read."""
+        """Make a plain call on a connection of its own; the caller reads its answer."""
         session = self.dial()
         try:
             session.ask(request)
@@ -118,18 +118,18 @@ class Dialer(Address):
         """Make a plain call on a connection of its own, and wait for its whole answer."""
         closings = self._closings
         with contextlib.closing(self.ask(request)) as session:
-            if self._closings != closings:  # it was not there yet
+            if self._closings != closings:  # another thread has closed all connections before this one was opened
                 session.close()
             return whole_response(session)
 
     def passes_half_close(self) -> bool:
-        """What ``TryHalfClose`` asks for."""
+        """The result of the step ``TryHalfClose``."""
         if not self.can_try_half_close:
             return True
         with contextlib.closing(self.dial()) as session:
             join_with_half_close(session.sock)
             session.ask(PING)
-            with contextlib.suppress(OSError):  # reading tells why
+            with contextlib.suppress(OSError):  # the next read shows why
                 half_close(session.sock)
             try:
                 session.next_event_within(HEAD_SECONDS if self.timeout is None else min(HEAD_SECONDS, self.timeout))
@@ -140,7 +140,7 @@ class Dialer(Address):
         return True  # also if no answer has come yet
 
     def close(self) -> None:
-        """Close all connections, which wakes whoever waits for a call's answer."""
+        """Close all connections. Every thread that waits for an answer is woken."""
         self._closings += 1
         with contextlib.ExitStack() as stack:
             for session in list(self._sessions):
@@ -164,7 +164,7 @@ def response_within(session: BlockingSession, seconds: float) -> Response | None
 
 
 def open_stream(session: BlockingSession, request: StreamRequest, seconds: float | None = None) -> Accepted | Rejected:
-    """Ask for a stream; what it was answered. Where ``seconds`` are given, within this time."""
+    """Send a request for a stream and return its answer, which must come within ``seconds``, if they are given."""
     session.ask(request)
     event = session.next_event() if seconds is None else session.next_event_within(seconds)
     if event is None:

@@ -28,7 +28,7 @@ class Guard:
         lost: makes the error for every caller after a step that was left unfinished.
     """
 
-    # Nothing here refers to the session, which would be a cycle, and keep its socket open until it is collected.
+    # Nothing here refers to the session. A reference cycle would keep its socket open until it is collected.
     __slots__ = ("_action", "_busy", "_caller", "_kind", "_lock", "_lost", "_owner", "_unfinished")
 
     def __init__(
@@ -64,7 +64,7 @@ class Guard:
         self._owner = None
 
     def check(self) -> None:
-        """Raise what ``enter`` would raise. It is enough for a task until it waits, because no other task runs."""
+        """Raise what ``enter`` would raise. That is enough for a task until it waits: no other one runs."""
         if self._owner is not None and self._owner != self._caller():
             raise self._busy(f"another {self._kind} is {self._action}")
 
@@ -75,7 +75,7 @@ class Guard:
         self._unfinished = True
 
     def finish(self) -> None:
-        """The step's result is stored where the next call finds it."""
+        """Finish a step whose result is stored where the next call finds it."""
         self._unfinished = False
 
     def hand_over(self, result: T) -> T:

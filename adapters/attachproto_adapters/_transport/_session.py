@@ -22,7 +22,7 @@ from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._ssh import SshChild
 from attachproto_adapters._transport._tls import TlsLayer
 
-# The record in which a TLS server says that it has not understood: type 21, version 3 (RFC 8446, 5.1).
+# How the TLS record of an alert begins: type 21, version 3 (RFC 8446, 5.1). A TLS server sends one for plain HTTP.
 _TLS_ALERT: Final = b"\x15\x03"
 
 
@@ -35,15 +35,15 @@ class Session(abc.ABC):
         sending: the guard of what goes out.
         closed: whether we have closed it.
         asked: the call that was made on it, for errors.
-        broken: what the transport has reported of its end. The kernel reports it once; the next read would give an end
-            of file that is none.
+        broken: the error that has broken the connection. The kernel reports it once; the next read would find a false
+            end of file.
     """
 
     errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
     """What the transport raises for a connection that is broken."""
 
     busy: ClassVar[type[Exception]] = RuntimeError
-    """What is raised where a second caller does what one at a time may."""
+    """The error for a second caller where only one is allowed at a time."""
 
     caller_kind: ClassVar[str]
     """What calls: a thread, or a task."""
@@ -115,7 +115,7 @@ class Session(abc.ABC):
         self.reading.begin()
         try:
             event = self.connection.next_event()
-        except ProtocolError:  # the state machine keeps it
+        except ProtocolError:  # the state machine raises it again
             self.reading.finish()
             raise
         if event is NEED_DATA:
@@ -135,7 +135,7 @@ class Session(abc.ABC):
             self.sending.finish()
 
     def outgoing(self, event: Event) -> Sendable:
-        """What goes to the transport for this event: bytes, or the wish for a half-close of the transport's own.
+        """What goes to the transport for this event: bytes, or ``SEND_EOF`` for a half-close.
 
         Raises:
             BrokenPipeError: what was read has ended TLS, in both directions.
@@ -182,7 +182,7 @@ class Session(abc.ABC):
             self.broken = failure
 
     def failed(self, exc: BaseException) -> BaseException:
-        """Take an error of the transport's while reading; the error that says it best, which may be another."""
+        """Record an error of reading. Returns the error to raise: for ``ssh`` one that quotes what it has printed."""
         self.broken = exc
         if isinstance(exc, Exception) and self._child is not None:  # and not Ctrl-C
             self._check_child()
@@ -195,13 +195,13 @@ class Session(abc.ABC):
         self._note_reset(exc)
 
     def _note_reset(self, exc: BaseException | None) -> None:
-        # The kernel reports a reset, or that keepalive has given up, once. Over TCP it has dropped what was unread, so
-        # that the end of file which reading finds next is none; a Unix socket still has all that the peer had sent.
+        # The kernel reports a reset, or that keepalive has given up, only once. Over TCP it has dropped the unread
+        # bytes, so the end of file that the next read finds is false. A Unix socket still has all that was sent to us.
         if isinstance(exc, OSError) and not isinstance(exc, BrokenPipeError) and self.family != socket.AF_UNIX:
             self._reset = exc
 
     def _check_end(self) -> None:
-        """At end of file: raise a reset that a send was told of."""
+        """At end of file: raise the reset that a send has reported."""
         if self._reset is not None:
             raise self._reset
 
@@ -224,15 +224,15 @@ class Session(abc.ABC):
                 self._child_failed("does not end" if status is None else f"has ended with status {status}")
 
     def _child_failed(self, how: str) -> ConnectionAbortedError:
-        # No reset, which may be an end: how much of the output is missing, nobody knows.
+        # Not a reset, which may count as an end: it is not known how much of the output is missing.
         said = self._child.complaint() if self._child is not None else ""
-        why = ConnectionAbortedError(errno.ECONNABORTED, f"ssh {how}: {said or 'it has said nothing'}")
+        why = ConnectionAbortedError(errno.ECONNABORTED, f"ssh {how}: {said or 'it has printed nothing'}")
         self.broken = why
         return why
 
     def _check_child(self) -> None:
         if self._silent and self._child is not None:
-            raise unreachable(self._host, self._child.complaint() or "ssh ended without a word") from self.broken
+            raise unreachable(self._host, self._child.complaint() or "ssh ended and printed nothing") from self.broken
 
 
 def _reading_lost() -> AttachmentClosed:

@@ -19,9 +19,9 @@ from attachproto_adapters._transport._tls import TlsLayer
 
 
 class SocketSession(Session):
-    """A session over a socket that does not block: each call takes or gives what it can at once.
+    """A session over a non-blocking socket: each call reads or sends what it can at once.
 
-    Waiting is the framework's. So an exception while waiting has taken and sent nothing.
+    The framework waits between the calls. So after an exception while waiting, nothing was read and nothing sent.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class SocketSession(Session):
         super().__init__(host, quirks=quirks, tls=tls, child=child)
         sock.setblocking(False)
         self.sock = sock
-        # One thread may send while another receives. What a call reports of the connection's end is recorded before the
-        # other thread's call can find less.
+        # One thread may send while another receives. The kernel reports a reset to one call only: it is recorded
+        # under this lock, before the other thread's call can find a mere end of file.
         self._calls = threading.RLock()  # a signal's handler may send while its thread reads
 
     @property
@@ -92,7 +92,7 @@ class SocketSession(Session):
             elif data is not None:
                 sent = self.send_now(data)
                 feed.sent(sent)
-        except OSError as exc:  # reading tells what it means for the output
+        except OSError as exc:  # the next read shows what it means for the output
             self.send_failed(exc)
             feed.move(InputState.REFUSED)
         self.sending.finish()

@@ -57,7 +57,7 @@ def half_close(sock: socket.socket) -> None:
 
 
 def wait_until_ready(number: int, timeout: float | None, *, read: bool, write: bool) -> tuple[bool, bool]:
-    """Wait until a descriptor is readable or writable, or the timeout has passed: which of the two it is."""
+    """Wait until a descriptor is readable or writable, or the timeout has passed; returns which of the two it is."""
     if not hasattr(select, "poll"):  # Windows
         readable, writable, _ = select.select([number] if read else [], [number] if write else [], [], timeout)
         return bool(readable), bool(writable)
@@ -65,7 +65,7 @@ def wait_until_ready(number: int, timeout: float | None, *, read: bool, write: b
     poller.register(number, select.POLLIN * read | select.POLLOUT * write)
     found = poller.poll(None if timeout is None else min(math.ceil(timeout * 1000), _POLL_MAX))
     events = found[0][1] if found else 0
-    # What the call does then tells of an error or a hang-up.
+    # The read or write that follows reports an error or a hang-up.
     other = bool(events & ~(select.POLLIN | select.POLLOUT))
     return read and (bool(events & select.POLLIN) or other), write and (bool(events & select.POLLOUT) or other)
 
