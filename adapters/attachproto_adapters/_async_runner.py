@@ -6,19 +6,9 @@ import contextlib
 from typing import Any, TypeVar
 
 from attachproto import Accepted, RemoteProtocolError, Response, ResponseHead
-from attachproto_adapters._flows._steps import (
-    AwaitDeferred,
-    Broken,
-    Call,
-    CallDeferred,
-    Discard,
-    FlowResult,
-    Held,
-    Pause,
-    Steps,
-    Stream,
-    TryHalfClose,
-)
+from attachproto_adapters._flows import _steps
+from attachproto_adapters._flows._api_calls import is_refusal
+from attachproto_adapters._flows._steps import Broken, FlowResult, Held, Steps
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer, open_stream, response_within, whole_response
 
@@ -45,30 +35,30 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = 
                 undo.pop_all()
                 return FlowResult(stop.value, stream, accepted, held)
             match step:
-                case Call(request):
+                case _steps.Call(request):
                     result = await dialer.call(request)
-                case CallDeferred(request, seconds):
+                case _steps.CallDeferred(request, seconds):
                     await _discard(held)
                     held.session = session = await dialer.ask(request)
                     if held.closed:
                         await session.aclose()
                     result = await session.within(seconds, session.next_event)
-                    if isinstance(result, ResponseHead) and result.status_code >= 300:
+                    if isinstance(result, ResponseHead) and is_refusal(result):
                         result = await whole_response(session)
-                case AwaitDeferred(seconds_or_none):
+                case _steps.AwaitDeferred(seconds_or_none):
                     result = await _await_deferred(held, seconds_or_none, dialer)
-                case Discard():
+                case _steps.Discard():
                     await _discard(held)
-                case Stream(stream_request, quirks):
+                case _steps.Stream(stream_request, quirks):
                     if stream is not None:
                         await stream.aclose()
                     stream = await dialer.dial(quirks)
                     undo.push_async_callback(stream.aclose)
                     result = await open_stream(stream, stream_request, step.head_seconds)
                     accepted = result if isinstance(result, Accepted) else None
-                case TryHalfClose():
+                case _steps.TryHalfClose():
                     result = await dialer.passes_half_close()
-                case Pause(seconds):
+                case _steps.Pause(seconds):
                     await dialer.sleep(seconds)
 
 

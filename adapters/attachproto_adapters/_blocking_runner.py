@@ -13,20 +13,9 @@ from attachproto import (
     Response,
     ResponseHead,
 )
-from attachproto_adapters._flows._api_calls import named
-from attachproto_adapters._flows._steps import (
-    AwaitDeferred,
-    Broken,
-    Call,
-    CallDeferred,
-    Discard,
-    FlowResult,
-    Held,
-    Pause,
-    Steps,
-    Stream,
-    TryHalfClose,
-)
+from attachproto_adapters._flows import _steps
+from attachproto_adapters._flows._api_calls import is_refusal, named
+from attachproto_adapters._flows._steps import Broken, FlowResult, Held, Steps
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
 from attachproto_adapters._transport._blocking_dialer import Dialer, open_stream, response_within, whole_response
 
@@ -57,10 +46,10 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                 undo.pop_all()
                 return FlowResult(stop.value, stream, accepted, held)
             match step:
-                case Call(request):
+                case _steps.Call(request):
                     asked = request
                     result = dialer.call(request)
-                case CallDeferred(request, seconds):
+                case _steps.CallDeferred(request, seconds):
                     _discard(held)
                     held.session = session = dialer.ask(request)
                     # Checked after the assignment: a close() in another thread before it has found no session to close.
@@ -68,22 +57,22 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                         session.close()
                     bound = seconds if dialer.timeout is None else min(seconds, dialer.timeout)
                     result = session.next_event_within(bound)
-                    if isinstance(result, ResponseHead) and result.status_code >= 300:
+                    if isinstance(result, ResponseHead) and is_refusal(result):
                         result = whole_response(session)
-                case AwaitDeferred(seconds_or_none):
+                case _steps.AwaitDeferred(seconds_or_none):
                     result = _await_deferred(held, seconds_or_none)
-                case Discard():
+                case _steps.Discard():
                     _discard(held)
-                case Stream(stream_request, quirks):
+                case _steps.Stream(stream_request, quirks):
                     if stream is not None:
                         stream.close()
                     stream = dialer.dial(quirks)
                     undo.callback(stream.close)
                     result = open_stream(stream, stream_request, dialer.unless_sooner(step.head_seconds))
                     accepted = result if isinstance(result, Accepted) else None
-                case TryHalfClose():
+                case _steps.TryHalfClose():
                     result = dialer.passes_half_close()
-                case Pause(seconds, bounded):
+                case _steps.Pause(seconds, bounded):
                     paused += 0 if bounded else seconds
                     if dialer.timeout is not None and paused > dialer.timeout:
                         what = "a flow" if asked is None else named(asked)

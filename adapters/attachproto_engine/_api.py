@@ -31,7 +31,7 @@ from attachproto import (
     StreamRequest,
     parse_detach_keys,
 )
-from attachproto_adapters._flows._api_calls import numbers
+from attachproto._validators import version_numbers
 from attachproto_engine._answers import Answers, PodmanAnswers, as_rejected
 from attachproto_engine._attach import attach
 from attachproto_engine._call import Call, DeferredResponse, check_json
@@ -156,7 +156,7 @@ class Api:
     # ---- streams ----
 
     def _media_type(self, version: str | None, *, tty: bool) -> str:
-        framed = not tty and numbers(version or self._maximum) >= _TELLS_FRAMES
+        framed = not tty and version_numbers(version or self._maximum) >= _TELLS_FRAMES
         return MULTIPLEXED_STREAM if framed else RAW_STREAM
 
     def _accepted(self, request: StreamRequest, *, tty: bool, headers: Headers = ()) -> Accepted:
@@ -185,7 +185,7 @@ class Api:
         if fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
             check_json(request.headers)
         container, exec_ = self._containers.find_exec(request.exec_id)
-        if numbers(request.api_version or self._maximum) < _TELLS_FRAMES:
+        if version_numbers(request.api_version or self._maximum) < _TELLS_FRAMES:
             request = attrs.evolve(request, console_size=None)
         accepted = self._accepted(request, tty=bool(request.tty), headers=self._answers.exec_headers())
         await exec_start(connection, container, exec_, request, accepted)

@@ -9,12 +9,10 @@ from typing import Any, Final
 import attrs
 
 from attachproto import Headers, Request, Response
+from attachproto._attach_options import first_values, flag
 from attachproto_engine._answers import Answers
 from attachproto_engine._containers import Containers
 from attachproto_engine._errors import ApiError
-
-# How dockerd reads a boolean of the query: these are false in any case of letters, everything else is true.
-_FALSE: Final = frozenset({"", "0", "no", "false", "none"})
 
 _SIZE_MAX: Final = 2**32 - 1
 
@@ -44,11 +42,11 @@ class Call:
 
     def value(self, key: str) -> str | None:
         """A value of the query; of a repeated key the first."""
-        return next((value for name, value in self.request.query if name == key), None)
+        return first_values(self.request).get(key)
 
     def flag(self, key: str) -> bool:
         """A boolean of the query, read as dockerd reads it."""
-        return (self.value(key) or "").strip().lower() not in _FALSE
+        return flag(first_values(self.request), key)
 
     def size(self) -> tuple[int, int]:
         """Height and width of a terminal.

@@ -6,7 +6,7 @@ import posixpath
 from urllib.parse import quote, urlsplit
 
 from attachproto import Headers, Request
-from attachproto_adapters._flows._api_calls import numbers
+from attachproto._validators import version_numbers
 from attachproto_engine._rules import MINIMUM
 from attachproto_engine._server_connection import is_loopback
 
@@ -27,7 +27,7 @@ def version_problem(version: str | None, maximum: str) -> str:
 
 def padded(version: str | None) -> tuple[int, ...]:
     """A version as dockerd compares it: number by number, with 0 for what is missing."""
-    parts = numbers(version or "0")
+    parts = version_numbers(version or "0")
     return parts + (0,) * (4 - len(parts))
 
 

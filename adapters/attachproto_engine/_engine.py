@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
-from attachproto_adapters._flows._api_calls import numbers
+from attachproto._validators import version_numbers
 from attachproto_engine._faults import Call, Fault, FaultBook
 from attachproto_engine._rules import EMULATED, HIGHEST, MINIMUM, RULES, Emulated
 from attachproto_engine._server import Server, listening
@@ -65,7 +65,7 @@ class Engine:
             raise ValueError(f"an engine emulates {' or '.join(EMULATED)}, not {emulate!r}")
         self._rules = RULES[emulate]
         api_version = api_version or self._rules.maximum
-        if not numbers(MINIMUM) <= numbers(api_version) <= numbers(HIGHEST):
+        if not version_numbers(MINIMUM) <= version_numbers(api_version) <= version_numbers(HIGHEST):
             raise ValueError(f"an engine speaks API {MINIMUM} to {HIGHEST}, not {api_version}")
         self._wanted = host
         self._api_version = api_version

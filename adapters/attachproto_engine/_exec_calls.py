@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from attachproto import Response
-from attachproto_adapters._flows._api_calls import numbers
+from attachproto._validators import version_numbers
 from attachproto_engine import _json as documents
 from attachproto_engine._call import Call
 from attachproto_engine._errors import ApiError
@@ -18,7 +18,7 @@ async def create(call: Call) -> Response:
     """``POST /containers/{name}/exec``."""
     container = call.containers.find(call.name)
     given = call.body()
-    if numbers(call.request.api_version or call.answers.api_version) < _CONSOLE_SIZE:
+    if version_numbers(call.request.api_version or call.answers.api_version) < _CONSOLE_SIZE:
         given.pop("ConsoleSize", None)
     return call.answers.document({"Id": container.create_exec(given).id}, 201)
 

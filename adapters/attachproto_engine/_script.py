@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
 from attachproto import Stdout, encode_frame
+from attachproto._http_writer import LAST_CHUNK, encode_chunk
 from attachproto_engine._faults import (
     Chunked,
     Counted,
@@ -32,7 +33,6 @@ from attachproto_engine._faults import (
 from attachproto_engine._timing import Action, End, Timing
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
-_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 F = TypeVar("F", bound=Fault)
 
@@ -145,12 +145,12 @@ class Script:
             self._counted += data
             return
         yield from self._write_head()
-        yield b"%x\r\n%b\r\n" % (len(data), data) if self._framing == b"added" and data else data
+        yield encode_chunk(data) if self._framing == b"added" else data
 
     def _end_now(self) -> Iterator[bytes | End]:
         """The end of the answer, before the engine has ended it."""
         if self._framing == b"chunked":
-            yield _LAST_CHUNK
+            yield LAST_CHUNK
         yield from self._end()
 
     def _end(self) -> Iterator[bytes | End]:
@@ -161,7 +161,7 @@ class Script:
         elif self._head is not None:
             yield from self._write_head()
         if self._framing == b"added":
-            yield _LAST_CHUNK
+            yield LAST_CHUNK
         yield End.EOF
 
 

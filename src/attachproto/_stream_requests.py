@@ -16,7 +16,7 @@ from attachproto._attach_options import AttachOptions, encode_flags, first_value
 from attachproto._requests import Request
 from attachproto._stream_base import StreamRequest
 from attachproto._times import received_time, since_seconds, until_seconds
-from attachproto._validators import at_least_zero, is_name, of_type
+from attachproto._validators import at_least_zero, is_name, of_type, version_numbers
 
 
 @attrs.frozen
@@ -140,7 +140,7 @@ class ExecStart(StreamRequest):
 
 
 def _has_console_size(api_version: str | None) -> bool:
-    return api_version is None or [int(part) for part in api_version.split(".")] >= [1, 42]
+    return api_version is None or version_numbers(api_version) >= (1, 42)
 
 
 @attrs.frozen

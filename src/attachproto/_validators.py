@@ -24,6 +24,12 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 VERSION: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
 """What an API version looks like in a path; dockerd compares it number by number. int() refuses very long numbers."""
 
+
+def version_numbers(api_version: str) -> tuple[int, ...]:
+    """The parts of a version as numbers, because 1.9 is before 1.10."""
+    return tuple(int(part) for part in api_version.split("."))
+
+
 # An answer to CONNECT opens a tunnel, which is not an exchange.
 _METHOD: Final = re.compile(r"(?!CONNECT$)[A-Z]+")
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attachproto import ExecStart, Reason, Rejected, RemoteProtocolError, Request, Response
+from attachproto import ExecStart, Reason, Rejected, RemoteProtocolError, Request, Response, ResponseHead
+from attachproto._validators import version_numbers
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
 from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text, check_whole
 from attachproto_adapters._flows._inspect import of_type, read_json
@@ -33,7 +34,7 @@ def wait_request(container: str, condition: str, api_version: str | None) -> Req
     Before API 1.30 engines ignore the condition, and send no head before the end. Then the version is left out of the
     path, so that the engine uses its newest.
     """
-    if api_version is not None and numbers(api_version) < (1, 30):
+    if api_version is not None and version_numbers(api_version) < (1, 30):
         api_version = None
     return Request("POST", ("containers", container, "wait"), (("condition", condition),), api_version=api_version)
 
@@ -105,7 +106,7 @@ def create_exec_request(
 
 
 def _needs(field: str, since: tuple[int, int], api_version: str | None) -> None:
-    if api_version is not None and numbers(api_version) < since:
+    if api_version is not None and version_numbers(api_version) < since:
         raise ValueError(f"{field} needs API {since[0]}.{since[1]} or later, not {api_version}")
 
 
@@ -155,13 +156,18 @@ def known_exit_code(code: int) -> int:
     return code
 
 
+def is_refusal(answer: Response | ResponseHead) -> bool:
+    """Whether the engine has refused a plain call. It never redirects a valid path, so a redirect is a refusal too."""
+    return answer.status_code >= 300
+
+
 def succeeded(request: Request, response: Response) -> Response:
     """Return the answer if the call has succeeded.
 
     Raises:
         RequestRejected: the status is 300 or above.
     """
-    if response.status_code >= 300:
+    if is_refusal(response):
         raise refused(request, response)
     return response
 
@@ -201,7 +207,7 @@ def version_range(response: Response) -> tuple[str, str] | None:
     try:
         value = read_json(response)
         found = of_type(str, value["MinAPIVersion"]), of_type(str, value["ApiVersion"])
-        if not all(map(numbers, found)):
+        if not all(map(version_numbers, found)):
             return None
     except (RemoteProtocolError, LookupError, TypeError, ValueError):
         return None
@@ -212,15 +218,10 @@ def judge_version(request: Request, response: Response, known: tuple[str, str]) 
     """Raise ``ApiVersionRejected`` if the version in the refused request is outside the engine's range."""
     assert request.api_version is not None
     oldest, newest = known
-    if not numbers(oldest) <= numbers(request.api_version) <= numbers(newest):
+    if not version_numbers(oldest) <= version_numbers(request.api_version) <= version_numbers(newest):
         raise ApiVersionRejected(
             response.status_code, response.message, named(request), request.api_version, oldest, newest
         )
-
-
-def numbers(api_version: str) -> tuple[int, ...]:
-    """The parts of a version as numbers, because 1.9 is before 1.10."""
-    return tuple(int(part) for part in api_version.split("."))
 
 
 def named(request: Request) -> str:

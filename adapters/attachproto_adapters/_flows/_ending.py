@@ -18,7 +18,14 @@ from collections.abc import Callable
 
 from attachproto import Request, Response
 from attachproto_adapters._errors import ExitCodeUnknown, OutputCut, RequestRejected
-from attachproto_adapters._flows._api_calls import exit_code, inspect_request, known_exit_code, succeeded, wait_request
+from attachproto_adapters._flows._api_calls import (
+    exit_code,
+    inspect_request,
+    is_refusal,
+    known_exit_code,
+    succeeded,
+    wait_request,
+)
 from attachproto_adapters._flows._exec_events import EVENT_SECONDS, STREAM_FAILED, events_request, exec_died
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._inspect import InspectedContainer, InspectedExec
@@ -213,7 +220,7 @@ class Ending:
         """Whether the held wait has reported the exit. If it was refused it has not, and is not held any more."""
         if not isinstance(answer, Response):
             return False
-        if answer.status_code >= 300:
+        if is_refusal(answer):
             self._wait_held = False
             yield Discard()
             return False
