@@ -207,7 +207,8 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     def _gather(self, event: OutputEvent, max_output: int | None) -> bool:
         """Keep an event for the result of ``communicate``; whether it was the last."""
-        if type(event) is OutputClosed:
+        if type(event) is OutputClosed:  # which starts no step of reading
+            self._gathered.add(event, max_output)
             return True
         try:
             self._gathered.add(event, max_output)

@@ -12,7 +12,7 @@ from attachproto import RawOutput, Request, Stderr, Stdout, Systemerr
 from attachproto_adapters import OutputTooLarge, blocking
 from attachproto_adapters._flows._output import Gathered, OutputEvent
 from tests.adapters.frameworks import FRAMEWORKS, WAYS, Framework, Way, connected
-from tests.adapters.scripted import BOUND, Engine
+from tests.adapters.scripted import BOUND, Engine, accepts
 
 COMMAND: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"user": 0}, TypeError, "user is a str such as '0', not 0"),
@@ -165,3 +165,18 @@ def test_nor_has_it_behind_a_call_with_a_larger_bound(last: OutputEvent) -> None
         kept = caught.value.stdout, caught.value.stderr
         assert sum(map(len, kept)) == 3
         assert b"123" in kept or isinstance(last, Systemerr)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+def test_a_second_call_has_the_same_bound(framework: Framework, engine: Engine) -> None:
+    engine.on("attach", accepts(Stdout(b"12345678")))
+
+    async def scenario() -> None:
+        async with await framework.attach("web", host=engine.host) as attachment:
+            for _ in range(2):
+                with pytest.raises(OutputTooLarge) as caught:
+                    await attachment.communicate(max_output=7)
+                assert caught.value.stdout == b"1234567"
+            assert await attachment.communicate(max_output=8) == (b"12345678", b"")
+
+    framework.run(scenario)

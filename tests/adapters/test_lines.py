@@ -198,6 +198,22 @@ def test_an_encoding_goes_on_behind_what_was_taken_back() -> None:
     assert feed(splitter, Stdout("three\n".encode("utf-16-be"))) == [Line("three", Stdout)]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "errors", "data"),
+    [
+        ("utf-8", "surrogateescape", b"\xf0\xa5\xf0ab"),
+        ("utf-8", "backslashreplace", b"\xf0\xa5\xf0ab"),
+        ("utf-7", "strict", "日日日".encode("utf-7") + b"ab"),
+    ],
+)
+def test_bytes_that_give_several_characters_are_never_lost(encoding: str, errors: str, data: bytes) -> None:
+    """They become characters together. If only the first was given out, all of them come back."""
+    splitter = LineSplitter(encoding, errors, max_length=1)
+    splitter.add(Stdout(data))
+    assert splitter.next_line() is not None
+    assert b"".join(event.data for event in splitter.take_back()) == data
+
+
 def test_bytes_that_are_no_text_can_be_had_as_bytes() -> None:
     splitter = LineSplitter(errors="strict")
     assert feed(splitter, Stdout(b"good\nbegun \xf0\x9f")) == [Line("good", Stdout)]

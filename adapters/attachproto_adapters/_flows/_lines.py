@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import codecs
+import contextlib
 import itertools
 import operator
 from collections import deque
@@ -53,8 +54,7 @@ class LineSplitter:
     def __init__(self, encoding: str = "utf-8", errors: str = "replace", max_length: int = LINE_MAX) -> None:
         if max_length < 1:
             raise ValueError(f"max_length is at least 1, not {max_length}")
-        # Some codecs, such as hex, do not make text of bytes. decode() refuses them.
-        b" ".decode(encoding, "ignore")
+        b" ".decode(encoding, "ignore")  # refuses what makes no text of bytes, such as hex
         decoder = codecs.getincrementaldecoder(encoding)
         codecs.lookup_error(errors)
         self.ended = False
@@ -240,7 +240,11 @@ class _Stream:
             return b"", state
         if found == given:
             return chunk.data[size - len(begun) :], state
-        # The last of these bytes ended an invalid sequence, so it gave more than one character. Not all of them were
-        # returned. It is taken back: a character may come twice then, but none is lost.
-        decoded(size - 1)
-        return chunk.data[size - 1 :], decoder.getstate()[1]
+        # The last of these bytes ended an invalid sequence, so it gave more than one character. Bytes whose characters
+        # were not all returned are taken back: a character may come twice then, but none is lost.
+        found = decoded(size - 1)
+        begun, state = decoder.getstate()
+        with contextlib.suppress(UnicodeError):
+            if found + len(decoder.decode(b"", True)) <= given:
+                begun = b""
+        return chunk.data[size - 1 - len(begun) :], state

@@ -58,8 +58,8 @@ class Gathered:
                 self._stderr += data
             case Systemerr(data=data):
                 self._systemerr += data
-            case OutputClosed():
-                return
+            case OutputClosed():  # an earlier call may have raised
+                pass
         if max_output is not None and len(self._stdout) + len(self._stderr) + len(self._systemerr) > max_output:
             raise OutputTooLarge(
                 f"the container printed more than {max_output} bytes (max_output)",
