@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from attachproto import NEED_DATA, Accepted, OutputClosed, Signal, Stdin, StdinClosed
 from attachproto_adapters._async_runner import close_held, drive
-from attachproto_adapters._attachment import AttachmentBase, LinesBase
+from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import done
 from attachproto_adapters._flows._arguments import check_max_output
@@ -20,6 +20,7 @@ from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
 from attachproto_adapters._flows._steps import Held, Opened
+from attachproto_adapters._line_iterator import LinesBase
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
 
@@ -49,11 +50,6 @@ class AsyncAttachment(AttachmentBase[L]):
         super().__init__(session, accepted, opened)
         self._dialer = dialer
         self._held: Held[L] = Held() if held is None else held
-        self._waiting = False
-
-    @abc.abstractmethod
-    def _busy(self, message: str) -> Exception:
-        """This framework's error for a call while another task is in the same call."""
 
     @abc.abstractmethod
     async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
@@ -205,7 +201,7 @@ class AsyncAttachment(AttachmentBase[L]):
     async def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
             # A task in wait() already reads the held connection.
-            held = None if self._waiting else self._held
+            held = None if self._waiting.taken else self._held
             await drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
     async def _drain(self, max_output: int | None) -> None:
@@ -236,13 +232,8 @@ class AsyncAttachment(AttachmentBase[L]):
         ending, dialer = self._ending_of("wait()"), self._dialer
         assert dialer is not None
         if ending.exit_code is None:
-            if self._waiting:
-                raise self._busy("another task is waiting")
-            self._waiting = True
-            try:
+            with self._waiting:
                 await drive(ending.wait(), dialer, self._held)
-            finally:
-                self._waiting = False
         return ending.final_exit_code
 
     async def resize(self, height: int, width: int) -> None:
@@ -287,8 +278,7 @@ class AsyncLines(LinesBase[AsyncAttachment[Any]]):
 
     async def __anext__(self) -> Line:
         """The next line; raises as ``Attachment.receive`` does."""
-        attachment, splitter = self._attachment, self.splitter
-        reading = attachment._session.reading
+        attachment, splitter, reading = self._attachment, self.splitter, self._reading
         reading.check()
         while (line := self._next_line()) is None:
             if splitter.ended:

@@ -39,8 +39,8 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = 
                     result = await dialer.call(request)
                 case _steps.CallDeferred(request, seconds):
                     await _discard(held)
-                    held.session = session = await dialer.ask(request)
-                    if held.closed:
+                    session = await dialer.ask(request)
+                    if not held.keep(session):
                         await session.aclose()
                     result = await session.within(seconds, session.next_event)
                     if isinstance(result, ResponseHead) and is_refusal(result):
@@ -77,13 +77,11 @@ async def _await_deferred(held: Held[L], seconds: float | None, dialer: AsyncDia
 
 
 async def _discard(held: Held[L]) -> None:
-    session, held.session = held.session, None
-    if session is not None:
+    if (session := held.take()) is not None:
         await session.aclose()
 
 
 async def close_held(held: Held[L]) -> None:
     """Close the held connection. A task that waits for its answer is woken."""
-    held.closed = True
-    if held.session is not None:
-        await held.session.aclose()
+    if (session := held.close()) is not None:
+        await session.aclose()

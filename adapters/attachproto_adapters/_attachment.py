@@ -7,7 +7,6 @@ the three differ only in how they wait.
 from __future__ import annotations
 
 import abc
-import functools
 import threading
 from collections import deque
 from typing import Any, Generic, Literal, TypeVar
@@ -32,7 +31,6 @@ from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
 from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._life import InputState, Life, LifeEvent
-from attachproto_adapters._flows._lines import Line, LineSplitter
 from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent
 from attachproto_adapters._flows._stdin import (
     Feed,
@@ -42,11 +40,12 @@ from attachproto_adapters._flows._stdin import (
     check_stdin,
 )
 from attachproto_adapters._flows._steps import Opened
+from attachproto_adapters._line_iterator import LinesBase
+from attachproto_adapters._transport._guard import OneCaller
 from attachproto_adapters._transport._session import Session
 
 AnySession = TypeVar("AnySession", bound=Session)
-AnyLines = TypeVar("AnyLines", bound="LinesBase[Any]")
-AnyAttachment = TypeVar("AnyAttachment", bound="AttachmentBase[Any]")
+AnyLines = TypeVar("AnyLines", bound=LinesBase[Any])
 
 
 class AttachmentBase(abc.ABC, Generic[AnySession]):
@@ -63,22 +62,13 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._stdin_asked = session.connection.our_state is State.STREAMING
         self._life = Life(threading.RLock())
         self._gathered = Gathered()
-        # Not a method of this object: a cycle would keep its socket open until it is collected.
-        check = functools.partial(_check_not_closed, self._life)
-        self._ending = None if opened is None else Ending(opened, self._gathered.so_far, check)
+        self._ending = None if opened is None else Ending(opened, self._gathered.so_far, self._life)
+        self._waiting = OneCaller(session.caller, session.busy, session.caller_kind, "waiting")
         self._ended_by_reset = False
         self._feed: Feed | None = None
         self._lines: LinesBase[Any] | None = None
         # Events that lines() has read and not returned. They come before any that are still to be read.
         self._unread: deque[DataEvent] = deque()
-
-    @property
-    def _over(self) -> bool:
-        return self._life.ended
-
-    @property
-    def _closed(self) -> bool:
-        return self._life.closed
 
     @property
     def inspected(self) -> Facts | None:
@@ -129,9 +119,9 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             )
 
     def _check_open(self) -> None:
-        if self._over:
+        if self._life.ended:
             raise self._broken_pipe("the container's output has ended, and with it the attachment")
-        if self._closed:
+        if self._life.closed:
             raise AttachmentClosed("the attachment is closed")
 
     @abc.abstractmethod
@@ -153,8 +143,6 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         event = self._session.take_event()
         if type(event) is OutputClosed:
             self._life.move(LifeEvent.OUTPUT_CLOSED)
-            if self._ending is not None:
-                self._ending.over = True
             self._session.reading.finish()
         return event  # type: ignore[return-value]  # behind Accepted a client gets no other
 
@@ -168,7 +156,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
     def _one_lines(self, kind: type[AnyLines], made_with: tuple[str, str, int]) -> AnyLines:
         """The iterator over lines. All calls share one, because it holds what was read of a line."""
         if self._lines is None:
-            self._lines = kind(self, made_with)
+            self._lines = kind(self, self._session.reading, made_with)
         if self._lines.made_with != made_with:
             raise ValueError("lines() was called before with other arguments, and holds what was read of a line")
         assert isinstance(self._lines, kind)
@@ -182,7 +170,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         if self._feed is not None and self._session.sending.interrupted:
             self._feed.move(InputState.LOST)
         self._session.check_sending()
-        if self._feed is not None and self._feed.state is InputState.LOST and not self._over:
+        if self._feed is not None and self._feed.state is InputState.LOST and not self._life.ended:
             if input is not None:
                 raise LocalProtocolError(
                     "sending was interrupted, and it is not known how much was sent: call communicate() without input "
@@ -246,42 +234,6 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         assert self._ending is not None
         return self._ending
 
-    def _check_not_closed(self) -> None:
-        _check_not_closed(self._life)
-
     def _resize_request(self, height: int, width: int) -> Request:
         opened = self._engine("resize()")
         return resize_request(opened.kind, opened.name, height, width, opened.api_version)
-
-
-def _check_not_closed(life: Life) -> None:
-    if life.closed:
-        raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
-
-
-class LinesBase(Generic[AnyAttachment]):
-    """The part of an iterator over lines that is the same in every framework."""
-
-    def __init__(self, attachment: AnyAttachment, made_with: tuple[str, str, int]) -> None:
-        self.made_with = made_with
-        self.splitter = LineSplitter(*made_with)
-        self._attachment = attachment
-
-    def _next_line(self) -> Line | None:
-        """The next line of what was read. It starts a step of reading, which the caller finishes, if there is one."""
-        reading = self._attachment._session.reading
-        reading.begin()
-        try:
-            line = self.splitter.next_line()
-        except UnicodeError:
-            reading.finish()
-            raise
-        if line is None:
-            reading.finish()
-        return line
-
-    def _add(self, event: OutputEvent) -> None:
-        if type(event) is OutputClosed:  # _take() starts no step for it: it can return it again
-            self._attachment._session.reading.begin()
-        self.splitter.add(event)
-        self._attachment._session.reading.finish()

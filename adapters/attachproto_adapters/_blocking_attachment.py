@@ -6,12 +6,11 @@ One thread may send while another receives. ``close`` may be called from any thr
 from __future__ import annotations
 
 import errno
-import threading
 from types import TracebackType
 from typing import Self
 
 from attachproto import NEED_DATA, Accepted, OutputClosed, Stdin, StdinClosed
-from attachproto_adapters._attachment import AttachmentBase, LinesBase
+from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._blocking_runner import close_held, drive
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import done
@@ -21,6 +20,7 @@ from attachproto_adapters._flows._lines import LINE_MAX, Line
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, as_view
 from attachproto_adapters._flows._steps import Held, Opened
+from attachproto_adapters._line_iterator import LinesBase
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout
 
@@ -46,7 +46,6 @@ class Attachment(AttachmentBase[BlockingSession]):
         super().__init__(session, accepted, opened)
         self._dialer = dialer
         self._held: Held[BlockingSession] = Held() if held is None else held
-        self._waiting = threading.Lock()
 
     def _broken_pipe(self, message: str) -> BrokenPipeError:
         return BrokenPipeError(errno.EPIPE, message)
@@ -214,7 +213,7 @@ class Attachment(AttachmentBase[BlockingSession]):
     def _confirm_end(self) -> None:
         if self._ending is not None and self._dialer is not None:
             # A thread in wait() already reads the held connection.
-            held = None if self._waiting.locked() else self._held
+            held = None if self._waiting.taken else self._held
             drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
     def _drain(self, max_output: int | None) -> None:
@@ -254,12 +253,8 @@ class Attachment(AttachmentBase[BlockingSession]):
         ending, dialer = self._ending_of("wait()"), self._dialer
         assert dialer is not None
         if ending.exit_code is None:
-            if not self._waiting.acquire(blocking=False):
-                raise RuntimeError("another thread is waiting")
-            try:
+            with self._waiting:
                 drive(ending.wait(), dialer, self._held)
-            finally:
-                self._waiting.release()
         return ending.final_exit_code
 
     def resize(self, height: int, width: int) -> None:
@@ -319,8 +314,7 @@ class Lines(LinesBase[Attachment]):
 
     def __next__(self) -> Line:
         """The next line; raises as ``Attachment.receive`` does."""
-        attachment, splitter = self._attachment, self.splitter
-        reading = attachment._session.reading
+        attachment, splitter, reading = self._attachment, self.splitter, self._reading
         reading.enter()
         try:
             while (line := self._next_line()) is None:

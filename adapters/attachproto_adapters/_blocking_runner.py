@@ -51,9 +51,9 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                     result = dialer.call(request)
                 case _steps.CallDeferred(request, seconds):
                     _discard(held)
-                    held.session = session = dialer.ask(request)
-                    # Checked after the assignment: a close() in another thread before it has found no session to close.
-                    if held.closed:
+                    session = dialer.ask(request)
+                    # If another thread has closed the attachment before, it has found no session to close.
+                    if not held.keep(session):
                         session.close()
                     bound = seconds if dialer.timeout is None else min(seconds, dialer.timeout)
                     result = session.next_event_within(bound)
@@ -96,13 +96,11 @@ def _await_deferred(held: Held[BlockingSession], seconds: float | None) -> Respo
 
 
 def _discard(held: Held[BlockingSession]) -> None:
-    session, held.session = held.session, None
-    if session is not None:
+    if (session := held.take()) is not None:
         session.close()
 
 
 def close_held(held: Held[BlockingSession]) -> None:
     """Close the held connection, from any thread. A thread that waits for its answer is woken."""
-    held.closed = True
-    if (session := held.session) is not None:
+    if (session := held.close()) is not None:
         session.close()

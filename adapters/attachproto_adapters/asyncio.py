@@ -27,9 +27,6 @@ class Attachment(AsyncAttachment[AsyncioSession]):
     def _broken_pipe(self, message: str) -> BrokenPipeError:
         return BrokenPipeError(errno.EPIPE, message)
 
-    def _busy(self, message: str) -> RuntimeError:
-        return RuntimeError(message)
-
     async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
         failure: Exception | None = None
         async with asyncio.TaskGroup() as group:

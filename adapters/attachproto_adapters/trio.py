@@ -30,9 +30,6 @@ class Attachment(AsyncAttachment[TrioSession]):
     def _broken_pipe(self, message: str) -> trio.BrokenResourceError:
         return trio.BrokenResourceError(message)
 
-    def _busy(self, message: str) -> trio.BusyResourceError:
-        return trio.BusyResourceError(message)
-
     # With this, KeyboardInterrupt is raised where it waits, and not between the steps of opening a nursery.
     @trio.lowlevel.enable_ki_protection
     async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:

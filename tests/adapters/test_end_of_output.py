@@ -27,6 +27,7 @@ from attachproto_adapters._flows._ending import (
     Ending,
 )
 from attachproto_adapters._flows._exec_events import EVENT_SECONDS
+from attachproto_adapters._flows._life import Life, LifeEvent
 from attachproto_adapters._flows._output import exit_code_wanted
 from attachproto_adapters._flows._steps import (
     AwaitDeferred,
@@ -51,11 +52,16 @@ EXEC_ENDED = answer(docker_exec(exit_code=7))
 EXITED = inspected(status="exited", exit_code=3)
 
 
-def exec_ending(*, podman: str | None = None, over: bool = True, check: Any = lambda: None) -> Ending:
+def life(*, over: bool) -> Life:
+    found = Life(contextlib.nullcontext())
+    if over:
+        found.move(LifeEvent.OUTPUT_CLOSED)
+    return found
+
+
+def exec_ending(*, podman: str | None = None, over: bool = True) -> Ending:
     facts = InspectedExec(tty=False, open_stdin=True, podman=podman)
-    ending = Ending(Opened("exec", "e1", None, facts, follows=True), lambda: OUTPUTS, check)
-    ending.over = over
-    return ending
+    return Ending(Opened("exec", "e1", None, facts, follows=True), lambda: OUTPUTS, life(over=over))
 
 
 def container_ending(
@@ -67,9 +73,7 @@ def container_ending(
 ) -> Ending:
     facts = InspectedContainer.from_response(inspected() if before is None else before)
     opened = Opened("containers", "web", None, facts, follows=follows, wait_held=wait_held)
-    ending = Ending(opened, lambda: OUTPUTS, lambda: None)
-    ending.over = over
-    return ending
+    return Ending(opened, lambda: OUTPUTS, life(over=over))
 
 
 def spend(flow: Steps[Any], response: Response) -> tuple[list[Step], Exception]:
@@ -182,7 +186,7 @@ def test_an_output_that_ends_while_an_exec_is_waited_for_bounds_it() -> None:
     for _ in range(50):
         assert next(flow) == LOOK_AT_EXEC
         assert isinstance(flow.send(EXEC_RUNS), Pause)
-    ending.over = True
+    ending.life.move(LifeEvent.OUTPUT_CLOSED)
     seen, error = spend(flow, EXEC_RUNS)
     assert isinstance(error, OutputCut)
     assert paused(seen) <= EXEC_GRACE + 0.25
@@ -205,15 +209,14 @@ def test_an_exec_whose_exit_code_podman_does_not_know() -> None:
 
 
 def test_a_close_ends_the_asking() -> None:
-    open_for = iter([True, True, False])
-
-    def check() -> None:
-        if not next(open_for):
-            raise AttachmentClosed
-
-    flow = exec_ending(over=False, check=check).wait()
-    seen, _ = drive_into(AttachmentClosed, flow, EXEC_RUNS, None, EXEC_RUNS, None)
-    assert seen.count(LOOK_AT_EXEC) == 2
+    ending = exec_ending(over=False)
+    flow = ending.wait()
+    for _ in range(2):
+        assert next(flow) == LOOK_AT_EXEC
+        assert isinstance(flow.send(EXEC_RUNS), Pause)
+    ending.life.move(LifeEvent.CLOSE)
+    with pytest.raises(AttachmentClosed):
+        next(flow)
 
 
 # ---- a container ----
@@ -415,7 +418,7 @@ def test_a_held_wait_that_is_refused_does_not_confirm_an_end(name: str, status_c
 def test_a_wait_that_is_refused_before_the_end_confirms_no_end(status_code: int) -> None:
     ending = container_ending(over=False)
     drive_into(RequestRejected, ending.wait(), answer({"message": "no"}, status_code), None)
-    ending.over = True
+    ending.life.move(LifeEvent.OUTPUT_CLOSED)
     _, error = spend(ending.confirm(), inspected())
     assert isinstance(error, OutputCut)
 
@@ -451,7 +454,7 @@ def test_an_exit_code_that_was_lost_is_not_asked_for() -> None:
     facts = InspectedContainer.from_response(inspected())
     opened = Opened("containers", "web", None, facts, exit_code_lost=True)
     with pytest.raises(ExitCodeUnknown):
-        next(Ending(opened, lambda: OUTPUTS, lambda: None).wait())
+        next(Ending(opened, lambda: OUTPUTS, life(over=False)).wait())
 
 
 # ---- a wait whose connection broke ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
 from attachproto_adapters._flows._intermediaries import UNNAMED, closing_intermediary
+from attachproto_adapters._flows._life import Life
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._steps import (
     STREAM_HEAD_SECONDS,
@@ -752,6 +754,7 @@ def test_logs_of_old_podman_have_no_quirk() -> None:
 
 # ---- the API's version ----
 
+LIFE = Life(contextlib.nullcontext())
 EXEC = InspectedExec(tty=False, open_stdin=True, podman=None)
 VERSION = Call(Request("GET", ("version",)))
 BAD = answer({"message": "client version 1.99 is too new"}, 400)
@@ -763,7 +766,7 @@ BAD = answer({"message": "client version 1.99 is too new"}, 400)
         steps(api_version="1.99"),
         exec_steps(api_version="1.99"),
         create_steps(api_version="1.99"),
-        Ending(Opened("exec", "e1", "1.99", EXEC, follows=True), lambda: (b"", b""), lambda: None).wait(),
+        Ending(Opened("exec", "e1", "1.99", EXEC, follows=True), lambda: (b"", b""), LIFE).wait(),
         open_logs(Logs("web", api_version="1.99")),
     ],
 )

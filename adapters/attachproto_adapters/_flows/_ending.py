@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attachproto import Request, Response
-from attachproto_adapters._errors import ExitCodeUnknown, OutputCut, RequestRejected
+from attachproto_adapters._errors import AttachmentClosed, ExitCodeUnknown, OutputCut, RequestRejected
 from attachproto_adapters._flows._api_calls import (
     exit_code,
     inspect_request,
@@ -29,6 +29,7 @@ from attachproto_adapters._flows._api_calls import (
 from attachproto_adapters._flows._exec_events import EVENT_SECONDS, STREAM_FAILED, events_request, exec_died
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._inspect import InspectedContainer, InspectedExec
+from attachproto_adapters._flows._life import Life
 from attachproto_adapters._flows._pauses import Pauses
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferred, Discard, Opened, Steps
 
@@ -52,25 +53,24 @@ class Ending:
     """The end of one attachment's output, and what is known of the process behind it.
 
     Attributes:
-        over: the output has ended.
+        life: the attachment's state.
         confirmed: the process has ended too, as far as it can be known.
         exit_code: of the process, once it is known.
     """
 
-    def __init__(self, opened: Opened, outputs: Callable[[], Outputs], check: Callable[[], None]) -> None:
+    def __init__(self, opened: Opened, outputs: Callable[[], Outputs], life: Life) -> None:
         """Create it.
 
         Args:
             opened: the attachment.
             outputs: the stdout and stderr that were read so far.
-            check: called before each question to the engine; it raises if the attachment was closed.
+            life: the attachment's state: whether its output has ended, and whether it was closed.
         """
-        self.over = False
+        self.life = life
         self.confirmed = False
         self.exit_code = opened.exit_code
         self._opened = opened
         self._outputs = outputs
-        self._check = check
         self._wait_held = opened.wait_held
         self._cut: str | None = None
         self._lost: str | None = None
@@ -79,6 +79,10 @@ class Ending:
                 f"the container {opened.name} had exited before the attach, and the engine does not know its exit code "
                 "any more (on Podman an attach resets a container): attach with wait=True while it runs"
             )
+
+    def _check_not_closed(self) -> None:
+        if self.life.closed:
+            raise AttachmentClosed("the attachment is closed: ask for the exit code before that")
 
     @property
     def final_exit_code(self) -> int:
@@ -135,7 +139,7 @@ class Ending:
             raise
 
     def _container_exit(self) -> Steps[None]:
-        if self.over and self._opened.follows and not self.confirmed:
+        if self.life.ended and self._opened.follows and not self.confirmed:
             yield from self._container_end(by_wait=self._wait_held)
         if self.exit_code is None:
             yield from self._answer()
@@ -146,7 +150,7 @@ class Ending:
         request = inspect_request("exec", opened.name, opened.api_version)
         grace = EXEC_GRACE if opened.inspected.podman is None else PODMAN_EXEC_GRACE
         while True:
-            self._check()
+            self._check_not_closed()
             response = yield from first_call(request)
             inspected = InspectedExec.from_response(response)
             if inspected.exit_code is not None:
@@ -157,11 +161,11 @@ class Ending:
                         yield from pauses.bounded()
                         continue
                 self.exit_code = inspected.exit_code if code is None else code
-                if self.over and self.exit_code != inspected.exit_code:
+                if self.life.ended and self.exit_code != inspected.exit_code:
                     raise self._output_cut("the engine could not send the rest of it")
                 self.confirmed = True
                 return
-            if not self.over:
+            if not self.life.ended:
                 yield from pauses.unbounded()
             elif pauses.bounded_sum < grace:
                 yield from pauses.bounded()
@@ -197,7 +201,7 @@ class Ending:
         while True:
             if by_wait and (yield from self._has_answer((yield from pauses.awaiting()))):
                 return
-            self._check()
+            self._check_not_closed()
             try:
                 now = InspectedContainer.from_response((yield from first_call(request)))
             except RequestRejected as exc:
@@ -229,7 +233,7 @@ class Ending:
 
     def _answer(self) -> Steps[None]:
         """Take the exit code from the wait that is held, or ask for it."""
-        self._check()
+        self._check_not_closed()
         answer: object = None
         if self._wait_held:
             # A wait never answers if its connection is broken, or if dockerd received it only after the exit.

@@ -169,17 +169,31 @@ class Opened:
         return self.exit_code is not None or self.exit_code_lost
 
 
-@attrs.define
 class Held(Generic[AnySession]):
     """The connection of a deferred call, which may be kept from one flow to the next.
 
     Attributes:
         session: the connection, if there is one.
-        closed: its owner has closed it. A connection that is stored later is closed at once.
     """
 
-    session: AnySession | None = None
-    closed: bool = False
+    def __init__(self) -> None:
+        self.session: AnySession | None = None
+        self._closed = False
+
+    def keep(self, session: AnySession) -> bool:
+        """Store a connection; ``False`` if ``close`` was called before, so that the caller has to close it."""
+        self.session = session
+        return not self._closed
+
+    def take(self) -> AnySession | None:
+        """Remove and return the connection."""
+        session, self.session = self.session, None
+        return session
+
+    def close(self) -> AnySession | None:
+        """The connection, for the caller to close. One that is stored later is not kept open."""
+        self._closed = True
+        return self.session
 
 
 @attrs.frozen

@@ -15,41 +15,29 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Guard:
-    """The guard of one direction.
-
-    It is a context manager that enters and leaves.
+class OneCaller:
+    """Lets one thread or task in at a time. It is a context manager that enters and leaves.
 
     Args:
         caller: identifies the thread or the task that runs.
         busy: the class of the error for a second caller.
         kind: what calls, for that error: a thread or a task.
         action: what a caller does, for that error.
-        lost: makes the error for every caller after a step that was left unfinished.
     """
 
     # Nothing here refers to the session. A reference cycle would keep its socket open until it is collected.
-    __slots__ = ("_action", "_busy", "_caller", "_kind", "_lock", "_lost", "_owner", "_unfinished")
+    __slots__ = ("_action", "_busy", "_caller", "_kind", "_lock", "_owner")
 
-    def __init__(
-        self,
-        caller: Callable[[], Hashable],
-        busy: type[Exception],
-        kind: str,
-        action: str,
-        lost: Callable[[], Exception],
-    ) -> None:
+    def __init__(self, caller: Callable[[], Hashable], busy: type[Exception], kind: str, action: str) -> None:
         self._caller = caller
         self._busy = busy
         self._kind = kind
         self._action = action
-        self._lost = lost
         self._lock = threading.RLock()  # a signal's handler may enter, too
         self._owner: Hashable = None
-        self._unfinished = False
 
     def enter(self) -> None:
-        """Keep others out until ``leave`` or ``hand_over``.
+        """Keep others out until ``leave``.
 
         Raises the error of the class ``busy``. A caller that an exception kept from leaving may enter again.
         """
@@ -68,6 +56,40 @@ class Guard:
         if self._owner is not None and self._owner != self._caller():
             raise self._busy(f"another {self._kind} is {self._action}")
 
+    @property
+    def taken(self) -> bool:
+        """Whether a caller is inside."""
+        return self._owner is not None
+
+    def __enter__(self) -> None:
+        self.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+
+class Guard(OneCaller):
+    """The guard of one direction.
+
+    Args:
+        caller, busy, kind, action: as for ``OneCaller``.
+        lost: makes the error for every caller after a step that was left unfinished.
+    """
+
+    __slots__ = ("_lost", "_unfinished")
+
+    def __init__(
+        self,
+        caller: Callable[[], Hashable],
+        busy: type[Exception],
+        kind: str,
+        action: str,
+        lost: Callable[[], Exception],
+    ) -> None:
+        super().__init__(caller, busy, kind, action)
+        self._lost = lost
+        self._unfinished = False
+
     def begin(self) -> None:
         """Start a step that cannot be repeated. Raises whatever ``lost`` makes."""
         if self._unfinished:
@@ -79,7 +101,7 @@ class Guard:
         self._unfinished = False
 
     def hand_over(self, result: T) -> T:
-        """Finish a step whose result the caller is given: ``return guard.hand_over(result)``.
+        """Finish a step whose result the caller is given, and leave: ``return guard.hand_over(result)``.
 
         CPython runs a signal's handler after a call into C, where a function begins and where a loop jumps back. From
         the first line of this function to the assignment in the caller of the caller there is none of these.
@@ -92,9 +114,3 @@ class Guard:
     def interrupted(self) -> bool:
         """Whether a step was left unfinished, and its caller is gone."""
         return self._unfinished and (self._owner is None or self._owner == self._caller())
-
-    def __enter__(self) -> None:
-        self.enter()
-
-    def __exit__(self, *_: object) -> None:
-        self.leave()

@@ -1,0 +1,46 @@
+"""What the iterators over lines do in every framework."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from attachproto import OutputClosed
+from attachproto_adapters._flows._lines import Line, LineSplitter
+from attachproto_adapters._flows._output import OutputEvent
+from attachproto_adapters._transport._guard import Guard
+
+AnyAttachment = TypeVar("AnyAttachment")
+
+
+class LinesBase(Generic[AnyAttachment]):
+    """The part of an iterator over lines that is the same in every framework.
+
+    Args:
+        attachment: where the events come from; only the framework's class uses it.
+        reading: the guard of what the attachment reads.
+        made_with: the arguments of ``LineSplitter``.
+    """
+
+    def __init__(self, attachment: AnyAttachment, reading: Guard, made_with: tuple[str, str, int]) -> None:
+        self.made_with = made_with
+        self.splitter = LineSplitter(*made_with)
+        self._attachment = attachment
+        self._reading = reading
+
+    def _next_line(self) -> Line | None:
+        """The next line of what was read. It starts a step of reading, which the caller finishes, if there is one."""
+        self._reading.begin()
+        try:
+            line = self.splitter.next_line()
+        except UnicodeError:
+            self._reading.finish()
+            raise
+        if line is None:
+            self._reading.finish()
+        return line
+
+    def _add(self, event: OutputEvent) -> None:
+        if type(event) is OutputClosed:  # _take() starts no step for it: it can return it again
+            self._reading.begin()
+        self.splitter.add(event)
+        self._reading.finish()
