@@ -23,19 +23,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from attachproto import ExecStart, Request
-from tests.recordings import (
-    SERVER_DIFFERENCES,
-    Exchange,
-    Recording,
-    audit,
-    exchanges,
-    judge,
-    judge_both_ways,
-    judge_server,
-    judge_written,
-    read_raw,
-    serve_expected,
-)
+from scripts.second_opinion.audit import audit
+from scripts.second_opinion.expectations import Writer
+from scripts.second_opinion.raw import read_raw
+from tests.replay.expectations import Exchange, Expectation
+from tests.replay.replayer import judge, judge_both_ways
+from tests.replay.server import SERVER_DIFFERENCES, judge_server, judge_written
 
 WAYS = tuple(kind + star for kind in ("Attach", "ExecStart", "Logs", "Request") for star in ("", "*"))
 COLUMNS = ("connections", *WAYS, "skipped", "served", "unlike", "failures")
@@ -70,19 +63,19 @@ def problems_of(exchange: Exchange) -> Iterator[str]:
         yield judge(exchange, pieces(data, list(range(1, len(data)))))
 
 
-def check(recording: Recording, counts: Counter[str], reasons: Counter[str]) -> Iterator[str]:
+def check(expectation: Expectation, counts: Counter[str], reasons: Counter[str]) -> Iterator[str]:
     counts["connections"] += 1
+    recording = expectation.recording
     for problem in audit(recording):
         yield f"{recording.name}: the data: {problem}"
-    found = exchanges(recording)
-    counts["skipped"] += not found
-    for exchange in found:
+    counts["skipped"] += not expectation.exchanges
+    for exchange in expectation.exchanges:
         counts[exchange.way] += 1
         if exchange.reason:
             reasons[f"{exchange.way} {exchange.reason}"] += 1
         yield from problems_of(exchange)
-    served = serve_expected(recording)
-    if served.kind == "skipped":
+    served = expectation.served
+    if served is None:
         reasons["not served: the request was not kept whole"] += 1
         return
     counts["served"] += 1
@@ -90,7 +83,7 @@ def check(recording: Recording, counts: Counter[str], reasons: Counter[str]) -> 
         counts["unlike"] += 1
         reasons[f"unlike: {served.difference} ({SERVER_DIFFERENCES[served.difference]})"] += 1
     for step in (None, 1, 7):
-        yield judge_server(recording, step)
+        yield judge_server(expectation, step)
 
 
 def main(arguments: list[str]) -> int:
@@ -100,9 +93,11 @@ def main(arguments: list[str]) -> int:
     table: dict[str, Counter[str]] = defaultdict(Counter)
     reasons: Counter[str] = Counter()
     failures: list[str] = []
+    writer = Writer()
     for recording in read_raw(Path(arguments[0])):
+        expectation = Expectation.from_line(recording, writer.line(recording))
         counts = table[f"{recording.engine}-{recording.version}"]
-        found = [problem for problem in check(recording, counts, reasons) if problem]
+        found = [problem for problem in check(expectation, counts, reasons) if problem]
         counts["failures"] += len(found)
         failures += found
     if not table:

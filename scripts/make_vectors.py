@@ -1,6 +1,10 @@
-"""Choose the recordings that are kept as test vectors, and write them.
+"""Chooses the recordings that are kept as test vectors, and writes them and what the core must make of them.
 
-Usage: make_vectors.py RECORDINGS_DIR [VECTORS_DIR]
+    python scripts/make_vectors.py RECORDINGS_DIR    writes tests/vectors and tests/replay/expected
+    python scripts/make_vectors.py --again           writes tests/replay/expected anew, from tests/vectors
+
+The expected events come from the parser in `scripts/second_opinion`, which shares no code with the core.
+`tests/replay/test_expectations.py` compares the files with what is written today.
 
 RECORDINGS_DIR holds one folder per engine (`docker-28.5.2`), and in it one file per scenario in the recorder's own
 format. The output is one file per engine, one connection a line, in the order of the scenarios; the same input gives
@@ -34,17 +38,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.recordings import (
-    VECTORS,
-    Json,
-    Recording,
-    audit,
-    decode_payload,
-    encode_payload,
-    line_from_raw,
-    methods_of,
-    read_answers,
-)
+from scripts.second_opinion.audit import audit
+from scripts.second_opinion.expectations import write_expectations
+from scripts.second_opinion.parser import methods_of, read_answers
+from scripts.second_opinion.raw import line_from_raw
+from tests.replay.expectations import EXPECTED
+from tests.replay.recordings import VECTORS, Json, Recording, decode_payload, encode_payload
 
 CATALOGUE = 2
 PREFIX = 700
@@ -181,13 +180,9 @@ def chosen(directory: Path) -> tuple[dict[str, list[Json]], set[bytes]]:
     return found, telling
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) not in (1, 2):
-        print(__doc__)
-        return 2
-    target = Path(arguments[1]) if len(arguments) == 2 else VECTORS
+def write_vectors(directory: Path) -> None:
     total = 0
-    found, telling = chosen(Path(arguments[0]))
+    found, telling = chosen(directory)
     # A read may have cut such a string in two, where no pattern finds it: so the whole of both directions is searched.
     leaks = re.compile(b"|".join([LEAKS.pattern, *map(re.escape, sorted(telling))]))
     for name, lines in sorted(found.items()):
@@ -198,11 +193,20 @@ def main(arguments: list[str]) -> int:
                 if leak := leaks.search(data):
                     raise ValueError(f"{wire.name}: {leak[0]!r} tells about the machine of the recording")
         content = "".join(text + "\n" for text in texts)
-        (target / f"{name}.jsonl").write_text(content, "ascii", newline="\n")
+        (VECTORS / f"{name}.jsonl").write_text(content, "ascii", newline="\n")
         families = {line["scenario"][:2] for line in lines}
         total += len(content)
         print(f"{name:18} {len(lines):5} connections {len(families):3} families {len(content):9,} bytes")
     print(f"{'all':18} {total:40,} bytes")
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print(__doc__)
+        return 2
+    if arguments != ["--again"]:
+        write_vectors(Path(arguments[0]))
+    write_expectations(VECTORS, EXPECTED)
     return 0
 
 

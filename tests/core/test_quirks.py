@@ -42,7 +42,8 @@ from attachproto import (
     demux,
 )
 from tests.helpers import EOF, H101R, H200R, check_every_cut, client, cut_at, frame, joined, read_all
-from tests.recordings import Exchange, Replay, exchanges, read_vectors, replay
+from tests.replay.expectations import Exchange, read_expectations
+from tests.replay.replayer import Replay, replay
 
 NEWLINE = Quirk.NEWLINE_OUTSIDE_FRAME
 DETACHED_TEXT = Quirk.DETACHED_TEXT
@@ -560,7 +561,7 @@ DOCKERS, PODMANS = ENGINES[:3], ENGINES[3:]
 
 @cache
 def replayed(engine: str) -> tuple[Exchange, ...]:
-    return tuple(exchange for recording in read_vectors(engine=engine) for exchange in exchanges(recording))
+    return tuple(exchange for expectation in read_expectations(engine) for exchange in expectation.exchanges)
 
 
 def recorded(engines: Iterable[str], *scenarios: str, label: str | None = None) -> Iterator[Exchange]:
@@ -581,7 +582,7 @@ def recorded(engines: Iterable[str], *scenarios: str, label: str | None = None) 
 def opened(engines: Iterable[str]) -> Iterator[Exchange]:
     """All attaches and execs of these engines that were accepted."""
     for exchange in (exchange for engine in engines for exchange in replayed(engine)):
-        accepted = exchange.answer.status < 300 and exchange.answer.mode in ("hijacked stream", "until EOF")
+        accepted = exchange.status < 300 and exchange.mode in ("hijacked stream", "until EOF")
         if isinstance(exchange.event, Attach | ExecStart) and accepted:
             yield exchange
 
@@ -600,7 +601,7 @@ def rejected(exchange: Exchange) -> Rejected:
 def test_older_engines_say_raw_stream_for_everything(engine: str) -> None:
     """dockerd before 23.0, Podman before 4.7: only the TTY tells how to read it."""
     found = list(opened([engine]))
-    assert {exchange.answer.media_type for exchange in found} == {RAW_STREAM}
+    assert {exchange.media_type for exchange in found} == {RAW_STREAM}
     assert {exchange.recording.tty for exchange in found} >= {True, False}
     for exchange in found:
         for tty, framing in ((True, Framing.RAW), (False, Framing.MULTIPLEXED)):
@@ -614,16 +615,16 @@ def test_older_engines_say_raw_stream_for_everything(engine: str) -> None:
 
 
 def test_a_200_of_dockerd_is_raw_stream_always() -> None:
-    found = [exchange for exchange in opened(DOCKERS) if exchange.answer.status == 200]
+    found = [exchange for exchange in opened(DOCKERS) if exchange.status == 200]
     assert {exchange.recording.tty for exchange in found} == {True, False}
-    assert {exchange.answer.media_type for exchange in found} == {RAW_STREAM}
+    assert {exchange.media_type for exchange in found} == {RAW_STREAM}
 
 
 def test_podman_does_not_upgrade_for_a_list_of_words() -> None:
     """A proxy's `Connection: keep-alive, Upgrade` gets 200, and the same stream behind it."""
     for exchange in recorded(PODMANS, "40-proxy-like-heads", label="A"):
         outcome = replay(exchange, exchange.segments, False)
-        assert [status for _, status, _ in outcome.heads] == [200]
+        assert outcome.status == 200
         assert sorted({name for name, _ in outcome.runs}) == ["Stderr", "Stdout"]
 
 
@@ -637,7 +638,7 @@ def test_podman_frames_an_exec_as_it_was_created() -> None:
     """Whatever its start says: an exec without a TTY, started with one. dockerd obeys the start."""
     said = {}
     for exchange in recorded(ENGINES, "21f-exec-errors", label="Tty true on a non-TTY exec"):
-        body = exchange.answer.body
+        body = exchange.received[exchange.head_size :]
         said[exchange.recording.engine] = body
         assert replay(exchange, exchange.segments, exchange.recording.tty).end == "over"
     assert said == {"docker": b"hi\n", "podman": frame(1, b"hi\n")}
@@ -652,7 +653,7 @@ def test_dockerd_refuses_an_attach_with_text_that_it_labels_raw_stream() -> None
     }
     for scenario, text in texts.items():
         for exchange in recorded(DOCKERS, scenario):
-            if exchange.answer.status < 300:
+            if exchange.status < 300:
                 continue  # 13: keys that are not bad
             rejection = rejected(exchange)
             assert rejection.headers == (("content-type", RAW_STREAM),)
@@ -747,7 +748,7 @@ def test_logs_have_any_label_or_none() -> None:
     labels: dict[str, set[str]] = {}
     for engine in ENGINES:
         for exchange in recorded([engine], "22-logs-follow", "22c-logs-tty"):
-            labels.setdefault(engine, set()).add(exchange.answer.media_type)
+            labels.setdefault(engine, set()).add(exchange.media_type)
             outcome = replay(exchange, exchange.segments, exchange.recording.tty)
             assert outcome.framing is (Framing.RAW if exchange.recording.tty else Framing.MULTIPLEXED)
             assert outcome.end == "over"
