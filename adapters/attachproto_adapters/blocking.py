@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 from collections.abc import Iterable, Sequence
 from typing import Unpack
 
@@ -36,6 +35,7 @@ from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout, open_stream
 from attachproto_adapters._transport._hosts import resolve_api_version, resolve_host
+from attachproto_adapters._transport._sockets import is_tls_socket
 
 __all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
 
@@ -219,7 +219,7 @@ def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: It
     """
     check_stream_request(request)
     check_timeout(stream.gettimeout())
-    if isinstance(stream, ssl.SSLSocket):
+    if is_tls_socket(stream):
         # Without close_notify, an end of file may be a cut.
         stream.suppress_ragged_eofs = False  # type: ignore[attr-defined]
     session = BlockingSession(stream, quirks=quirks)

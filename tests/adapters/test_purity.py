@@ -56,3 +56,10 @@ def test_a_clean_interpreter_has_loaded_no_io_module() -> None:
     )
     run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+def test_ssl_is_loaded_by_those_who_use_tls() -> None:
+    """Each of these takes part of the time of an import, and few programs need them."""
+    code = "import sys, attachproto_adapters.blocking; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"ssl", "hashlib", "subprocess", "tempfile", "asyncio", "trio"} & set(loaded)

@@ -92,7 +92,7 @@ def test_a_clean_interpreter_loads_no_io() -> None:
 
 
 def test_the_interpreter_catches_a_breach() -> None:
-    assert {"socket", "select", "ssl"} <= loaded_by("attachproto_adapters.blocking")
+    assert {"socket", "select"} <= loaded_by("attachproto_adapters.blocking")
 
 
 EXCHANGE = """

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import ssl
 from collections.abc import Iterator
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from attachproto_adapters._errors import EngineUnreachable, unreachable
 from attachproto_adapters._transport._schemes import Host, TcpHost, UnixHost
-from attachproto_adapters._transport._tls import TlsLayer, client_context
+
+if TYPE_CHECKING:
+    import ssl
+
+    from attachproto_adapters._transport._tls import TlsLayer
 
 # What a TLS server sends if it does not take a client's certificate (RFC 8446, 6.2).
 _CLIENT_CERTIFICATE_ALERTS: Final = frozenset(
@@ -42,6 +45,9 @@ class Address:
         self.host = host
         self._context: ssl.SSLContext | None = None
         if isinstance(host, TcpHost) and host.tls is not None:
+            # Imported here, because it imports ssl: see is_tls_socket().
+            from attachproto_adapters._transport._tls import client_context
+
             self._context = client_context(host.tls)
 
     def tls(self) -> TlsLayer | None:
@@ -49,6 +55,8 @@ class Address:
         if self._context is None:
             return None
         assert isinstance(self.host, TcpHost)
+        from attachproto_adapters._transport._tls import TlsLayer
+
         return TlsLayer(self._context, self.host.name)
 
     @property
@@ -74,6 +82,8 @@ def failure_reason(exc: Exception) -> str:
     """Why connecting or TLS has failed, in words."""
     if isinstance(exc.__cause__, ExceptionGroup):  # trio raises one error for each address of the name
         return failure_reason(exc.__cause__.exceptions[-1])
+    import ssl
+
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {exc.verify_message}"
     if isinstance(exc, ssl.SSLError) and exc.reason:

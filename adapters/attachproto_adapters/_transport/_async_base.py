@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import ssl
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar
 
 from attachproto import (
     NEED_DATA,
@@ -27,7 +26,9 @@ from attachproto_adapters._flows._stdin import Feed
 from attachproto_adapters._transport._session import Session
 from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close
-from attachproto_adapters._transport._tls import TlsLayer
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
 
 T = TypeVar("T")
 
@@ -180,9 +181,10 @@ class AsyncSession(Session):
                 await self.send_all(steps.send(data))
         except StopIteration as last:
             await self.send_all(last.value)
-        except ssl.SSLError:
-            with contextlib.suppress(*self.failures):
-                await self.send_all(tls.alert)
+        except OSError:
+            if tls.alert:  # OpenSSL's error, and not the transport's
+                with contextlib.suppress(*self.failures):
+                    await self.send_all(tls.alert)
             raise
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import socket
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attachproto import (
     Accepted,
@@ -28,7 +28,9 @@ from attachproto_adapters._transport._schemes import Host, NonTcpHost
 from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close, join_with_half_close
 from attachproto_adapters._transport._ssh import SshChild
-from attachproto_adapters._transport._tls import TlsLayer
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
 
 L = TypeVar("L", bound=AsyncSession)
 

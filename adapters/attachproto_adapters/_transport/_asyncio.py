@@ -12,7 +12,7 @@ import contextlib
 import copy
 import socket
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from attachproto import Quirk
 from attachproto_adapters._flows._stdin import WRITE_SIZE
@@ -21,7 +21,9 @@ from attachproto_adapters._transport._async_dialer import AsyncDialer
 from attachproto_adapters._transport._schemes import Host, TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
-from attachproto_adapters._transport._tls import TlsLayer
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
 
 # The peer of a TLS connection answers close_notify within a round trip or two.
 _TLS_CLOSE_SECONDS = 1.0

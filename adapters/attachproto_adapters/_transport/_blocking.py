@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from attachproto import (
     NEED_DATA,
@@ -23,9 +23,11 @@ from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._socket_session import SocketSession
-from attachproto_adapters._transport._sockets import half_close, wait_until_ready
+from attachproto_adapters._transport._sockets import half_close, is_tls_socket, wait_until_ready
 from attachproto_adapters._transport._ssh import SshChild
-from attachproto_adapters._transport._tls import TlsLayer
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
 
 
 def is_own_timeout(exc: BaseException) -> bool:
@@ -128,7 +130,7 @@ class BlockingSession(SocketSession):
             view = view[sent:]
             if not sent:
                 # A TLS socket of the caller's may have to read before it can send.
-                reads = isinstance(self.sock, ssl.SSLSocket)
+                reads = is_tls_socket(self.sock)
                 self._wait(left(), "the engine took no more input", read=reads, write=True)
 
     def next_event(self) -> Event:
@@ -218,9 +220,10 @@ class BlockingSession(SocketSession):
                 self._send_all(steps.send(data))
         except StopIteration as last:
             self._send_all(last.value)
-        except ssl.SSLError:
-            with contextlib.suppress(OSError):
-                self._send_all(tls.alert)
+        except OSError:
+            if tls.alert:  # OpenSSL's error, and not the transport's
+                with contextlib.suppress(OSError):
+                    self._send_all(tls.alert)
             raise
 
     def settimeout(self, timeout: float | None) -> None:

@@ -9,9 +9,8 @@ import abc
 import errno
 import os
 import socket
-import ssl
 from collections.abc import Generator, Hashable, Iterable
-from typing import ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from attachproto import CLIENT, NEED_DATA, SEND_EOF, Connection, Event, ProtocolError, Quirk, Signal, State
 from attachproto_adapters._errors import AttachmentClosed, unreachable
@@ -20,7 +19,9 @@ from attachproto_adapters._transport._address import failure_reason
 from attachproto_adapters._transport._guard import Guard
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._ssh import SshChild
-from attachproto_adapters._transport._tls import TlsLayer
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
 
 # How the TLS record of an alert begins: type 21, version 3 (RFC 8446, 5.1). A TLS server sends one for plain HTTP.
 _TLS_ALERT: Final = b"\x15\x03"
@@ -145,7 +146,7 @@ class Session(abc.ABC):
             return data
         try:
             return self._tls.end() if data is SEND_EOF else self._tls.encrypt(data)
-        except ssl.SSLError as exc:
+        except OSError as exc:  # OpenSSL's, which are of this class
             self.send_failed(None)
             raise BrokenPipeError(errno.EPIPE, f"TLS is broken: {failure_reason(self._tls.failure or exc)}") from exc
 

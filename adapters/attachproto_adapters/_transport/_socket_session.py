@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import threading
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from attachproto import SEND_EOF, Quirk
 from attachproto_adapters._flows._life import InputState
 from attachproto_adapters._flows._stdin import Feed
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._session import Session
-from attachproto_adapters._transport._sockets import BLOCKED, READ_SIZE, half_close
+from attachproto_adapters._transport._sockets import READ_SIZE, blocked_errors, half_close, is_tls_socket
 from attachproto_adapters._transport._ssh import SshChild
-from attachproto_adapters._transport._tls import TlsLayer
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
 
 
 class SocketSession(Session):
@@ -36,6 +38,7 @@ class SocketSession(Session):
         super().__init__(host, quirks=quirks, tls=tls, child=child)
         sock.setblocking(False)
         self.sock = sock
+        self._blocked = blocked_errors(sock)
         # One thread may send while another receives. The kernel reports a reset to one call only: it is recorded
         # under this lock, before the other thread's call can find a mere end of file.
         self._calls = threading.RLock()  # a signal's handler may send while its thread reads
@@ -47,7 +50,7 @@ class SocketSession(Session):
     @property
     def can_half_close(self) -> bool:
         # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
-        return not isinstance(self.sock, ssl.SSLSocket)
+        return not is_tls_socket(self.sock)
 
     def receive_now(self) -> bytes | None:
         """What has come; ``None`` if nothing has, ``b""`` at the end. It starts a step of reading.
@@ -59,7 +62,7 @@ class SocketSession(Session):
         with self._calls:
             try:
                 data = self.sock.recv(READ_SIZE)
-            except BLOCKED:
+            except self._blocked:
                 data = None
             if data == b"" and not self.closed:
                 self.check_sending()
@@ -73,7 +76,7 @@ class SocketSession(Session):
         with self._calls:
             try:
                 sent = self.sock.send(data)
-            except BLOCKED:
+            except self._blocked:
                 sent = 0
             except OSError as exc:
                 self._note_reset(exc)

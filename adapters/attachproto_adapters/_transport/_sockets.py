@@ -6,7 +6,7 @@ import errno
 import math
 import select
 import socket
-import ssl
+import sys
 from collections.abc import Iterator
 from typing import Final, Protocol
 
@@ -14,8 +14,7 @@ READ_SIZE: Final = 128 * 1024
 """How much is read at once. A Unix socket on Linux holds some 200 KiB by default; reads of 64 KiB were measured slower,
 and reads of 1 MiB three times slower, as they go through memory that no cache holds."""
 
-BLOCKED: Final = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a call on a socket that does not block raises where it would have to wait."""
+_BLOCKED: Final = (BlockingIOError, InterruptedError)
 
 # What poll() takes: 24 days in milliseconds.
 _POLL_MAX = 2**31 - 1
@@ -25,6 +24,25 @@ _KEEPALIVE_SECONDS = 30
 
 # An engine accepts a connection in about 0.1 ms.
 _CONNECT_RETRY_SECONDS = 0.005
+
+
+def is_tls_socket(sock: socket.socket) -> bool:
+    """Whether it is an ``ssl.SSLSocket``, which only callers have.
+
+    Importing ``ssl`` takes a tenth of the time of all our imports. It is left to those who use TLS. Who has such a
+    socket has imported it.
+    """
+    ssl = sys.modules.get("ssl")
+    return ssl is not None and isinstance(sock, ssl.SSLSocket)
+
+
+def blocked_errors(sock: socket.socket) -> tuple[type[OSError], ...]:
+    """What a call on this socket, which does not block, raises where it would have to wait."""
+    if not is_tls_socket(sock):
+        return _BLOCKED
+    import ssl
+
+    return (*_BLOCKED, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def connect_unix(sock: socket.socket, path: str) -> Iterator[float]:

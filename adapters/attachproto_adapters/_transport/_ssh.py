@@ -7,13 +7,14 @@ import os
 import shlex
 import signal
 import socket
-import subprocess
-import tempfile
 from collections.abc import Generator
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from attachproto_adapters._errors import printable, unreachable
 from attachproto_adapters._transport._schemes import SshHost
+
+if TYPE_CHECKING:
+    import subprocess
 
 # The docker CLI waits as long for ssh to end.
 _END_SECONDS = 3.0
@@ -62,6 +63,10 @@ class SshChild:
         Raises:
             EngineUnreachable: the program could not be started.
         """
+        # Imported here, because they take a tenth of the time of all our imports.
+        import subprocess
+        import tempfile
+
         with contextlib.ExitStack() as undo:
             sock, theirs = socket.socketpair()
             undo.enter_context(sock)

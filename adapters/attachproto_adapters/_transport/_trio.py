@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import trio
 
@@ -15,7 +15,9 @@ from attachproto_adapters._transport._async_base import AsyncSession, AsyncSocke
 from attachproto_adapters._transport._async_dialer import AsyncDialer
 from attachproto_adapters._transport._schemes import TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
-from attachproto_adapters._transport._tls import TlsLayer
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
 
 T = TypeVar("T")
 
