@@ -1,4 +1,8 @@
-"""The attachment of the asyncio and trio adapters."""
+"""The attachment of the asyncio and trio adapters.
+
+The file has more than 250 lines, and the class more than 15 methods, because they are the public interface with its
+documentation in one place. Decisions are in ``_attachment``.
+"""
 
 from __future__ import annotations
 

@@ -15,9 +15,6 @@ from attachproto_adapters._transport._async_dialer import AsyncDialer, open_stre
 T = TypeVar("T")
 L = TypeVar("L", bound=AsyncSession)
 
-# How long a wait of 0 seconds lasts: data that has arrived is read in a turn or two of the loop.
-_AT_ONCE = 0.01
-
 
 async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = None) -> FlowResult[T, L]:
     """Run a flow; whatever it opened is closed if it raises, or is cancelled. Arguments as in ``_blocking_runner``."""
@@ -70,7 +67,7 @@ async def _await_deferred(held: Held[L], seconds: float | None, dialer: AsyncDia
     try:
         if seconds is None:
             return await whole_response(session)
-        return await response_within(session, max(seconds, _AT_ONCE))
+        return await response_within(session, seconds)
     except broken as exc:
         await _discard(held)
         return Broken(exc)

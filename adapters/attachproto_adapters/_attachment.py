@@ -1,7 +1,8 @@
 """What attachments do in every framework: checks, state, and the meaning of events; no waiting.
 
 Strategy: an adapter's ``Attachment`` adds the methods that wait. Whatever they have to decide is decided here, so that
-the three differ only in how they wait.
+the three differ only in how they wait. The class has more than 15 methods: most are a few lines, for one method of each
+adapter.
 """
 
 from __future__ import annotations
@@ -11,34 +12,15 @@ import threading
 from collections import deque
 from typing import Any, Generic, Literal, TypeVar
 
-from attachproto import (
-    Accepted,
-    LocalProtocolError,
-    OutputClosed,
-    Request,
-    Signal,
-    State,
-)
-from attachproto_adapters._errors import (
-    AttachError,
-    AttachmentClosed,
-    ContainerNotRunning,
-    OutputTooLarge,
-    warn,
-)
+from attachproto import Accepted, LocalProtocolError, OutputClosed, Request, Signal, State
+from attachproto_adapters._errors import AttachError, AttachmentClosed, ContainerNotRunning, OutputTooLarge, warn
 from attachproto_adapters._flows._api_calls import resize_request
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
 from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._life import InputState, Life, LifeEvent
 from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent
-from attachproto_adapters._flows._stdin import (
-    Feed,
-    as_bytes,
-    check_half_close,
-    check_input,
-    check_stdin,
-)
+from attachproto_adapters._flows._stdin import Feed, as_bytes, check_half_close, check_input, check_stdin
 from attachproto_adapters._flows._steps import Opened
 from attachproto_adapters._line_iterator import LinesBase
 from attachproto_adapters._transport._guard import OneCaller

@@ -1,6 +1,9 @@
 """The attachment of the blocking adapter.
 
 One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader.
+
+The file has more than 250 lines, and the class more than 15 methods, because they are the public interface with its
+documentation in one place. Decisions are in ``_attachment``.
 """
 
 from __future__ import annotations

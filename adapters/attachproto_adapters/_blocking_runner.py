@@ -6,13 +6,7 @@ import contextlib
 import time
 from typing import Any, TypeVar
 
-from attachproto import (
-    Accepted,
-    RemoteProtocolError,
-    Request,
-    Response,
-    ResponseHead,
-)
+from attachproto import Accepted, RemoteProtocolError, Request, Response, ResponseHead
 from attachproto_adapters._flows import _steps
 from attachproto_adapters._flows._api_calls import is_refusal, named
 from attachproto_adapters._flows._steps import Broken, FlowResult, Held, Steps

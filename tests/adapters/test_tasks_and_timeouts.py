@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,8 +18,22 @@ import pytest
 import trio
 import trio.testing
 
-from attachproto import Accepted, Framing, OutputClosed, RemoteProtocolError, Stdin, StdinClosed, Stdout, encode_frame
+from attachproto import (
+    Accepted,
+    Framing,
+    OutputClosed,
+    RemoteProtocolError,
+    Request,
+    Stdin,
+    StdinClosed,
+    Stdout,
+    encode_frame,
+)
 from attachproto_adapters import AttachmentClosed, Line
+from attachproto_adapters._transport import _asyncio, _trio
+from attachproto_adapters._transport._async_dialer import response_within
+from attachproto_adapters._transport._async_socket import AsyncSocketSession
+from attachproto_adapters._transport._schemes import UnixHost
 from tests.adapters.frameworks import ASYNCIO, TRIO, WAYS, WITH_STDIN, Framework, Opener, Way
 from tests.adapters.scenarios import HALVED, MEGABYTE, pattern
 from tests.adapters.scripted import (
@@ -45,6 +60,8 @@ MUCH = 2 * MEGABYTE
 
 FRAMEWORKS = (ASYNCIO, TRIO)
 BUSY: dict[Framework, type[Exception]] = {ASYNCIO: RuntimeError, TRIO: trio.BusyResourceError}
+
+SESSIONS: dict[Framework, type[AsyncSocketSession]] = {ASYNCIO: _asyncio.SocketSession, TRIO: _trio.SocketSession}
 
 EACH_COLOUR = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 
@@ -155,6 +172,30 @@ def test_wait_goes_on_after_a_timeout(framework: Framework, engine: Engine) -> N
 
 
 # ---- several tasks ----
+
+
+@EACH_COLOUR
+def test_an_answer_that_has_arrived_is_found_without_waiting(framework: Framework) -> None:
+    """Also where the time is over already, because other tasks of the loop have run for long."""
+    request = Request("POST", ("containers", "web", "wait"))
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        session: AsyncSocketSession = SESSIONS[framework](ours, UnixHost("/no/such.sock", "as given"))
+        with theirs:
+            await session.ask(request)
+            theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n" + b'{"StatusCode"')
+            assert await response_within(session, 0) is None
+            theirs.sendall(b": 3")
+            await session.sleep(0)
+            assert await response_within(session, 0) is None
+            theirs.sendall(b"}")
+            answer = await response_within(session, 0)
+            assert answer is not None
+            assert answer.body == b'{"StatusCode": 3}'
+            await session.aclose()
+
+    framework.run(main)
 
 
 async def one_of_two(

@@ -1,7 +1,7 @@
-"""Sessions: what asyncio and trio share.
+"""The session that asyncio and trio share.
 
 Strategy: ``AsyncSession`` holds what asyncio and trio share, and declares what a framework's module has to provide: how
-bytes are received and sent, and what its errors are.
+bytes are received and sent, and what its errors are. These declarations are why it has more than 15 methods.
 """
 
 from __future__ import annotations
@@ -11,21 +11,12 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar
 
-from attachproto import (
-    NEED_DATA,
-    SEND_EOF,
-    Event,
-    LocalProtocolError,
-    Request,
-    StreamRequest,
-)
+from attachproto import NEED_DATA, SEND_EOF, Event, LocalProtocolError, Request, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._flows._life import InputState
 from attachproto_adapters._flows._stdin import Feed
 from attachproto_adapters._transport._session import Session
-from attachproto_adapters._transport._socket_session import SocketSession
-from attachproto_adapters._transport._sockets import half_close
 
 if TYPE_CHECKING:
     from attachproto_adapters._transport._tls import TlsLayer
@@ -142,18 +133,24 @@ class AsyncSession(Session):
 
     async def read(self) -> None:
         """Read once, and give the bytes to the state machine. If it is cancelled, nothing was read."""
+        await self.read_with(self.receive_some)
+
+    async def read_with(self, receive: Callable[[], Awaitable[bytes | None]]) -> bool:
+        """Read once as ``receive`` does, whose ``None`` says that nothing has come; whether something has."""
         if self.broken is not None:
             self.raise_broken(self.broken)
         if self.closed:
             raise AttachmentClosed("the attachment is closed: nothing more can be read")
         try:
-            data = await self.receive_some()
+            data = await receive()
         except self.failures as exc:
             self.reading.finish()
             self.check_not_closed("being read")
             if (why := self.failed(cause := _cause(exc))) is not cause or isinstance(exc, OSError):
                 self.raise_broken(why)
             raise
+        if data is None:
+            return False
         if not data:  # end of file: if this is cancelled, the next read finds it again
             self.reading.finish()
             # After our own close, recv() also returns b"". It must not count as the peer's end.
@@ -165,6 +162,7 @@ class AsyncSession(Session):
             self.reading.begin()
         # Nothing waits between the transport's read and here, so a cancellation cannot lose what was read.
         self.incoming(data)
+        return True
 
     def check_not_closed(self, what: str) -> None:
         if self.closed:
@@ -201,47 +199,6 @@ class AsyncSession(Session):
                 with contextlib.closing(self._child.end()) as pauses:
                     for seconds in pauses:
                         await self.sleep(seconds)
-
-
-class AsyncSocketSession(AsyncSession, SocketSession):
-    """A connected socket of our own. The framework only waits, so it never holds bytes that were read."""
-
-    @abc.abstractmethod
-    async def wait_readable(self) -> None:
-        """Wait until the socket is readable, or closed. Nothing is read."""
-
-    @abc.abstractmethod
-    async def wait_writable(self) -> None:
-        """Wait until the socket is writable, or closed. Nothing is sent."""
-
-    async def receive_some(self) -> bytes:
-        # Without this, a container that prints as fast as we read would keep all other tasks from running.
-        await self.sleep(0)
-        while (data := self.receive_now()) is None:
-            await self.wait_readable()
-            self.check_not_closed("being read")
-        return data
-
-    async def send_all(self, data: bytes) -> None:
-        await self.sleep(0)
-        view = memoryview(data)
-        while view:
-            sent = self.send_now(view)
-            view = view[sent:]
-            if not sent:
-                await self.wait_writable()
-
-    async def half_close(self) -> None:
-        half_close(self.sock)
-
-    async def feed_some(self, feed: Feed) -> None:
-        """Send some of this input. If it is cancelled, nothing was sent."""
-        await self.sleep(0)
-        if not self.feed_now(feed):
-            await self.wait_writable()
-
-    def let_go(self) -> None:
-        self.sock.close()
 
 
 def _cause(exc: BaseException) -> BaseException:

@@ -23,6 +23,7 @@ from attachproto_adapters._flows._api_calls import PING
 from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._async_base import AsyncSession
+from attachproto_adapters._transport._async_socket import AsyncSocketSession
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import Host, NonTcpHost
 from attachproto_adapters._transport._socket_session import SocketSession
@@ -131,7 +132,14 @@ async def whole_response(session: AsyncSession) -> Response:
 
 
 async def response_within(session: AsyncSession, seconds: float) -> Response | None:
-    """The whole answer to the call that was made on this connection, if it comes within this time."""
+    """The whole answer to the call that was made on this connection, if it comes within this time.
+
+    What has arrived is read first, so that an answer which is there is found, however long other tasks have run.
+    """
+    assert isinstance(session, AsyncSocketSession)  # every connection of a dialer is one
+    while (event := await session.arrived_event()) is not None:
+        if isinstance(event, Response):
+            return event
     return await session.within(seconds, functools.partial(whole_response, session))
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from attachproto import Quirk
 from attachproto_adapters._flows._stdin import WRITE_SIZE
-from attachproto_adapters._transport._async_base import AsyncSession, AsyncSocketSession
+from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
+from attachproto_adapters._transport._async_socket import AsyncSocketSession
 from attachproto_adapters._transport._schemes import Host, TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild

@@ -1,4 +1,7 @@
-"""The session of the blocking adapter."""
+"""The session of the blocking adapter.
+
+It has more than 15 methods, because waiting, sending and receiving share one timeout and one way to be closed.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from attachproto import (
-    NEED_DATA,
-    SEND_EOF,
-    Event,
-    LocalProtocolError,
-    Quirk,
-    Request,
-    StreamRequest,
-)
+from attachproto import NEED_DATA, SEND_EOF, Event, LocalProtocolError, Quirk, Request, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._transport._schemes import Host

@@ -1,6 +1,7 @@
 """A connection in every framework: the core's ``Connection``, with TLS or ``ssh`` below it.
 
 Strategy: an adapter's session adds the transport, and does nothing but move bytes between it and these methods.
+``Session`` has more than 15 methods, because sending, receiving and the end of ``ssh`` share what is known of an end.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ import trio
 
 from attachproto import Quirk
 from attachproto_adapters._errors import AttachmentClosed
-from attachproto_adapters._transport._async_base import AsyncSession, AsyncSocketSession
+from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
+from attachproto_adapters._transport._async_socket import AsyncSocketSession
 from attachproto_adapters._transport._schemes import TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 
