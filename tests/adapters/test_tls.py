@@ -15,7 +15,7 @@ import pytest
 from attachproto import Framing, LocalProtocolError, OutputClosed, RawOutput, Stdout
 from attachproto_adapters import EngineUnreachable, HostInvalid
 from attachproto_adapters._transport._schemes import TlsFiles
-from attachproto_adapters._transport._tls import TlsLayer, client_context
+from attachproto_adapters._transport._tls import TlsClient, TlsLayer, client_context
 from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Framework
 from tests.adapters.scenarios import MEGABYTE, pattern
 from tests.adapters.scripted import BOUND, Peer, Task, accepts, echo
@@ -44,8 +44,8 @@ def files(directory: Path, *, verify: bool = True) -> TlsFiles:
 class Ends:
     """Our layer, and Python's own TLS as the server, with nothing between them but what a test passes on."""
 
-    def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str = "127.0.0.1") -> None:
-        self.layer = TlsLayer(client, name)
+    def __init__(self, layer: TlsLayer, server: ssl.SSLContext) -> None:
+        self.layer = layer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.server = server.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
@@ -96,7 +96,7 @@ class Ends:
 
 
 def new_ends(certificates: Certificates, version: ssl.TLSVersion) -> Ends:
-    return Ends(client_context(files(certificates.client)), certificates.server_context(version))
+    return Ends(TlsLayer(client_context(files(certificates.client)), "127.0.0.1"), certificates.server_context(version))
 
 
 def connected(certificates: Certificates, version: ssl.TLSVersion) -> Ends:
@@ -294,7 +294,7 @@ def test_one_thread_encrypts_while_another_decrypts(ends: Ends, monkeypatch: pyt
 
 def handshake(client: ssl.SSLContext, name: str, server: ssl.SSLContext) -> str | None:
     """The version that they agree on; raises what the client would."""
-    ends = Ends(client, server, name)
+    ends = Ends(TlsLayer(client, name), server)
     ends.shake_hands()
     return ends.server.version()
 
@@ -392,6 +392,17 @@ def tls_engine(
     running.close()
 
 
+@EACH_VERSION
+def test_an_engine_that_resumes_nothing(certificates: Certificates, version: ssl.TLSVersion) -> None:
+    client = TlsClient(files(certificates.client), "127.0.0.1")
+    for _ in range(2):
+        ends = Ends(client.new_layer(), certificates.server_context(version))
+        ends.shake_hands()
+        assert ends.layer.decrypt(ends.from_server(b"with it come tickets")) == b"with it come tickets"
+        assert client.session is not None
+        assert not ends.server.session_reused, "another server has another key for its tickets"
+
+
 @EACH_COLOUR
 @EACH_VERSION
 def test_attach(framework: Framework, tls_engine: TlsEngine, version: ssl.TLSVersion) -> None:
@@ -407,6 +418,9 @@ def test_attach(framework: Framework, tls_engine: TlsEngine, version: ssl.TLSVer
     framework.run(scenario)
     assert {seen.version for seen in tls_engine.seen} == {named(version)}
     assert not any(seen.close_notify for seen in tls_engine.seen), "nothing half-closes unasked"
+    first, *others = (seen.resumed for seen in tls_engine.seen)
+    assert not first
+    assert others == [True] * len(others) != [], "only the first handshake has certificates"
 
 
 @EACH_COLOUR

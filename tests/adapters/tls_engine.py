@@ -68,11 +68,13 @@ class Seen:
 
     Attributes:
         version: ``TLSv1.2`` or ``TLSv1.3``; ``None`` if there was no handshake.
+        resumed: the handshake has resumed the session of another connection.
         close_notify: the client has said that its direction ends.
         open_then: the TCP connection was open in both directions when it said so.
     """
 
     version: str | None = None
+    resumed: bool = False
     close_notify: bool = False
     open_then: bool = False
 
@@ -103,6 +105,7 @@ class ServerTls:
         finally:
             self._flush()
         self.seen.version = self._object.version()
+        self.seen.resumed = self._object.session_reused or False
 
     def read(self) -> bytes:
         """What came; ``b""`` at the end of the client's direction, or of the connection."""

@@ -16,7 +16,7 @@ import pytest
 
 from attachproto import AttachOptions
 from attachproto_adapters import EngineUnreachable, HostInvalid, RequestRejected
-from attachproto_adapters._transport import _address
+from attachproto_adapters._transport import _tls
 from attachproto_adapters._transport._tls import TlsLayer, client_context
 from tests.adapters.frameworks import FRAMEWORKS, Framework
 from tests.helpers import children, open_descriptors
@@ -114,8 +114,8 @@ def pin_version(monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion) -> lis
             seen.append(self._object.version())
             return super().encrypt(data)
 
-    monkeypatch.setattr(_address, "client_context", context)
-    monkeypatch.setattr(_address, "TlsLayer", Noting)
+    monkeypatch.setattr(_tls, "client_context", context)
+    monkeypatch.setattr(_tls, "TlsLayer", Noting)
     return seen
 
 

@@ -12,9 +12,7 @@ from attachproto_adapters._errors import EngineUnreachable, unreachable
 from attachproto_adapters._transport._schemes import Host, TcpHost, UnixHost
 
 if TYPE_CHECKING:
-    import ssl
-
-    from attachproto_adapters._transport._tls import TlsLayer
+    from attachproto_adapters._transport._tls import TlsClient, TlsLayer
 
 # What a TLS server sends if it does not take a client's certificate (RFC 8446, 6.2).
 _CLIENT_CERTIFICATE_ALERTS: Final = frozenset(
@@ -43,21 +41,16 @@ class Address:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self._context: ssl.SSLContext | None = None
+        self._tls_client: TlsClient | None = None
         if isinstance(host, TcpHost) and host.tls is not None:
             # Imported here, because it imports ssl: see is_tls_socket().
-            from attachproto_adapters._transport._tls import client_context
+            from attachproto_adapters._transport._tls import TlsClient
 
-            self._context = client_context(host.tls)
+            self._tls_client = TlsClient(host.tls, host.name)
 
     def tls(self) -> TlsLayer | None:
         """A TLS layer for a new connection; ``None`` without TLS."""
-        if self._context is None:
-            return None
-        assert isinstance(self.host, TcpHost)
-        from attachproto_adapters._transport._tls import TlsLayer
-
-        return TlsLayer(self._context, self.host.name)
+        return None if self._tls_client is None else self._tls_client.new_layer()
 
     @property
     def can_try_half_close(self) -> bool:

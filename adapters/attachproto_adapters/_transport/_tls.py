@@ -60,6 +60,26 @@ def _no_password() -> NoReturn:
     raise ValueError("the key is encrypted, which is not supported: decrypt it with `openssl pkey`")
 
 
+class TlsClient:
+    """Makes the layers of all connections to one engine.
+
+    Each connection resumes the session of one before it, if the engine allows that (RFC 8446, 2.2; RFC 5077). Then the
+    handshake has no certificates and no signatures. It was measured to take a third of the processor time.
+
+    Attributes:
+        session: what the next connection resumes.
+    """
+
+    def __init__(self, files: TlsFiles, server_hostname: str) -> None:
+        self.session: ssl.SSLSession | None = None
+        self._context = client_context(files)
+        self._server_hostname = server_hostname
+
+    def new_layer(self) -> TlsLayer:
+        """The layer of a new connection."""
+        return TlsLayer(self._context, self._server_hostname, self)
+
+
 class TlsLayer:
     """One TLS connection, as a client.
 
@@ -72,10 +92,16 @@ class TlsLayer:
         alert: the bytes to send after a failed handshake; they tell the peer why.
     """
 
-    def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
+    def __init__(self, context: ssl.SSLContext, server_hostname: str, client: TlsClient | None = None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self._client = client
+        self._object = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_hostname=server_hostname,
+            session=None if client is None else client.session,
+        )
         self._lock = threading.RLock()  # a signal's handler may send while its thread reads
         self.ended = False
         self.failure: ssl.SSLError | None = None
@@ -132,7 +158,16 @@ class TlsLayer:
                 self.ended = True
             except ssl.SSLError as exc:
                 self.failure = exc
+            if self._client is not None:
+                self._keep_session(self._client)
         return b"".join(pieces)
+
+    def _keep_session(self, client: TlsClient) -> None:
+        # With TLS 1.3 the ticket comes behind the handshake, usually with the first data.
+        session = self._object.session
+        if session is not None and session.has_ticket:
+            client.session = session
+            self._client = None
 
     def _feed(self, data: bytes) -> None:
         if data:
