@@ -27,7 +27,6 @@ from attachproto import (
     Framing,
     RemoteProtocolError,
     Request,
-    Response,
     Stdout,
     StreamRequest,
     encode_frame,
@@ -41,8 +40,6 @@ READ: Final = 32 * 1024
 
 # docker-py drops what arrives together with the answer's head. A pause lets it take part; the clock starts after it.
 PAUSE_SECONDS: Final = 0.02
-
-JSON: Final = (("content-type", "application/json"), ("server", "Docker/28.5.2 (linux)"))
 
 
 class Replay:
@@ -99,20 +96,30 @@ class Replay:
             if scheme == "tls":
                 assert self._context is not None
                 sock = stack.enter_context(self._context.wrap_socket(sock, server_side=True))
-            connection = Connection(SERVER)
-            event = _next_event(sock, connection)
-            if isinstance(event, StreamRequest):
-                self._stream(sock, connection, event)
-            elif isinstance(event, Request):
-                data = connection.send(self._answer(event))
-                sock.sendall(data)
+            while True:
+                connection = Connection(SERVER)
+                event = _next_event(sock, connection)
+                if isinstance(event, StreamRequest):
+                    return self._stream(sock, connection, event)
+                assert isinstance(event, Request)
+                sock.sendall(self._answer(event))
+                if ("connection", "close") in event.headers:
+                    return None
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> bytes:
+        """A plain answer, after which the connection is kept, as dockerd does. (The core's server closes it.)"""
+        status, kind = "200 OK", "application/json"
         if request.path[-1] == "_ping":
-            body = b"" if request.method == "HEAD" else b"OK"
-            return Response(200, (("api-version", "1.51"), ("ostype", "linux"), *JSON[1:]), body)
-        status = 201 if request.method == "POST" and request.path[-1] == "exec" else 200
-        return Response(status, JSON, json.dumps(self._document(request)).encode())
+            kind, body = "text/plain", b"" if request.method == "HEAD" else b"OK"
+        else:
+            body = json.dumps(self._document(request)).encode()
+            if request.method == "POST" and request.path[-1] == "exec":
+                status = "201 Created"
+        head = (
+            f"HTTP/1.1 {status}\r\nApi-Version: 1.51\r\nOstype: linux\r\nServer: Docker/28.5.2 (linux)\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
 
     def _document(self, request: Request) -> dict[str, Any]:
         match request.path:

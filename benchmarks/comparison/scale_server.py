@@ -15,7 +15,9 @@ import sys
 from typing import Final
 
 from attachproto import NEED_DATA, SERVER, Accepted, Connection, Framing, Response, Stdout, StreamRequest, encode_frame
-from benchmarks.comparison.replay import ID, JSON
+from benchmarks.comparison.replay import ID
+
+JSON: Final = (("content-type", "application/json"),)
 
 # What every attachment gets in the end.
 OUTPUT: Final = encode_frame(Stdout(bytes(32 * 1024)))
