@@ -126,6 +126,16 @@ async def resize(call: Call) -> Response:
     return call.answers.nothing(200)
 
 
+async def top(call: Call) -> Response:
+    """``GET /containers/{name}/top`` with the fields that Podman reads itself."""
+    container = call.containers.find(call.name)
+    if not container.rules.podman or call.value("ps_args") != "hpid,state":
+        raise ApiError(501, "the embedded engine lists processes as Podman only, with ps_args=hpid,state")
+    if not container.running:
+        raise ApiError(500, "top can only be used on running containers")
+    return call.answers.document(documents.top(container))
+
+
 async def logs(call: Call) -> Response:
     """``GET /containers/{name}/logs`` whose query the core has refused: the error that dockerd gives."""
     if not (call.flag("stdout") or call.flag("stderr")):

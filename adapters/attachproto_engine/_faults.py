@@ -26,6 +26,7 @@ Call = Literal[
     "remove",
     "wait",
     "resize",
+    "top",
     "exec_create",
     "exec_inspect",
     "exec_resize",

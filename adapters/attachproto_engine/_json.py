@@ -208,6 +208,13 @@ def exec_inspect(container: Container, exec_: Exec) -> dict[str, Any]:
     }
 
 
+def top(container: Container) -> dict[str, Any]:
+    """``GET /containers/{name}/top`` as Podman answers it: the container's process, and those of its execs."""
+    execs = [exec_.process for exec_ in container.execs.values() if exec_.running]
+    processes = [process for process in (container.process, *execs) if process is not None]
+    return {"Titles": ["HPID", "STATE"], "Processes": [[str(process.pid), "S"] for process in processes]}
+
+
 def image_id(name: str) -> str:
     """An image's ID; the same for the same name."""
     return name if name.startswith("sha256:") else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"

@@ -68,6 +68,7 @@ ROUTES: Final = (
     Route("POST", ("containers", _GAP, "unpause"), containers.unpause, "unpause"),
     Route("POST", ("containers", _GAP, "wait"), containers.wait, "wait"),
     Route("POST", ("containers", _GAP, "resize"), containers.resize, "resize"),
+    Route("GET", ("containers", _GAP, "top"), containers.top, "top"),
     Route("POST", ("containers", _GAP, "exec"), execs.create, "exec_create"),
     Route("DELETE", ("containers", _GAP), containers.remove, "remove"),
     Route("POST", ("exec", _GAP, "start"), execs.start),

@@ -36,6 +36,7 @@ from tests.adapters.scripted import (
     docker_exec,
     echo,
     holds,
+    podman_exec,
     refuses,
     reset,
     stays,
@@ -52,6 +53,10 @@ RUNS = answers(container())
 EXITED = answers(container(status="exited", exit_code=3))
 NOT_STARTED = answers(container(status="created"))
 EXEC_RUNS = answers(docker_exec(running=True))
+PODMAN_EXEC_RUNS = answers({**podman_exec(running=True), "Pid": 42, "ContainerID": "web"}, podman=True)
+PODMAN_RUNS = answers(container(pid=42), podman=True)
+LISTED = answers({"Processes": [["42", "S"]], "Titles": ["HPID", "STATE"]}, podman=True)
+NOT_LISTED = [answers(None, podman=True), refuses(403, "only some calls")]
 HALF = (Stdout(b"half"), Stderr(b"of it"))
 WAIT_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -80,11 +85,45 @@ async def run_exec_gives_no_result_where_the_command_goes_on(
     await framework.aside(engine.close)
 
 
-@scenario()
-async def run_exec_waits_for_an_engine_that_needs_a_moment(framework: Framework, engine: Engine) -> None:
+@scenario(top=NOT_LISTED)
+async def run_exec_waits_for_podman_that_needs_a_moment(framework: Framework, engine: Engine, top: Act) -> None:
     engine.on("start", accepts(*HALF))
-    engine.on("inspect", EXEC_RUNS, EXEC_RUNS, answers(docker_exec(exit_code=3)))
+    engine.on("inspect", PODMAN_EXEC_RUNS, PODMAN_EXEC_RUNS, answers(podman_exec(exit_code=3), podman=True))
+    engine.on("top", top)
     assert await framework.run_exec("web", ["true"], host=engine.host) == ExecResult(3, b"half", b"of it")
+
+
+@scenario(inspected=[EXEC_RUNS, PODMAN_EXEC_RUNS])
+async def a_command_that_ends_soon_after_the_cut_gives_no_result(
+    framework: Framework, engine: Engine, inspected: Act
+) -> None:
+    engine.on("start", accepts(*HALF))
+    engine.on("inspect", inspected, answers(docker_exec(exit_code=3)))
+    engine.on("top", LISTED)
+    with pytest.raises(OutputCut, match="the command goes on") as caught:
+        await framework.run_exec("web", ["true"], host=engine.host)
+    assert (caught.value.stdout, caught.value.stderr) == (b"half", b"of it")
+
+
+@scenario(inspected=[RUNS, PODMAN_RUNS], first=["communicate", "wait"])
+async def a_container_that_ends_soon_after_the_cut_gives_no_result(
+    framework: Framework, engine: Engine, inspected: Act, first: str
+) -> None:
+    exited = threading.Event()
+    engine.on("inspect", inspected)
+    engine.on("attach", accepts(*HALF))
+    engine.on("wait", waits(3, exited))
+    engine.on("top", LISTED)
+    async with await framework.attach("web", host=engine.host, wait=True) as attachment:
+        engine.on("inspect", inspected, EXITED)
+        if first == "wait":
+            assert [event async for event in attachment] == list(HALF)
+        with pytest.raises(OutputCut, match="the container goes on"):
+            await (attachment.wait() if first == "wait" else attachment.communicate())
+        exited.set()
+        assert await attachment.wait() == 3
+        with pytest.raises(OutputCut):
+            await attachment.communicate()
 
 
 @scenario()
@@ -120,6 +159,7 @@ async def communicate_gives_no_result_where_the_container_goes_on(
                 assert (caught.value.stdout, caught.value.stderr) == (b"half", b"of it")
             with pytest.raises(OutputCut):
                 await attachment.wait()
+        engine.on("inspect", EXITED)
         exited.set()
         assert await attachment.wait() == 3, "the wait is held all the same"
     assert sum(call.startswith("wait") for call in engine.calls) == 1
@@ -192,10 +232,11 @@ async def close_ends_the_asking_behind_an_end(framework: Framework, engine: Engi
 
     def running(peer: Peer) -> None:
         asked.set()
-        EXEC_RUNS(peer)
+        PODMAN_EXEC_RUNS(peer)
 
     engine.on("start", accepts())
-    engine.on("inspect", answers(docker_exec()), running)
+    engine.on("inspect", answers(podman_exec(), podman=True), running)
+    engine.on("top", refuses(403, "only some calls"))
     attachment = await framework.exec_start("e1", host=engine.host)
 
     async def communicate() -> None:

@@ -324,11 +324,12 @@ def container(
     log_driver: str = "json-file",
     started_at: str = "2026-11-29T12:00:00Z",
     restart_count: int = 0,
+    pid: int = 0,
 ) -> dict[str, Any]:
     """What inspect says of a container."""
     return {
         "Config": {"Tty": tty, "OpenStdin": open_stdin, "StdinOnce": stdin_once},
-        "State": {"Status": status, "ExitCode": exit_code, "StartedAt": started_at},
+        "State": {"Status": status, "ExitCode": exit_code, "StartedAt": started_at, "Pid": pid},
         "RestartCount": restart_count,
         "HostConfig": {"LogConfig": {"Type": log_driver, "Config": {}}},
     }

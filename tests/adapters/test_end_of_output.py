@@ -19,11 +19,8 @@ from attachproto_adapters import (
     RequestRejected,
 )
 from attachproto_adapters._flows._ending import (
-    ANSWER_SECONDS,
     CONTAINER_GRACE,
     EXEC_GRACE,
-    PODMAN_CONTAINER_GRACE,
-    PODMAN_EXEC_GRACE,
     Ending,
 )
 from attachproto_adapters._flows._exec_events import EVENT_SECONDS
@@ -40,16 +37,41 @@ from attachproto_adapters._flows._steps import (
     Step,
     Steps,
 )
+from attachproto_adapters._flows._waits import ANSWER_SECONDS
 from tests.adapters.scripted import container, docker_exec, podman_exec
 from tests.adapters.test_flows import NO_SUCH, REMOVING, answer, drive, drive_into, inspected
 
 LOOK_AT_EXEC = Call(Request("GET", ("exec", "e1", "json")))
 LOOK = Call(Request("GET", ("containers", "web", "json")))
+TOP_OF_EXEC = Call(Request("GET", ("containers", "c0ffee", "top"), (("ps_args", "hpid,state"),)))
+TOP = Call(Request("GET", ("containers", "web", "top"), (("ps_args", "hpid,state"),)))
 OUTPUTS = (b"out", b"err")
 
 EXEC_RUNS = answer(docker_exec(running=True))
 EXEC_ENDED = answer(docker_exec(exit_code=7))
 EXITED = inspected(status="exited", exit_code=3)
+
+# Podman may report as running what has ended. Process 42 is the exec or the container, process 1 another one.
+PODMAN_EXEC_RUNS = answer({**podman_exec(running=True), "Pid": 42, "ContainerID": "c0ffee"}, podman="5.4.2")
+PODMAN_EXEC_ENDED = answer(podman_exec(exit_code=7), podman="5.4.2")
+PODMAN_RUNS = inspected(pid=42, podman="5.4.2")
+PODMAN_EXITED = inspected(status="exited", exit_code=3, podman="5.4.2")
+LISTED = answer({"Processes": [["1", "S"], ["42", "R"]], "Titles": ["HPID", "STATE"]}, podman="5.4.2")
+NOT_LISTED = {
+    "4.3": Response(200),
+    "5.4": answer({"message": "top can only be used on running containers"}, 500),
+    "another": answer({"Processes": [["1", "S"], ["420", "S"]]}),
+    "a zombie": answer({"Processes": [["42", "Z"]]}),
+    "gone": answer({"Processes": [["42", "X (dead)"]]}),
+    "a proxy": Response(403, (), b"<html>"),
+    "not found": NO_SUCH,
+    "none": answer({"Processes": None}),
+    "no strings": answer({"Processes": [["42", 7]]}),
+    "no rows": answer({"Processes": [[], ["42"]]}),
+    "no document": answer([]),
+    "too deep": Response(200, (), b"[" * 100_000),
+}
+EACH_NOT_LISTED = pytest.mark.parametrize("top", NOT_LISTED.values(), ids=NOT_LISTED)
 
 
 def life(*, over: bool) -> Life:
@@ -106,22 +128,49 @@ def test_an_exec_that_has_ended_ends_its_output(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["confirm", "wait"])
-def test_an_engine_may_need_a_moment_to_say_so(name: str) -> None:
-    ending = exec_ending()
-    seen, _ = drive(getattr(ending, name)(), EXEC_RUNS, None, EXEC_RUNS, None, EXEC_ENDED)
-    assert ending.exit_code == 7
-    assert [step for step in seen if not isinstance(step, Pause)] == [LOOK_AT_EXEC] * 3
+def test_an_exec_that_dockerd_reports_as_running_was_cut(name: str) -> None:
+    """dockerd reports the end before it ends the output. So the command may end by itself right after the inspect."""
+    seen, error = drive_into(OutputCut, getattr(exec_ending(), name)(), EXEC_RUNS)
+    assert seen == [LOOK_AT_EXEC]
+    assert isinstance(error, OutputCut)
+    assert (error.stdout, error.stderr) == OUTPUTS
 
 
-@pytest.mark.parametrize(("podman", "grace"), [(None, EXEC_GRACE), ("5.4.2", PODMAN_EXEC_GRACE)])
 @pytest.mark.parametrize("name", ["confirm", "wait"])
-def test_an_exec_that_goes_on_was_cut(podman: str | None, grace: float, name: str) -> None:
-    running = answer((podman_exec if podman else docker_exec)(running=True), podman=podman)
-    seen, error = spend(getattr(exec_ending(podman=podman), name)(), running)
+def test_an_exec_whose_process_podman_lists_was_cut(name: str) -> None:
+    seen, error = drive_into(OutputCut, getattr(exec_ending(podman="5.4.2"), name)(), PODMAN_EXEC_RUNS, LISTED)
+    assert seen == [LOOK_AT_EXEC, TOP_OF_EXEC]
+    assert isinstance(error, OutputCut)
+    assert (error.stdout, error.stderr) == OUTPUTS
+
+
+@EACH_NOT_LISTED
+@pytest.mark.parametrize("name", ["confirm", "wait"])
+def test_podman_may_need_a_moment_to_report_the_end_of_an_exec(name: str, top: Response) -> None:
+    ending = exec_ending(podman="5.4.2")
+    flow = getattr(ending, name)()
+    seen, _ = drive(flow, PODMAN_EXEC_RUNS, top, None, PODMAN_EXEC_RUNS, None, PODMAN_EXEC_ENDED)
+    assert (ending.confirmed, ending.exit_code) == (True, 7)
+    assert [step for step in seen if not isinstance(step, Pause)] == [LOOK_AT_EXEC, TOP_OF_EXEC] + [LOOK_AT_EXEC] * 2
+
+
+@pytest.mark.parametrize("known", [{"Pid": 42}, {"ContainerID": "c0ffee"}])
+def test_podman_is_not_asked_for_a_process_that_its_inspect_does_not_name(known: dict[str, object]) -> None:
+    runs = answer({**podman_exec(running=True), **known}, podman="5.4.2")
+    seen, error = spend(exec_ending(podman="5.4.2").confirm(), runs)
+    assert isinstance(error, OutputCut)
+    assert {type(step) for step in seen} == {Call, Pause}
+    assert TOP_OF_EXEC not in seen
+
+
+@pytest.mark.parametrize("name", ["confirm", "wait"])
+def test_an_exec_that_goes_on_was_cut_even_if_podman_lists_no_processes(name: str) -> None:
+    seen, error = spend(getattr(exec_ending(podman="5.4.2"), name)(), PODMAN_EXEC_RUNS)
     assert isinstance(error, OutputCut)
     assert (error.stdout, error.stderr) == OUTPUTS
     assert seen[-1] == LOOK_AT_EXEC, "the last thing is a look"
-    assert grace <= paused(seen) < grace + 0.25
+    assert seen.count(TOP_OF_EXEC) == 1
+    assert EXEC_GRACE <= paused(seen) < EXEC_GRACE + 0.25
 
 
 @pytest.mark.parametrize("response", [answer(docker_exec()), answer(podman_exec(), podman="5.4.2")])
@@ -180,15 +229,27 @@ def test_an_exec_whose_output_goes_on_is_asked_ever_more_seldom_and_without_a_bo
     assert seconds[-2] == seconds[-1] <= 1
 
 
-def test_an_output_that_ends_while_an_exec_is_waited_for_bounds_it() -> None:
+def test_an_inspect_from_before_the_end_of_the_output_does_not_contradict_it() -> None:
+    """Another task reads the end while the answer is on its way."""
     ending = exec_ending(over=False)
+    flow = ending.wait()
+    assert next(flow) == LOOK_AT_EXEC
+    ending.life.move(LifeEvent.OUTPUT_CLOSED)
+    assert isinstance(flow.send(EXEC_RUNS), Pause)
+    drive(flow, EXEC_ENDED)
+    assert ending.exit_code == 7
+
+
+def test_an_output_that_ends_while_an_exec_is_waited_for_bounds_it() -> None:
+    ending = exec_ending(over=False, podman="5.4.2")
     flow = ending.wait()
     for _ in range(50):
         assert next(flow) == LOOK_AT_EXEC
-        assert isinstance(flow.send(EXEC_RUNS), Pause)
+        assert isinstance(flow.send(PODMAN_EXEC_RUNS), Pause)
     ending.life.move(LifeEvent.OUTPUT_CLOSED)
-    seen, error = spend(flow, EXEC_RUNS)
+    seen, error = spend(flow, PODMAN_EXEC_RUNS)
     assert isinstance(error, OutputCut)
+    assert seen[1] == TOP_OF_EXEC, "at the first look behind the end"
     assert paused(seen) <= EXEC_GRACE + 0.25
 
 
@@ -234,23 +295,43 @@ def test_other_states_are_an_end(status: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["running", "paused", "stopping"])
-@pytest.mark.parametrize(("podman", "grace"), [(None, CONTAINER_GRACE), ("5.4.2", PODMAN_CONTAINER_GRACE)])
 @pytest.mark.parametrize("name", ["confirm", "wait"])
-def test_a_container_that_goes_on_was_cut(status: str, podman: str | None, grace: float, name: str) -> None:
-    ending = container_ending(inspected(podman=podman))
-    seen, error = spend(getattr(ending, name)(), inspected(status=status, podman=podman))
+def test_a_container_that_dockerd_reports_as_running_was_cut(status: str, name: str) -> None:
+    """Its inspect waits until the end of a container is written down. So it may end by itself right after that."""
+    first = [None] if name == "wait" else []
+    flow = getattr(container_ending(), name)()
+    seen, error = drive_into(OutputCut, flow, *first, inspected(status=status), None)
     assert isinstance(error, OutputCut)
     assert (error.stdout, error.stderr) == OUTPUTS
     assert "the container goes on" in str(error)
+    assert seen == [AwaitDeferred(0)] * len(first) + [LOOK, AwaitDeferred(0)]
+
+
+@pytest.mark.parametrize("name", ["confirm", "wait"])
+def test_a_container_whose_process_podman_lists_was_cut(name: str) -> None:
+    first = [None] if name == "wait" else []
+    flow = getattr(container_ending(PODMAN_RUNS), name)()
+    seen, _ = drive_into(OutputCut, flow, *first, PODMAN_RUNS, LISTED, None)
+    assert seen[-3:] == [LOOK, TOP, AwaitDeferred(0)]
+
+
+@EACH_NOT_LISTED
+def test_podman_may_need_a_moment_to_report_the_end_of_a_container(top: Response) -> None:
+    ending = container_ending(PODMAN_RUNS)
+    seen, _ = drive(ending.confirm(), PODMAN_RUNS, top, None, PODMAN_RUNS, None, PODMAN_EXITED)
+    assert ending.confirmed
+    assert [step for step in seen if not isinstance(step, Pause)] == [LOOK, TOP, LOOK, LOOK]
+
+
+@pytest.mark.parametrize("status", ["running", "paused", "stopping"])
+@pytest.mark.parametrize("name", ["confirm", "wait"])
+def test_a_container_that_goes_on_was_cut_even_if_podman_lists_no_processes(status: str, name: str) -> None:
+    runs = inspected(status=status, pid=42, podman="5.4.2")
+    seen, error = spend(getattr(container_ending(runs), name)(), runs)
+    assert isinstance(error, OutputCut)
     assert seen[-2:] == [LOOK, AwaitDeferred(0)]
-    assert grace <= paused(seen) < grace + 0.25
-
-
-def test_a_container_may_need_a_moment_to_exit() -> None:
-    running = inspected()
-    seen, code = drive(container_ending().confirm(), running, None, running, None, EXITED)
-    assert code is None
-    assert len(seen) == 5
+    assert seen.count(TOP) == 1
+    assert CONTAINER_GRACE <= paused(seen) < CONTAINER_GRACE + 0.25
 
 
 @pytest.mark.parametrize("gone", [NO_SUCH, REMOVING], ids=["404", "500"])
@@ -289,15 +370,24 @@ def test_a_wait_that_has_its_answer_tells_of_a_run_that_somebody_has_restarted()
     drive(flow, None)
 
 
+def test_a_wait_that_has_its_answer_already_needs_no_look() -> None:
+    ending = container_ending()
+    assert drive(ending.wait(), WAITED, None)[0] == [AwaitDeferred(0), Discard()]
+    assert (ending.confirmed, ending.exit_code) == (True, 3)
+
+
 def test_a_wait_that_is_held_is_waited_for_between_the_looks() -> None:
     """By whoever waits: nobody else may read it."""
-    ending = container_ending()
+    ending = container_ending(PODMAN_RUNS)
     flow = ending.wait()
-    first = next(flow)
-    assert isinstance(first, AwaitDeferred)
-    assert 0 < (first.seconds or 0) <= 0.1
+    assert next(flow) == AwaitDeferred(0)
     assert flow.send(None) == LOOK
-    assert isinstance(flow.send(inspected()), AwaitDeferred)
+    assert flow.send(PODMAN_RUNS) == TOP
+    between = flow.send(Response(403))
+    assert isinstance(between, AwaitDeferred)
+    assert 0 < (between.seconds or 0) <= 0.1
+    assert flow.send(None) == LOOK
+    assert isinstance(flow.send(PODMAN_RUNS), AwaitDeferred)
     assert flow.send(answer({"StatusCode": 3})) == Discard()
     assert (ending.confirmed, ending.exit_code) == (True, 3)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from attachproto_adapters import ExecResult, OutputCut
-from attachproto_engine import Engine, HeldHead, IdleCut, NoHalfClose
+from attachproto_engine import Engine, HeldHead, IdleCut, NoHalfClose, ProxyAnswer
 from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Framework
-from tests.engine.client import shell, start
+from tests.engine.client import shell, start, wait
 
 # It outlives every grace.
 GOES_ON = "cat; sleep 30; echo done"
@@ -88,6 +88,63 @@ def test_an_idle_limit_of_an_exec(framework: Framework, engine: Engine) -> None:
         assert caught.value.stdout == b"half\n"
 
     framework.run(scenario)
+
+
+# The first cuts the output, and the process ends by itself soon after.
+LIMIT, ENDS_SOON = 0.3, "echo half; sleep 0.6; echo done; exit 3"
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("emulate", ["dockerd", "podman"])
+def test_a_command_that_ends_soon_after_the_cut(framework: Framework, emulate: str) -> None:
+    with Engine(emulate=emulate) as engine:  # type: ignore[arg-type]
+        shell(engine, "web", "sleep 100")
+        start(engine, "web")
+        engine.fault("web", IdleCut(LIMIT), on="exec")
+
+        async def scenario() -> None:
+            with pytest.raises(OutputCut) as caught:
+                await framework.run_exec("web", ["sh", "-c", ENDS_SOON], host=engine.host)
+            assert caught.value.stdout == b"half\n"
+
+        framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("emulate", ["dockerd", "podman"])
+def test_a_container_that_ends_soon_after_the_cut(framework: Framework, emulate: str) -> None:
+    with Engine(emulate=emulate) as engine:  # type: ignore[arg-type]
+        shell(engine, "web", ENDS_SOON)
+        engine.fault("web", IdleCut(LIMIT))
+
+        async def scenario() -> None:
+            async with await framework.attach("web", host=engine.host, start=True) as attachment:
+                with pytest.raises(OutputCut) as caught:
+                    await attachment.communicate()
+                assert caught.value.stdout == b"half\n"
+                await framework.aside(lambda: wait(engine, "web"))
+                assert await attachment.wait() == 3, "the exit code is to be had once it has ended"
+                with pytest.raises(OutputCut):
+                    await attachment.communicate()
+
+        framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+def test_podman_that_may_not_be_asked_for_its_processes(framework: Framework) -> None:
+    """Then what outlives the grace is noticed."""
+    with Engine(emulate="podman") as engine:
+        shell(engine, "web", "sleep 100")
+        start(engine, "web")
+        engine.fault("web", IdleCut(0.3), on="exec")
+        engine.fault("web", ProxyAnswer(403), on="top")
+
+        async def scenario() -> None:
+            with pytest.raises(OutputCut) as caught:
+                await framework.run_exec("web", ["sh", "-c", "echo half; sleep 30"], host=engine.host)
+            assert caught.value.stdout == b"half\n"
+
+        framework.run(scenario)
 
 
 @EACH_FRAMEWORK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import socket
 import threading
@@ -33,10 +34,20 @@ class CuttingBridge:
         path: where to listen.
         idle: seconds of silence after which a connection is closed; ``None`` for never.
         half_close_closes: the client's half-close closes the connection in both directions.
+        cut_behind: bytes of the engine's, behind which a connection is closed; empty for none.
     """
 
-    def __init__(self, engine: Path, path: Path, *, idle: float | None = None, half_close_closes: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Path,
+        path: Path,
+        *,
+        idle: float | None = None,
+        half_close_closes: bool = False,
+        cut_behind: bytes = b"",
+    ) -> None:
         self._engine, self._idle, self._half_close_closes = str(engine), idle, half_close_closes
+        self._cut_behind = cut_behind
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -65,6 +76,8 @@ class CuttingBridge:
                 for source in ready:
                     if data := source.recv(65536):
                         ways[source].sendall(data)
+                        if self._cut_behind and source is engine and data.endswith(self._cut_behind):
+                            return
                     elif source is client and self._half_close_closes:
                         return
                     else:
@@ -149,7 +162,7 @@ def test_an_idle_limit_of_an_exec(framework: Framework, engine: Engine, bridged:
 def test_an_exit_code_of_dockerds_own_is_no_result(
     framework: Framework, engine: Engine, bridged: Callable[..., str]
 ) -> None:
-    """dockerd 20.10 and 26.1 report 126 where they could not send the rest. The command ends within the grace here."""
+    """dockerd 20.10 and 26.1 report 126 if they could not send the rest. The command may end before an inspect."""
     container = engine.create("sleep", "600")
     engine.start(container)
     host = bridged(idle=0.8)
@@ -161,6 +174,44 @@ def test_an_exit_code_of_dockerds_own_is_no_result(
         for code in 126, 5:
             result = await framework.run_exec(container, ["sh", "-c", f"exit {code}"], host=engine.host)
             assert result == ExecResult(code, b"", b"")
+
+    framework.run(scenario)
+
+
+# A process that ends by itself so many seconds after the cut. Not less, because it must run at the first inspect.
+ENDS_AFTER = 0.3, 0.6, 0.9
+
+
+@pytest.mark.parametrize("seconds", ENDS_AFTER)
+def test_a_command_that_ends_soon_after_the_cut(
+    framework: Framework, engine: Engine, bridged: Callable[..., str], seconds: float
+) -> None:
+    container = engine.create("sleep", "600")
+    engine.start(container)
+    host = bridged(cut_behind=b"half\n")
+
+    async def scenario() -> None:
+        with pytest.raises(OutputCut) as caught:
+            await framework.run_exec(container, ["sh", "-c", f"echo half; sleep {seconds}; echo done"], host=host)
+        assert caught.value.stdout == b"half\n"
+
+    framework.run(scenario)
+
+
+@pytest.mark.parametrize("seconds", ENDS_AFTER)
+def test_a_container_that_ends_soon_after_the_cut(
+    framework: Framework, engine: Engine, bridged: Callable[..., str], seconds: float
+) -> None:
+    container = engine.shell(f"echo half; sleep {seconds}; echo done; exit 3")
+    host = bridged(cut_behind=b"half\n")
+
+    async def scenario() -> None:
+        async with await framework.attach(container, host=host, start=True) as attachment:
+            with pytest.raises(OutputCut) as caught:
+                await attachment.communicate()
+            assert caught.value.stdout == b"half\n"
+            engine.wait_for(container, "exited")
+            assert await attachment.wait() == 3
 
     framework.run(scenario)
 
@@ -191,6 +242,34 @@ def test_a_container_that_is_restarted(framework: Framework, engine: Engine) -> 
             assert await attachment.communicate() == (b"", b"")
 
     framework.run(scenario)
+
+
+def test_no_end_of_an_exec_is_taken_for_a_cut(engine: Engine, times: Times, count: Count) -> None:
+    """200 commands, half of which close their own output and go on for a moment; by the three adapters, together."""
+    total = times(200)
+    wrong: list[object] = []
+    container = engine.create("sleep", "600")
+    engine.start(container)
+
+    def run(framework: Framework, share: int) -> int:
+        async def scenario(script: str) -> None:
+            try:
+                result = await framework.run_exec(container, ["sh", "-c", script], host=engine.host)
+                if result != ExecResult(3, b"out\n", b""):
+                    wrong.append(result)
+            except Exception as exc:
+                wrong.append(exc)
+
+        for index in range(share):
+            quiet = "exec >&- 2>&-; sleep 0.1;" * (index % 2)
+            framework.run(functools.partial(scenario, f"echo out; {quiet} exit 3"))
+        return share
+
+    shares = [total // 3 + (index < total % 3) for index in range(3)]
+    with ThreadPoolExecutor(len(FRAMEWORKS)) as pool:
+        done = sum(pool.map(run, FRAMEWORKS, shares))
+    count("run_exec, output and 3", engine, done - len(wrong), total)
+    assert wrong == []
 
 
 def test_no_end_is_taken_for_a_cut(engine: Engine, times: Times, count: Count) -> None:

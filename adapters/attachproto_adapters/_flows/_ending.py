@@ -2,49 +2,34 @@
 
 Strategy: an end of file says only that the connection was closed. On dockerd and on Podman the output ends when the
 process ends and never before, even if the process has closed its own stdout and stderr. So the process is inspected.
-While it runs it is inspected again, for as long as engines were seen to need. If it still runs then, something between
-us and the engine has closed the connection, and the output is not complete.
+If it still runs, something between us and the engine has closed the connection, and the output is not complete. Podman
+may report it as running for a moment (``_processes``); then it is inspected again, for as long as was measured.
 
 Inspect is used and not the held wait. dockerd reports an exit only after it has written the container's log, which took
 up to ten seconds. During that time inspect does not answer, while that of a running container answers at once. A wait
 is silent in both cases.
-
-The file is longer than 250 lines because confirming an end and waiting for an exit change the same attributes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from attachproto import Request, Response
+from attachproto import Response
 from attachproto_adapters._errors import AttachmentClosed, ExitCodeUnknown, OutputCut, RequestRejected
-from attachproto_adapters._flows._api_calls import (
-    exit_code,
-    inspect_request,
-    is_refusal,
-    known_exit_code,
-    succeeded,
-    wait_request,
-)
-from attachproto_adapters._flows._exec_events import EVENT_SECONDS, STREAM_FAILED, events_request, exec_died
+from attachproto_adapters._flows._api_calls import exit_code, inspect_request, is_refusal, known_exit_code, succeeded
+from attachproto_adapters._flows._exec_events import EVENT_SECONDS, STREAM_FAILED, exit_code_of
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._inspect import InspectedContainer, InspectedExec
 from attachproto_adapters._flows._life import Life
 from attachproto_adapters._flows._pauses import Pauses
+from attachproto_adapters._flows._processes import runs_on
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferred, Discard, Opened, Steps
+from attachproto_adapters._flows._waits import ANSWER_SECONDS, GATEWAY_ERRORS, ask_again, waited
 
-# How many seconds an engine may report "running" after the end of the output. Each is several times the longest that
-# scripts/measure_ends.py saw on a machine of two cores with a load of 15: dockerd 0.06 s for an exec (0.11 s once) and
-# 0.29 s for a container, Podman 0.23 s and 1.39 s. Not longer, because a process that ends within this time counts as
-# ended at the end of its output.
-EXEC_GRACE, PODMAN_EXEC_GRACE = 0.5, 1.0
-CONTAINER_GRACE, PODMAN_CONTAINER_GRACE = 1.0, 4.0
-
-# How many seconds a wait may be silent after inspect has reported the exit. Podman looks every 250 ms.
-ANSWER_SECONDS = PODMAN_CONTAINER_GRACE
-
-# What a proxy answers if the engine was silent for longer than its limit. nginx sends no head of a wait before that.
-_GATEWAY_ERRORS = (502, 503, 504)
+# How many seconds Podman may report "running" after the end of the output: scripts/measure_ends.py saw up to 0.23 s for
+# an exec and 2.1 s for a container, on two cores with a load of 15. Not longer: where Podman does not say which
+# processes run, one that ends within this time counts as ended.
+EXEC_GRACE, CONTAINER_GRACE = 1.0, 4.0
 
 Outputs = tuple[bytes, bytes]
 
@@ -123,7 +108,7 @@ class Ending:
         self.confirmed = True
 
     def wait(self) -> Steps[None]:
-        """Find the exit code. If the output has ended, wait for the process no longer than ``confirm`` does.
+        """Find the exit code. If the output has ended, the process must have ended too, as for ``confirm``.
 
         Raises:
             OutputCut: the output has ended, and the process goes on.
@@ -148,15 +133,15 @@ class Ending:
         """Inspect until it has ended. If its output has ended, there is a limit of time."""
         opened, pauses = self._opened, Pauses()
         request = inspect_request("exec", opened.name, opened.api_version)
-        grace = EXEC_GRACE if opened.inspected.podman is None else PODMAN_EXEC_GRACE
         while True:
             self._check_not_closed()
+            over = self.life.ended  # as it was before the question: another task may read the end meanwhile
             response = yield from first_call(request)
             inspected = InspectedExec.from_response(response)
             if inspected.exit_code is not None:
                 code: int | None = known_exit_code(inspected.exit_code)
                 if code == STREAM_FAILED and inspected.pid and inspected.podman is None:
-                    code = yield from self._exec_died(response, inspected.container)
+                    code = yield from exit_code_of(opened.name, inspected.container, response, opened.api_version)
                     if code is None and pauses.bounded_sum < EVENT_SECONDS:
                         yield from pauses.bounded()
                         continue
@@ -165,42 +150,26 @@ class Ending:
                     raise self._output_cut("the engine could not send the rest of it")
                 self.confirmed = True
                 return
-            if not self.life.ended:
+            if not over:
                 yield from pauses.unbounded()
-            elif pauses.bounded_sum < grace:
-                yield from pauses.bounded()
-            elif inspected.running:
+                continue
+            last = pauses.bounded_sum >= EXEC_GRACE
+            if inspected.running and (last or (yield from runs_on(opened, inspected, pauses))):
                 raise self._output_cut("the command goes on")
-            else:
+            if last:
                 raise ExitCodeUnknown("the engine says that it does not run, and has no exit code")
-
-    def _exec_died(self, inspected: Response, container: str) -> Steps[int | None]:
-        """The exit code of an exec whose stream may have failed; ``None`` if the engine's events do not have it yet."""
-        request = events_request(inspected, container, self._opened.api_version)
-        if request is None:
-            return STREAM_FAILED
-        answer: object = yield CallDeferred(request, 0)
-        if not isinstance(answer, Response):
-            answer = yield AwaitDeferred(ANSWER_SECONDS)
-        yield Discard()
-        if not isinstance(answer, Response) or answer.status_code != 200:
-            return STREAM_FAILED
-        return exec_died(answer, self._opened.name)
+            yield from pauses.bounded()
 
     def _container_end(self, *, by_wait: bool) -> Steps[None]:
-        """Inspect until the run has ended.
-
-        Args:
-            by_wait: wait for the answer to the held wait, and inspect only in between.
-        """
+        """Inspect until the run has ended; if ``by_wait``, wait for the answer to the held wait in between."""
         opened, pauses = self._opened, Pauses()
         before = opened.inspected
         assert isinstance(before, InspectedContainer)
         request = inspect_request("containers", opened.name, opened.api_version)
-        grace = CONTAINER_GRACE if before.podman is None else PODMAN_CONTAINER_GRACE
+        # A wait that is answered later does not confirm the end: the process may run until then.
+        if by_wait and (yield from self._has_answer((yield AwaitDeferred(0)))):
+            return
         while True:
-            if by_wait and (yield from self._has_answer((yield from pauses.awaiting()))):
-                return
             self._check_not_closed()
             try:
                 now = InspectedContainer.from_response((yield from first_call(request)))
@@ -210,14 +179,16 @@ class Ending:
                 break  # a container is removed only after its process has ended
             if not now.goes_on(before):
                 break
-            if pauses.bounded_sum >= grace:
-                # It may have been restarted. Then a wait that was held before has its answer.
+            last = pauses.bounded_sum >= CONTAINER_GRACE
+            if last or (yield from runs_on(opened, now, pauses)):
+                # It may have been restarted. Then the wait has its answer.
                 if self._wait_held and (yield from self._has_answer((yield AwaitDeferred(0)))):
                     return
                 raise self._output_cut("the container has not run yet" if now.created else "the container goes on")
-            by_wait = by_wait and self._wait_held
-            if not by_wait:
+            if not (by_wait and self._wait_held):
                 yield from pauses.bounded()
+            elif (yield from self._has_answer((yield from pauses.awaiting()))):
+                return
         self.confirmed = True
 
     def _has_answer(self, answer: object) -> Steps[bool]:
@@ -239,15 +210,15 @@ class Ending:
             # A wait never answers if its connection is broken, or if dockerd received it only after the exit.
             bound = ANSWER_SECONDS if self.confirmed else None
             answer = yield AwaitDeferred(bound)
-            gave_up = isinstance(answer, Response) and answer.status_code in _GATEWAY_ERRORS
+            gave_up = isinstance(answer, Response) and answer.status_code in GATEWAY_ERRORS
             if gave_up or isinstance(answer, Broken) or (answer is None and bound is not None):
-                yield from self._ask_again()
+                yield from ask_again(self._opened)
                 answer = yield AwaitDeferred(None)
         if answer is None:
             # Set before the call, because an interrupted call may have sent the request. If it has not, the next call
             # of AwaitDeferred gives None, and the request is made again.
             self._wait_held = True
-            answer = yield CallDeferred(self._wait_request("not-running"), 0)
+            answer = yield CallDeferred(waited(self._opened, "not-running"), 0)
             if not isinstance(answer, Response):
                 answer = yield AwaitDeferred(None)
         if isinstance(answer, Broken):
@@ -260,7 +231,7 @@ class Ending:
         # Stored before anything waits again: a container that was removed when it exited cannot be asked again.
         self._wait_held = False
         try:
-            succeeded(self._wait_request("not-running"), answer)
+            succeeded(waited(self._opened, "not-running"), answer)
             self.confirmed = True
             self.exit_code = exit_code(answer)
         except ExitCodeUnknown as exc:
@@ -268,31 +239,6 @@ class Ending:
             raise
         finally:
             yield Discard()
-
-    def _wait_request(self, condition: str) -> Request:
-        return wait_request(self._opened.name, condition, self._opened.api_version)
-
-    def _ask_again(self) -> Steps[None]:
-        """Open a new wait in place of one that broke.
-
-        Raises:
-            ExitCodeUnknown: the container was removed meanwhile.
-            RequestRejected: the engine refused.
-        """
-        opened = self._opened
-        try:
-            response = yield from first_call(inspect_request("containers", opened.name, opened.api_version))
-            # Of a container that has not run, dockerd would answer 0 at once.
-            created = InspectedContainer.from_response(response).created
-            request = self._wait_request("next-exit" if created else "not-running")
-            answer: object = yield CallDeferred(request)
-            if isinstance(answer, Response):
-                yield Discard()
-                succeeded(request, answer)
-        except RequestRejected as exc:
-            if not exc.not_found:
-                raise
-            raise ExitCodeUnknown(f"the wait for it broke off, and then the container was gone: {exc}") from exc
 
     def _output_cut(self, how: str) -> OutputCut:
         self._cut = (

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from attachproto import Request, Response
+from attachproto_adapters._flows._steps import AwaitDeferred, CallDeferred, Discard, Steps
+from attachproto_adapters._flows._waits import ANSWER_SECONDS
 
 STREAM_FAILED: Final = 126
 """What dockerd reports of an exec whose stream failed. A process may exit with it too."""
@@ -46,6 +48,20 @@ def events_request(inspected: Response, container: str, api_version: str | None)
     filters = json.dumps({"event": ["exec_die"], "container": [container]})
     query = (("filters", filters), ("since", "0"), ("until", str(now)))
     return Request("GET", ("events",), query, api_version=api_version)
+
+
+def exit_code_of(exec_id: str, container: str, inspected: Response, api_version: str | None) -> Steps[int | None]:
+    """The exit code of an exec whose stream may have failed; ``None`` if the engine's events do not have it yet."""
+    request = events_request(inspected, container, api_version)
+    if request is None:
+        return STREAM_FAILED
+    answer: object = yield CallDeferred(request, 0)
+    if not isinstance(answer, Response):
+        answer = yield AwaitDeferred(ANSWER_SECONDS)
+    yield Discard()
+    if not isinstance(answer, Response) or answer.status_code != 200:
+        return STREAM_FAILED
+    return exec_died(answer, exec_id)
 
 
 def exec_died(response: Response, exec_id: str) -> int | None:

@@ -32,6 +32,7 @@ class InspectedContainer:
         podman: Podman's version, from the ``Libpod-API-Version`` header of every answer; ``None`` on dockerd.
         started_at: when its last run began, as the engine writes it.
         restart_count: how often the engine's restart policy has started it again.
+        pid: of its process on the engine's machine; 0 if it does not run.
         intermediary: a proxy that is known to close the stream at a half-close; ``None`` if none was found.
     """
 
@@ -44,6 +45,7 @@ class InspectedContainer:
     podman: str | None
     started_at: str | None = None
     restart_count: int = 0
+    pid: int = 0
     intermediary: str | None = None
 
     @classmethod
@@ -67,6 +69,7 @@ class InspectedContainer:
                 podman=podman_version(response),
                 started_at=of_type(str, _known(state.get("StartedAt"), "")) or None,
                 restart_count=of_type(int, _known(value.get("RestartCount"), 0)),
+                pid=of_type(int, _known(state.get("Pid"), 0)),
                 intermediary=closing_intermediary(response.headers),
             )
         except (LookupError, TypeError, AttributeError) as exc:
