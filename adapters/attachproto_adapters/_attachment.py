@@ -46,7 +46,6 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._gathered = Gathered()
         self._ending = None if opened is None else Ending(opened, self._gathered.so_far, self._life)
         self._waiting = OneCaller(session.caller, session.busy, session.caller_kind, "waiting")
-        self._ended_by_reset = False
         self._feed: Feed | None = None
         self._lines: LinesBase[Any] | None = None
         # Events that lines() has read and not returned. They come before any that are still to be read.
@@ -177,7 +176,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     def _gather(self, event: OutputEvent, max_output: int | None) -> bool:
         """Keep an event for the result of ``communicate``; whether it was the last."""
-        if type(event) is OutputClosed:  # which starts no step of reading
+        if type(event) is OutputClosed:  # _take() starts no step of reading for it
             self._gathered.add(event, max_output)
             return True
         try:
@@ -200,11 +199,14 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             return False
         if not self._session.end_at_reset():
             return False
-        self._ended_by_reset = True
-        feed.move(InputState.REFUSED)
+        feed.move(InputState.RESET)
         return True
 
     # ---- the end ----
+
+    @property
+    def _ended_by_reset(self) -> bool:
+        return self._feed is not None and self._feed.state is InputState.RESET
 
     def _engine(self, who: str) -> Opened:
         if self._opened is None:

@@ -283,7 +283,7 @@ class Attachment(AttachmentBase[BlockingSession]):
         if (session := self._held.session) is not None:
             session.settimeout(timeout)
         if self._dialer is not None:
-            self._dialer.timeout = timeout
+            self._dialer.settimeout(timeout)
 
     def detach(self) -> None:
         """Leave the container running: the same as ``close``. No detach keys are sent."""

@@ -49,7 +49,7 @@ def open_attach(
         ContainerNotRunning: it has exited, and neither its logs nor a start were asked for; or it is paused.
         LogsUnavailable: logs were asked for, and the container's log driver cannot be read.
     """
-    # Before anything is asked. Building the request checks the name.
+    # Checked before the engine is asked. Building the request checks the name.
     request = Attach(container, options, tty=tty, api_version=api_version)
     check_flag("start", start)
     check_flag("wait", wait)

@@ -78,13 +78,16 @@ class InputState(enum.Enum):
     SENT = enum.auto()
     REFUSED = enum.auto()
     """The peer does not read stdin any more."""
+    RESET = enum.auto()
+    """The peer has reset the connection, which counts as the end of the output."""
     LOST = enum.auto()
     """A send was interrupted, and it is not known how much was sent."""
 
 
 INPUT: Final = {
-    InputState.SENDING: frozenset({InputState.SENT, InputState.REFUSED, InputState.LOST}),
+    InputState.SENDING: frozenset({InputState.SENT, InputState.REFUSED, InputState.RESET, InputState.LOST}),
     InputState.SENT: frozenset[InputState](),
-    InputState.REFUSED: frozenset[InputState](),
-    InputState.LOST: frozenset({InputState.REFUSED}),
+    InputState.REFUSED: frozenset({InputState.RESET}),
+    InputState.RESET: frozenset[InputState](),
+    InputState.LOST: frozenset({InputState.REFUSED, InputState.RESET}),
 }

@@ -54,7 +54,7 @@ class LineSplitter:
     def __init__(self, encoding: str = "utf-8", errors: str = "replace", max_length: int = LINE_MAX) -> None:
         if max_length < 1:
             raise ValueError(f"max_length is at least 1, not {max_length}")
-        b" ".decode(encoding, "ignore")  # refuses what makes no text of bytes, such as hex
+        b" ".decode(encoding, "ignore")  # raises for codecs that do not make text of bytes, such as hex
         decoder = codecs.getincrementaldecoder(encoding)
         codecs.lookup_error(errors)
         self.ended = False

@@ -58,7 +58,7 @@ class Gathered:
                 self._stderr += data
             case Systemerr(data=data):
                 self._systemerr += data
-            case OutputClosed():  # an earlier call may have raised
+            case OutputClosed():  # an earlier call may have exceeded its limit
                 pass
         if max_output is not None and len(self._stdout) + len(self._stderr) + len(self._systemerr) > max_output:
             raise OutputTooLarge(

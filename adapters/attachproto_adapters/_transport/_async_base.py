@@ -180,7 +180,7 @@ class AsyncSession(Session):
         except StopIteration as last:
             await self.send_all(last.value)
         except OSError:
-            if tls.alert:  # OpenSSL's error, and not the transport's
+            if tls.alert:  # the handshake failed, not the transport: tell the peer why
                 with contextlib.suppress(*self.failures):
                     await self.send_all(tls.alert)
             raise

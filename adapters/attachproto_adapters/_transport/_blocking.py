@@ -216,7 +216,7 @@ class BlockingSession(SocketSession):
         except StopIteration as last:
             self._send_all(last.value)
         except OSError:
-            if tls.alert:  # OpenSSL's error, and not the transport's
+            if tls.alert:  # the handshake failed, not the transport: tell the peer why
                 with contextlib.suppress(OSError):
                     self._send_all(tls.alert)
             raise

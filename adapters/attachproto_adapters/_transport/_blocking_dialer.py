@@ -53,6 +53,10 @@ class Dialer(Address):
         """This bound; ``None`` if the timeout is shorter, which bounds every wait by itself."""
         return seconds if seconds is None or self.timeout is None or seconds < self.timeout else None
 
+    def settimeout(self, timeout: float | None) -> None:
+        """Set how many seconds each connect, read or write may take from now on."""
+        self.timeout = timeout
+
     def dial(self, quirks: Iterable[Quirk] = ()) -> BlockingSession:
         """A new connection."""
         host, child = self.host, None

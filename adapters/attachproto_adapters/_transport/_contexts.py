@@ -63,7 +63,7 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
     what = f"the docker context {repr(name)[:200]} ({source})"
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise HostInvalid(f"{what} has no valid name: {_REMEDY}")
-    import hashlib  # which loads OpenSSL
+    import hashlib  # imported here, because it loads OpenSSL
 
     folder = hashlib.sha256(name.encode()).hexdigest()
     file = directory / "contexts" / "meta" / folder / "meta.json"

@@ -147,7 +147,7 @@ class Session(abc.ABC):
             return data
         try:
             return self._tls.end() if data is SEND_EOF else self._tls.encrypt(data)
-        except OSError as exc:  # OpenSSL's, which are of this class
+        except OSError as exc:  # ssl.SSLError is an OSError
             self.send_failed(None)
             raise BrokenPipeError(errno.EPIPE, f"TLS is broken: {failure_reason(self._tls.failure or exc)}") from exc
 

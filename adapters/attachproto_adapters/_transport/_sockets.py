@@ -27,10 +27,10 @@ _CONNECT_RETRY_SECONDS = 0.005
 
 
 def is_tls_socket(sock: socket.socket) -> bool:
-    """Whether it is an ``ssl.SSLSocket``, which only callers have.
+    """Whether it is an ``ssl.SSLSocket``. Only a caller's own socket can be one.
 
-    Importing ``ssl`` takes a tenth of the time of all our imports. It is left to those who use TLS. Who has such a
-    socket has imported it.
+    ``ssl`` is not imported for this, because that takes a tenth of the time of all our imports. A caller that has such
+    a socket has imported it.
     """
     ssl = sys.modules.get("ssl")
     return ssl is not None and isinstance(sock, ssl.SSLSocket)
