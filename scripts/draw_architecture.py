@@ -105,7 +105,7 @@ def group_of(module: str) -> str | None:
     if package == "attachproto":
         return "attachproto"
     if package == "attachproto_engine":
-        return "attachproto_engine"
+        return "attachproto_engine._demo" if rest[:1] == ["_demo"] else "attachproto_engine"
     if package != "attachproto_adapters":
         return None
     if rest[:1] in (["_flows"], ["_transport"]):
@@ -113,21 +113,24 @@ def group_of(module: str) -> str | None:
     return "attachproto_adapters._errors" if rest[:1] == ["_errors"] else "attachproto_adapters"
 
 
-def imports() -> set[tuple[str, str]]:
-    """Which box imports which, imports inside functions included."""
-    found = set()
-    for module, file in modules():
+def module_imports() -> Iterator[tuple[str, str]]:
+    """Which module imports which, imports inside functions included."""
+    known = dict(modules())
+    for module, file in known.items():
         for node in ast.walk(ast.parse(file.read_text())):
-            names = []
             if isinstance(node, ast.ImportFrom) and node.module is not None:
-                names = [node.module]
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    yield module, inner if inner in known else node.module
             elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                ours, theirs = group_of(module), group_of(name)
-                if ours is not None and theirs is not None and ours != theirs:
-                    found.add((ours, theirs))
-    return found
+                for alias in node.names:
+                    yield module, alias.name
+
+
+def imports() -> set[tuple[str, str]]:
+    """Which box imports which."""
+    boxes = {(group_of(module), group_of(name)) for module, name in module_imports()}
+    return {(ours, theirs) for ours, theirs in boxes if ours is not None and theirs is not None and ours != theirs}
 
 
 def draw_imports() -> str:

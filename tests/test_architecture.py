@@ -52,6 +52,24 @@ def test_every_state_but_error_is_drawn_on_the_side_that_has_it() -> None:
             assert f"{role.name.lower()}_{state.name}[{state.name}]" in picture
 
 
+def test_the_engine_needs_the_adapters_for_its_demo_only() -> None:
+    boxes = draw_architecture.imports()
+    assert ("attachproto_engine._demo", "attachproto_adapters") in boxes
+    assert {theirs for ours, theirs in boxes if ours == "attachproto_engine"} == {"attachproto"}
+    assert not {theirs for ours, theirs in boxes if ours == "attachproto"}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    left: dict[str, set[str]] = {module: set() for module, _ in draw_architecture.modules()}
+    for module, name in draw_architecture.module_imports():
+        if name in left:
+            left[module].add(name)
+    while free := {module for module, names in left.items() if not names & left.keys()}:
+        for module in free:
+            del left[module]
+    assert not left
+
+
 def test_every_label_is_quoted() -> None:
     """Without quotes Mermaid does not read the parentheses of ``use_framing()``, and draws nothing."""
     for label in re.findall(r"\|(.*?)\|", draw_architecture.draw_states()):
