@@ -48,6 +48,7 @@ from tests.adapters.scripted import (
     answers,
     container,
     docker_exec,
+    podman_exec,
     refuses,
     waits,
 )
@@ -577,8 +578,10 @@ def of_an_exec() -> dict[str, list[Act]]:
 
 
 def of_an_exec_that_ends() -> dict[str, list[Act]]:
-    running, ended = answers(docker_exec(running=True)), answers(docker_exec(exit_code=3))
-    return {"inspect": [running, ended], "start": [echo_at_once([])]}
+    """On Podman, which reports for a moment that it runs, and lists no process any more."""
+    running = answers({**podman_exec(running=True), "Pid": 42, "ContainerID": "web"}, podman=True)
+    ended = answers(podman_exec(exit_code=3), podman=True)
+    return {"inspect": [running, ended], "start": [echo_at_once([])], "top": [answers(None, podman=True)]}
 
 
 OPENINGS = [
