@@ -26,9 +26,9 @@ from attachproto_adapters._flows._processes import runs_on
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferred, Discard, Opened, Steps
 from attachproto_adapters._flows._waits import ANSWER_SECONDS, GATEWAY_ERRORS, ask_again, waited
 
-# How many seconds Podman may report "running" after the end of the output: scripts/measure_ends.py saw up to 0.23 s for
-# an exec and 2.1 s for a container, on two cores with a load of 15. Not longer: where Podman does not say which
-# processes run, one that ends within this time counts as ended.
+# How many seconds Podman may report "running" after the end of the output. Up to 0.23 s were measured for an exec and
+# 2.1 s for a container, on two cores with a load of 15 (scripts/measure_ends.py). Not longer: if Podman does not say
+# which processes run, one that ends within this time counts as ended.
 EXEC_GRACE, CONTAINER_GRACE = 1.0, 4.0
 
 Outputs = tuple[bytes, bytes]
