@@ -6,8 +6,8 @@ If it still runs, something between us and the engine has closed the connection,
 may report it as running for a moment (``_processes``); then it is inspected again, for as long as was measured.
 
 Inspect is used and not the held wait. dockerd reports an exit only after it has written the container's log, which took
-up to ten seconds. During that time inspect does not answer, while that of a running container answers at once. A wait
-is silent in both cases.
+up to ten seconds. During that time inspect does not answer either, but for a running container it answers at once. A
+wait is silent in both cases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Asks whether a process runs that inspect reports as running after the end of its output.
+"""Checks with Podman's ``/top`` whether a process runs on after the end of its output, as inspect reports.
 
 dockerd reports the end of a process before it ends the output: it sets ``Running`` of an exec, or takes the lock of a
 container that inspect waits for, and then closes the streams (moby ``daemon/monitor.go``). So its inspect is enough.
@@ -20,7 +20,7 @@ from attachproto_adapters._flows._steps import Call, Opened, Steps
 # Podman runs ps in the container for fields that it does not read itself. These two it reads.
 _FIELDS: Final = (("ps_args", "hpid,state"),)
 
-# A zombie, and one that is gone: their output has ended.
+# The states of a zombie, and of a process that is gone. The output of both has ended.
 _DEAD_STATES: Final = ("Z", "X")
 
 
@@ -30,10 +30,10 @@ def runs_on(opened: Opened, inspected: Facts, pauses: Pauses) -> Steps[bool]:
     Args:
         opened: the attachment.
         inspected: the answer to an inspect that was asked after the end of the output, and reports it as running.
-        pauses: since the end. Podman is asked only once, after the first inspect: a process that has ended stays so.
+        pauses: those since the end. ``/top`` is asked for only once, after the first inspect.
 
     Returns:
-        ``False`` also if Podman, or a proxy that allows only some calls, refuses this one.
+        ``False`` also if ``/top`` is refused, by Podman or by a proxy that allows only some calls.
     """
     if inspected.podman is None:
         return True

@@ -1,4 +1,4 @@
-"""The call that is answered with the exit code of a container, and what comes in place of one that broke off."""
+"""The call that waits for the exit code of a container, and a new one in place of one that broke off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANSWER_SECONDS: Final = 4.0
 """How long a wait may be silent after inspect has reported the exit. Podman looks every 250 ms; 1.4 s were seen."""
 
 GATEWAY_ERRORS: Final = (502, 503, 504)
-"""A proxy answers so if the engine was silent for longer than its limit. nginx holds back the head until then."""
+"""What a proxy answers if the engine was silent for longer than its limit. nginx sends no head before that."""
 
 
 def waited(opened: Opened, condition: str) -> Request:
