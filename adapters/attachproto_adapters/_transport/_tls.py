@@ -163,6 +163,9 @@ class TlsLayer:
         return b"".join(pieces)
 
     def _keep_session(self, client: TlsClient) -> None:
+        if self._object.session_reused:  # it can be resumed again, and taking it out copies the certificates
+            self._client = None
+            return
         # With TLS 1.3 the ticket comes behind the handshake, usually with the first data.
         session = self._object.session
         if session is not None and session.has_ticket:
