@@ -46,6 +46,7 @@ def throughput(run: Run) -> Any:
     axes.set_yticks(range(len(rows)), [workload.title.replace(", ", ",\n") for workload, _ in rows])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xlim(left=1)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("MB/s of payload (logarithmic)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.13), ncols=4, frameon=False)

@@ -85,16 +85,13 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _transposed(run: Run, kinds: Sequence[str], unit: str) -> str:
-    """A table with a row for each client, because there are more clients than workloads of a kind."""
+def _figures(run: Run, kinds: Sequence[str], unit: str) -> str:
+    """A row for each workload of these kinds, a column for each client that can do one of them."""
     rows = [(workload, results) for workload, results in run.rows if workload.kind in kinds]
     names = [name for name in run.clients if any(name in results for _, results in rows)]
     return _table(
-        [unit, *[workload.title for workload, _ in rows]],
-        [
-            [run.clients[name].title, *[figure(workload, results.get(name)) for workload, results in rows]]
-            for name in names
-        ],
+        [unit, *[run.clients[name].title for name in names]],
+        [[workload.title, *[figure(workload, results.get(name)) for name in names]] for workload, results in rows],
     )
 
 
@@ -164,11 +161,11 @@ def sections(run: Run) -> dict[str, str]:
     found = {"machine": _machine(run)}
     if any(workload.kind == "output" for workload, _ in run.rows):
         found |= {
-            "throughput": _transposed(run, ("output", "cat"), "MB/s"),
+            "throughput": _figures(run, ("output", "cat"), "MB/s"),
             "ratios": ratios(run),
-            "latency": _transposed(run, ("keystrokes",), "µs"),
-            "beside": _transposed(run, ("beside",), "ms"),
-            "jobs": _transposed(run, ("attach", "exec"), "ms"),
+            "latency": _figures(run, ("keystrokes",), "µs"),
+            "beside": _figures(run, ("beside",), "ms"),
+            "jobs": _figures(run, ("attach", "exec"), "ms"),
             "memory": _memory(run),
         }
     if run.imports:

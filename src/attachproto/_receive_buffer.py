@@ -8,7 +8,6 @@ is bytes, so a reader that forgets to test for them fails in the type checker.
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -35,12 +34,17 @@ ChunkSource = Callable[[], Chunk]
 
 
 class ReceiveBuffer:
-    """A queue of chunks with an end."""
+    """A queue of chunks with an end.
 
-    __slots__ = ("_chunks", "eof")
+    It is two lists, because an empty deque takes 760 bytes, a third of an idle ``Connection``. When ``_next`` is empty,
+    all of ``_later`` goes there in reverse order, so that each chunk is moved once.
+    """
+
+    __slots__ = ("_later", "_next", "eof")
 
     def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
+        self._later: list[bytes] = []
+        self._next: list[bytes] = []  # the next one stands last
         self.eof = False
 
     def put(self, data: Buffer) -> None:
@@ -59,19 +63,23 @@ class ReceiveBuffer:
                 f"receive_data() was given {len(chunk)} bytes after b'', which means that the peer sends no more"
             )
         else:
-            self._chunks.append(chunk)
+            self._later.append(chunk)
 
     def put_back(self, chunk: bytes) -> None:
         """Return the unread rest of the chunk that was taken last."""
         if chunk:
-            self._chunks.appendleft(chunk)
+            self._next.append(chunk)
 
     def take(self) -> Chunk:
         """Remove and return the next chunk."""
-        if self._chunks:
-            return self._chunks.popleft()
-        return END if self.eof else NEED_DATA
+        if not self._next:
+            if not self._later:
+                return END if self.eof else NEED_DATA
+            self._later.reverse()
+            self._next, self._later = self._later, self._next
+        return self._next.pop()
 
     def clear(self) -> None:
         """Drop chunks that no reader will ask for."""
-        self._chunks.clear()
+        self._next.clear()
+        self._later.clear()

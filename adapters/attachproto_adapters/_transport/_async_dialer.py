@@ -96,7 +96,9 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
         async with contextlib.aclosing(await self.ask(request)) as session:
             if self._closings != closings:  # another task has closed all connections before this one was opened
                 await session.aclose()
-            return await whole_response(session)
+            response = await whole_response(session)
+        self._sessions.discard(session)  # an attachment keeps its dialer, and would keep this
+        return response
 
     async def passes_half_close(self) -> bool:
         """The result of the step ``TryHalfClose``."""

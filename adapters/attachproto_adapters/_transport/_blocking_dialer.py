@@ -124,7 +124,9 @@ class Dialer(Address):
         with contextlib.closing(self.ask(request)) as session:
             if self._closings != closings:  # another thread has closed all connections before this one was opened
                 session.close()
-            return whole_response(session)
+            response = whole_response(session)
+        self._sessions.discard(session)  # an attachment keeps its dialer, and would keep this
+        return response
 
     def passes_half_close(self) -> bool:
         """The result of the step ``TryHalfClose``."""
