@@ -80,8 +80,8 @@ def attach(
         HostInvalid: the address is not valid.
         TypeError, ValueError: an argument is not valid. Nothing was sent.
         RemoteProtocolError: the peer is not an engine, or breaks the protocol.
-        TimeoutError: the engine did not answer in time. The text names the call, the address and the seconds. Without a
-            timeout, an attach whose answer does not come within 30 seconds: a proxy holds it back.
+        TimeoutError: the engine did not answer in time. The text names the call, the address and the seconds. Also
+            without a timeout, if an attach has no answer after 30 seconds, because a proxy holds it back.
     """
     api_version = resolve_api_version(api_version, os.environ)
     steps = open_attach(container, options, tty=tty, start=start, wait=wait, api_version=api_version, quirks=quirks)

@@ -35,7 +35,7 @@ class Rules:
         labels_200: the media type tells frames from raw bytes in a ``200`` too, not only in a ``101``.
         sends_all_streams: all output comes, whatever was asked for.
         half_close_ends_stdin: a half-close always ends the stdin of a container without a TTY, and never the output.
-            dockerd ends stdin with ``StdinOnce``, and without it the output.
+            On dockerd it ends stdin if ``StdinOnce`` is set, and the output if not.
         attach_resets: an attach makes an exited container ``created`` again, and its exit code is forgotten.
         unknown_exit_code: the ``StatusCode`` of ``/wait`` where there was no run, or its exit code is forgotten.
         forgets_removed: ``/wait`` for an ``AutoRemove`` container answers 0, except for ``next-exit``. Podman 4.3

@@ -118,7 +118,7 @@ class Client:
         request, http = self._asked
         # An attachment may stay open for days. Behind an upgrade nothing needs h11 any more.
         self._asked = None
-        # The answers to Logs, which do not upgrade, come from other code of the engine, which has none of these bugs.
+        # Logs does not upgrade. Its answers come from other code of the engine, and that has none of these bugs.
         quirks = self._quirks if request.upgrade is not None else frozenset()
         if framing is Framing.MULTIPLEXED:
             return FrameReader(http.stream(), quirks).next_event

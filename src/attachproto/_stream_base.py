@@ -24,7 +24,8 @@ class StreamRequest(abc.ABC):
         tty: whether the container has a TTY; ``None`` if the caller does not know. For attach and logs it is not sent:
             a server sees ``None``.
         api_version: as for ``Request``.
-        headers: as for ``Request``. They do not count when two requests are compared, because a server sees more.
+        headers: as for ``Request``. They do not count when two requests are compared, because a server also
+            sees those that the connection has added.
     """
 
     tty: bool | None = attrs.field(default=None, kw_only=True, validator=optional(of_type(bool)))

@@ -155,7 +155,8 @@ def _hold_exit(container: str, inspected: InspectedContainer, api_version: str |
     """Hold the wait for the end of this run; the latest that is known of the container.
 
     Podman: where AutoRemove removes the container or an attach resets it, ``not-running`` answers 0 or -1, and
-    ``next-exit`` the exit code. It never answers if the exit came before it. So the container is inspected again.
+    ``next-exit`` the exit code. But ``next-exit`` never answers if the exit came first. So the container is inspected
+    again.
     """
     if inspected.created:
         yield from hold_wait(container, "next-exit", api_version)

@@ -1,7 +1,8 @@
-"""Checks with Podman's ``/top`` whether a process runs on after the end of its output, as inspect reports.
+"""Asks Podman's ``/top`` whether a process runs that inspect reports as running after the end of its output.
 
-dockerd reports the end of a process before it ends the output: it sets ``Running`` of an exec, or takes the lock of a
-container that inspect waits for, and then closes the streams (moby ``daemon/monitor.go``). So its inspect is enough.
+dockerd reports the end of a process before it ends the output (moby ``daemon/monitor.go``). For an exec, it first sets
+``Running``. For a container, it first takes the lock that inspect waits for. Then it closes the streams. So its inspect
+is enough.
 
 Podman's inspect reports a container as running until conmon has written the exit code. That was up to 2.1 s after the
 end of the output. ``/top`` reads ``/proc`` instead, in 4 ms. It listed none of 100 processes that had ended and that

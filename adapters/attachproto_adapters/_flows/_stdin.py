@@ -99,8 +99,8 @@ def check_input(
     """Refuse input that would have to be ended by a half-close which does not work here.
 
     Raises:
-        HalfCloseUnsupported: by the transport.
-        HalfCloseEndsAttach: by the engine, for this container; or by an intermediary that has answered for it.
+        HalfCloseUnsupported: the transport has no half-close.
+        HalfCloseEndsAttach: the engine takes it for the end of the attach, or an intermediary closes the connection.
         LocalProtocolError: stdin is not attached, or has ended.
     """
     check_stdin(our_state, inspected, asked=asked)

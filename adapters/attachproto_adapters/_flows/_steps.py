@@ -44,7 +44,7 @@ HEAD_SECONDS = 2.0
 
 # How long the head of a stream may take. dockerd and Podman send it at once, also when nothing is printed. The longest
 # that a busy dockerd kept an attach waiting, for the lock of its container, was ten seconds. An intermediary that
-# buffers sends it with the first output, which may never come: the container is started after the head.
+# buffers sends the head with the first output. That may never come, because the container is started after the head.
 STREAM_HEAD_SECONDS = 30.0
 
 
@@ -106,7 +106,7 @@ class Stream:
     def head_seconds(self) -> float | None:
         """How long to wait for the head of the answer; ``None`` if it may come with the first output.
 
-        Logs, and a command without stdin, end without us. Even if the head is held back until then, nothing is lost.
+        Logs, and a command without stdin, end by themselves. If the head is held back until then, nothing is lost.
         """
         ends_alone = isinstance(self.request, Logs) or (isinstance(self.request, ExecStart) and not self.request.stdin)
         return None if ends_alone else STREAM_HEAD_SECONDS
@@ -118,7 +118,7 @@ class Pause:
 
     Attributes:
         seconds: how long.
-        bounded: the flow bounds the sum of its pauses itself: the caller's timeout does not count them.
+        bounded: the flow limits the sum of these pauses itself, so the caller's timeout does not count this one.
     """
 
     seconds: float

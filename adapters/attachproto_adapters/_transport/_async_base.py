@@ -35,7 +35,7 @@ class AsyncSession(Session):
     drops_unread: ClassVar[bool] = False
 
     failures: ClassVar[tuple[type[Exception], ...]] = (OSError,)
-    """What may come out of the transport before it is raised as one of ``errors``."""
+    """What the transport may raise. The caller gets it as one of ``errors``."""
 
     @abc.abstractmethod
     async def receive_some(self) -> bytes:
@@ -136,7 +136,7 @@ class AsyncSession(Session):
         await self.read_with(self.receive_some)
 
     async def read_with(self, receive: Callable[[], Awaitable[bytes | None]]) -> bool:
-        """Read once as ``receive`` does, whose ``None`` says that nothing has come; whether something has."""
+        """Read once with ``receive``, which returns ``None`` if nothing has come. Returns whether something has."""
         if self.broken is not None:
             self.raise_broken(self.broken)
         if self.closed:

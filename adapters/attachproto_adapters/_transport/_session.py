@@ -1,7 +1,7 @@
 """A connection in every framework: the core's ``Connection``, with TLS or ``ssh`` below it.
 
 Strategy: an adapter's session adds the transport, and does nothing but move bytes between it and these methods.
-``Session`` has more than 15 methods, because sending, receiving and the end of ``ssh`` share what is known of an end.
+``Session`` has more than 15 methods: sending, receiving and the end of ``ssh`` all use what is known of how it ended.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Session(abc.ABC):
                 return "no answer came"
 
     def take_event(self) -> Event | Literal[Signal.NEED_DATA]:
-        """The next event of what was read. If there is one, it starts a step of reading, which the caller finishes."""
+        """The next event of what was read. An event leaves a step of reading open, which the caller finishes."""
         self.reading.begin()
         try:
             event = self.connection.next_event()
