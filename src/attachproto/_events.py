@@ -114,12 +114,12 @@ class _Payload:
     data: bytes = attrs.field(repr=_shortened)
 
     def __init__(self, data: bytes) -> None:
-        _set_data(self, data)
+        set_data(self, data)
 
 
 # The setter of the slot. The __init__ that attrs writes for a frozen class looks the setter up for each object, which
 # costs a tenth of what it takes to decode a small frame.
-_set_data = _Payload.data.__set__  # type: ignore[attr-defined]
+set_data = _Payload.data.__set__  # type: ignore[attr-defined]
 
 
 @attrs.frozen(init=False)

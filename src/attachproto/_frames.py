@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError
-from attachproto._events import Framing, Output, OutputClosed, Stderr, Stdout, Systemerr
+from attachproto._events import Framing, Output, OutputClosed, Stderr, Stdout, Systemerr, set_data
 from attachproto._quirks import NEWLINE, Quirk, filter_source
 from attachproto._receive_buffer import END, ChunkSource
 from attachproto._signals import NEED_DATA, Signal
@@ -152,40 +152,49 @@ class FrameReader:
         Raises:
             RemoteProtocolError: it begins with an unknown stream type.
         """
-        # Locals and no calls but those that make the payload: this loop runs once for each frame.
+        # This loop runs once for each frame: locals, and no calls but those that make the payload. An event is made
+        # without its __init__, which would take as long as the rest of the loop.
         chunk, at = self._chunk, self._at
         stop = min(at + _WINDOW, len(chunk))
         last_header = min(stop - 1, len(chunk) - _HEADER.size)
         kind, length, left = self._kind, self._length, self._left
-        unpack = _HEADER.unpack_from
+        unpack, join, new = _HEADER.unpack_from, b"".join, object.__new__
         events: list[FrameEvent] = []
         pieces: list[bytes] = []
-        while True:
-            if left:
-                piece_end = at + left
-                if piece_end > stop:
-                    piece_end = stop
-                pieces.append(chunk[at:piece_end])
-                left -= piece_end - at
-                at = piece_end
-            if at > last_header:
-                break
+        add = pieces.append
+        if left:
+            piece_end = min(at + left, stop)
+            add(chunk[at:piece_end])
+            left -= piece_end - at
+            at = piece_end
+        while at <= last_header:
             number, announced = unpack(chunk, at)
             if number != kind:
                 if number >= _TYPES:
                     if pieces or events:
                         break
                     raise self._unknown_type(number)
-                if pieces:
-                    events.append(_BY_TYPE[kind](pieces[0] if len(pieces) == 1 else b"".join(pieces)))
-                    pieces = []
+                if data := join(pieces):  # one piece is not copied
+                    event = new(_BY_TYPE[kind])
+                    set_data(event, data)
+                    events.append(event)
+                pieces.clear()
                 kind = number
-            length = left = announced
+            length = announced
             at += 8
-            if at >= stop:
+            piece_end = at + length
+            if piece_end > stop:
+                if at < stop:
+                    add(chunk[at:stop])
+                    at = stop
+                left = piece_end - at
                 break
-        if pieces:
-            events.append(_BY_TYPE[kind](pieces[0] if len(pieces) == 1 else b"".join(pieces)))
+            add(chunk[at:piece_end])
+            at = piece_end
+        if data := join(pieces):
+            event = new(_BY_TYPE[kind])
+            set_data(event, data)
+            events.append(event)
         self._at, self._kind, self._length, self._left = at, kind, length, left
         events.reverse()
         self._ready = events
