@@ -60,7 +60,7 @@ def main() -> bool:
                     run.rows.append((workload, results))
                     print(printed(workload, results), flush=True)
     if not given.only or "imports" in given.only:
-        run.imports = imports.measure(1 if given.quick else 15)
+        run.imports = imports.measure(1 if given.quick else 9)
         print("imports (ms):", json.dumps(run.imports))
     if not given.only or "scale" in given.only:
         run.scale = scale.measure((20,) if given.quick else SCALE)

@@ -161,11 +161,11 @@ def workloads(*, quick: bool) -> list[Workload]:
         output("tls-32k", "32 KiB frames over TLS", large_frames(size(256)), scheme="tls"),
         Workload("cat", "64 MiB through cat and back", "cat", size(64)),
         Workload("beside", "another task beside alternating frames", "beside", size(16), alternating(size(16))),
-        Workload("keystrokes", "a keystroke and its echo", "keystrokes", count(3000), tty=True),
+        Workload("keystrokes", "a keystroke and its echo", "keystrokes", count(2000), tty=True),
     ]
     for scheme in ("unix", "tcp", "tls"):
         rows += [
-            Workload(f"attach-{scheme}", f"an attach, {scheme}", "attach", count(100), lines(64 * 8), scheme=scheme),
-            Workload(f"exec-{scheme}", f"an exec, {scheme}", "exec", count(100), lines(64 * 8), scheme=scheme),
+            Workload(f"attach-{scheme}", f"an attach, {scheme}", "attach", count(40), lines(64 * 8), scheme=scheme),
+            Workload(f"exec-{scheme}", f"an exec, {scheme}", "exec", count(40), lines(64 * 8), scheme=scheme),
         ]
     return rows
