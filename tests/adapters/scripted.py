@@ -99,6 +99,8 @@ class Peer:
         self.sock = sock
         self.connection = Connection(SERVER)
         self.request: Request | StreamRequest | None = None
+        # Set before the output ends: dockerd, too, says that a container has exited before it closes the stream.
+        self.over = threading.Event()
 
     def read_request(self) -> Request | StreamRequest:
         event = self.next_event()
@@ -125,6 +127,7 @@ class Peer:
         self.write(bytes(data))
 
     def _half_close(self) -> None:
+        self.over.set()
         try:
             # Not by the method of `socket.socket`: a test may count there how often the client does it.
             socket.SocketType.shutdown(self.sock, socket.SHUT_WR)
@@ -451,13 +454,13 @@ class Engine:
                 if exc.reason is Reason.NOTHING_CAME:  # it was closed before it had asked
                     return
                 raise
-            over = self._attach_over if isinstance(request, Attach) else None
+            if self._attach_over is not None and isinstance(request, Attach):
+                peer.over = self._attach_over
             act = self._next_act(request)
             # A client may leave whenever it likes; whether it should have is for the test to say.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 act(peer)
-            if over is not None:
-                over.set()
+            peer.over.set()
 
     def _next_act(self, request: Request | StreamRequest) -> Act:
         plain = request.to_request() if isinstance(request, StreamRequest) else request
