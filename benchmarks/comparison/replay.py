@@ -39,7 +39,7 @@ ID: Final = "1234567890abcdef" * 4
 READ: Final = 32 * 1024
 
 # docker-py drops what arrives together with the answer's head. A pause lets it take part; the clock starts after it.
-PAUSE_SECONDS: Final = 0.02
+PAUSE_SECONDS: Final = 0.05
 
 
 class Replay:

@@ -36,11 +36,11 @@ def connect() -> socket.socket:
 
 
 def attach(sock: socket.socket, options: AttachOptions, *, tty: bool) -> Connection:
-    """Ask for the stream and read the head; by the server's pause nothing comes with it."""
+    """Ask for the stream, and read the head byte by byte, so that no output is read with it."""
     connection = Connection(CLIENT)
     sock.sendall(connection.send(Attach("web", options, tty=tty)))
     while (event := connection.next_event()) is NEED_DATA:
-        connection.receive_data(sock.recv(READ))
+        connection.receive_data(sock.recv(1))
     assert isinstance(event, Accepted)
     return connection
 
