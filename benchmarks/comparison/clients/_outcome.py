@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
+import re
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,6 +50,19 @@ class Outcome:
                 "sizes": self.sizes,
                 "digests": [digest.hexdigest() for digest in self.digests],
                 "seconds": self.seconds,
-                "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "peak": _peak(),
             }
         )
+
+
+def _peak() -> int:
+    """The largest resident memory of this process, in bytes; 0 where there is no ``/proc``.
+
+    ``getrusage`` does not tell it: on Linux its ``ru_maxrss`` includes the parent's memory before ``execve``.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return 0 if found is None else int(found[1]) * 1024
