@@ -517,7 +517,7 @@ async def communicate_goes_on_reading_after_a_broken_pipe(opened: Opener) -> Non
         peer.sock.shutdown(socket.SHUT_RD)  # what is sent from here on breaks the pipe
         peer.send(Stdout(data))
         peer.send(OutputClosed())
-        peer.sock.close()
+        peer.close()
 
     assert await (await opened(act, WITH_STDIN)).communicate(bytes(TOO_MUCH)) == (data, b"")
 

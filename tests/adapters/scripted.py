@@ -192,9 +192,11 @@ class Peer:
             assert self.sock.recv(1, socket.MSG_PEEK), "nothing is unread, so this would be a clean end"
         else:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
+        self.close()
 
     def close(self) -> None:
+        """Ends the connection."""
+        self.over.set()
         self.sock.close()
 
 
