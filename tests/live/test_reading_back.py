@@ -88,21 +88,26 @@ def test_started_again_right_after_its_end(engine: Engine, times: Times, count: 
 def test_attached_with_logs_around_the_end(engine: Engine, times: Times, count: Count) -> None:
     """At moments from before the exit to after it: all of the output, and the exit code, which is held before.
 
-    Podman may add a text of its own to stderr where the attach meets the exit.
+    Where the attach meets the exit, Podman may add a text of its own to stderr, or answer the wait with -1.
     """
-    good, texts, total = 0, 0, times(200)
+    good, texts, unknown, total = 0, 0, 0, times(200)
     for turn in range(total):
         container = engine.shell("echo out; sleep 0.3; exit 9")
         engine.start(container)
         time.sleep(0.05 + 0.4 * turn / total)
         with attach(container, WITH_LOGS, host=engine.host, wait=True, timeout=TIMEOUT) as attachment:
             out, err = attachment.communicate()
-            assert (out, attachment.wait()) == (b"out\n", 9)
+            assert out == b"out\n"
+            try:
+                assert attachment.wait() == 9
+            except ExitCodeUnknown:
+                assert engine.name == "podman"
+                unknown += 1
         assert err == b"" or (engine.name == "podman" and err.startswith(b"Error: ")), err
         texts += bool(err)
         good += 1
         engine.remove(container)
-    count("logs=True, wait=True around the exit", engine, good, total, f"{texts} with a text of the engine's")
+    count("logs=True, wait=True around the exit", engine, good, total, f"{texts} with a text of Podman's, {unknown} codes unknown")
 
 
 def test_attached_around_the_end_without_logs(engine: Engine, times: Times, count: Count) -> None:
