@@ -107,7 +107,8 @@ def test_attached_with_logs_around_the_end(engine: Engine, times: Times, count: 
         texts += bool(err)
         good += 1
         engine.remove(container)
-    count("logs=True, wait=True around the exit", engine, good, total, f"{texts} with a text of Podman's, {unknown} codes unknown")
+    seen = f"{texts} with a text of Podman's, {unknown} codes unknown"
+    count("logs=True, wait=True around the exit", engine, good, total, seen)
 
 
 def test_attached_around_the_end_without_logs(engine: Engine, times: Times, count: Count) -> None:
