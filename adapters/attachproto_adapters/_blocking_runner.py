@@ -49,8 +49,7 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                     # If another thread has closed the attachment before, it has found no session to close.
                     if not held.keep(session):
                         session.close()
-                    bound = seconds if dialer.timeout is None else min(seconds, dialer.timeout)
-                    result = session.next_event_within(bound)
+                    result = session.next_event_within(dialer.at_most(seconds))
                     if isinstance(result, ResponseHead) and is_refusal(result):
                         result = whole_response(session)
                 case _steps.AwaitDeferred(seconds_or_none):

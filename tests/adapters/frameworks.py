@@ -17,6 +17,7 @@ from types import ModuleType, TracebackType
 from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import attrs
+import pytest
 import trio
 import trio.testing
 
@@ -199,16 +200,23 @@ class Blocking(Framework):
 # ---- asyncio and trio ----
 
 
-class Asyncio(Framework):
+class Native(Framework):
+    """A framework whose adapter has coroutines already."""
+
+    def __init__(self, adapter: ModuleType) -> None:
+        self.adapter = adapter
+        self.attach = adapter.attach
+        self.exec_start = adapter.exec_start
+        self.logs = adapter.logs
+        self.run_exec = adapter.run_exec
+        self.open_attachment = adapter.open_attachment
+
+
+class Asyncio(Native):
     name = "asyncio"
 
     def __init__(self) -> None:
-        self.adapter = asyncio_adapter
-        self.attach = asyncio_adapter.attach
-        self.exec_start = asyncio_adapter.exec_start
-        self.logs = asyncio_adapter.logs
-        self.run_exec = asyncio_adapter.run_exec
-        self.open_attachment = asyncio_adapter.open_attachment
+        super().__init__(asyncio_adapter)
 
     def run(self, scenario: Scenario) -> None:
         async def bounded() -> None:
@@ -226,17 +234,12 @@ class Asyncio(Framework):
         return await asyncio.to_thread(call)
 
 
-class Trio(Framework):
+class Trio(Native):
     name = "trio"
     broken = (trio.BrokenResourceError,)
 
     def __init__(self) -> None:
-        self.adapter = trio_adapter
-        self.attach = trio_adapter.attach
-        self.exec_start = trio_adapter.exec_start
-        self.logs = trio_adapter.logs
-        self.run_exec = trio_adapter.run_exec
-        self.open_attachment = trio_adapter.open_attachment
+        super().__init__(trio_adapter)
 
     def run(self, scenario: Scenario) -> None:
         async def bounded() -> None:
@@ -259,6 +262,7 @@ class Trio(Framework):
 
 
 FRAMEWORKS: tuple[Framework, ...] = (BLOCKING := Blocking(), ASYNCIO := Asyncio(), TRIO := Trio())
+EACH_FRAMEWORK = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 
 
 # ---- connections that a test passes to the adapter ----

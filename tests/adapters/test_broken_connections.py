@@ -24,7 +24,7 @@ from attachproto_adapters.asyncio import open_attachment
 from tests.adapters.frameworks import (
     ASYNCIO,
     BLOCKING,
-    FRAMEWORKS,
+    EACH_FRAMEWORK,
     TRIO,
     WAYS,
     WITH_STDIN,
@@ -58,7 +58,6 @@ RACES = 5
 # What has left and will not come is noticed in about a second, and not in the half minute that asyncio takes.
 SOON = 5.0
 
-EACH_COLOUR = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 EACH_LOOP = pytest.mark.parametrize("framework", [ASYNCIO, TRIO], ids=str)
 EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
 
@@ -230,7 +229,7 @@ def lost(framework: Framework) -> type[Exception]:
     return trio.BrokenResourceError if framework is TRIO else ConnectionAbortedError
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_an_ssh_that_dies_is_no_end(framework: Framework, ends: Ends) -> None:
     ends("dies")
 
@@ -246,7 +245,7 @@ def test_an_ssh_that_dies_is_no_end(framework: Framework, ends: Ends) -> None:
     framework.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_an_ssh_that_dies_with_input_unread(framework: Framework, ends: Ends) -> None:
     """The kernel tells of that by a reset."""
     ends("unread")
@@ -262,7 +261,7 @@ def test_an_ssh_that_dies_with_input_unread(framework: Framework, ends: Ends) ->
     framework.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @pytest.mark.parametrize("size", [1, MEGABYTE])
 def test_an_ssh_that_dies_is_no_end_of_communicate(framework: Framework, ends: Ends, size: int) -> None:
     """Not even where a reset would be one."""
@@ -277,7 +276,7 @@ def test_an_ssh_that_dies_is_no_end_of_communicate(framework: Framework, ends: E
     framework.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_an_ssh_that_ends_well(framework: Framework, ends: Ends) -> None:
     ends("clean")
 
@@ -289,7 +288,7 @@ def test_an_ssh_that_ends_well(framework: Framework, ends: Ends) -> None:
     framework.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_an_ssh_that_does_not_end(framework: Framework, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ssh, "_END_SECONDS", 0.1)
     ends("stays")
@@ -307,7 +306,7 @@ def test_an_ssh_that_does_not_end(framework: Framework, ends: Ends, monkeypatch:
 # ---- a wait of an old API ----
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @pytest.mark.parametrize(("version", "asked"), [("1.24", None), ("1.29", None), ("1.30", "1.30"), (None, None)])
 @pytest.mark.parametrize("how", [{"wait": True}, {"start": True}, {}], ids=str)
 def test_a_wait_that_the_api_did_not_know(
@@ -436,7 +435,7 @@ def test_a_second_wait(framework: Framework, engine: Engine, kind: str) -> None:
         exited.set()
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_close_wakes_who_waits_for_an_exec(framework: Framework, engine: Engine) -> None:
     async def scenario() -> None:
         for _ in range(RACES):
@@ -482,7 +481,7 @@ def test_an_address_of_a_family_that_there_is_not(tcp_engine: Engine, monkeypatc
     ASYNCIO.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_a_name_that_no_certificate_could_have(
     framework: Framework, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,7 +495,7 @@ def test_a_name_that_no_certificate_could_have(
     framework.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 def test_an_engine_that_we_refuse_is_told_why(
     framework: Framework, tls_engine: TlsEngine, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
@@ -560,7 +559,7 @@ async def no_stdin_any_more(attachment: Attachment) -> None:
         await attachment.close_stdin()
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_after_a_failed_send_only_output_is_left(framework: Framework, engine: Engine) -> None:
     gone = threading.Event()
 
@@ -601,7 +600,7 @@ async def interrupted(framework: Framework, attachment: Any) -> None:
             await attachment.send_stdin(data)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_after_an_interrupted_send_only_output_is_left(framework: Framework, engine: Engine) -> None:
     over = threading.Event()
     engine.on("attach", then(accept, waits_for(over), say(Stdout(b"and on"), OutputClosed()), until_closed))

@@ -14,11 +14,9 @@ from pathlib import Path
 import pytest
 
 from attachproto import OutputClosed, Stdout
-from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Attachment, Framework
+from tests.adapters.frameworks import EACH_FRAMEWORK, WITH_STDIN, Attachment, Framework
 from tests.adapters.scripted import Engine, Peer
 from tests.adapters.tls_engine import Certificates, TlsEngine
-
-EACH_FRAMEWORK = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 
 
 def leave(attachment: Attachment) -> None:

@@ -8,13 +8,11 @@ import pytest
 
 from attachproto_adapters import ExecResult, OutputCut
 from attachproto_engine import Engine, HeldHead, IdleCut, NoHalfClose, ProxyAnswer
-from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Framework
+from tests.adapters.frameworks import EACH_FRAMEWORK, WITH_STDIN, Framework
 from tests.engine.client import shell, start, wait
 
 # It outlives every grace.
 GOES_ON = "cat; sleep 30; echo done"
-
-EACH_FRAMEWORK = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 
 
 @pytest.fixture

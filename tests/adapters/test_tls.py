@@ -16,7 +16,7 @@ from attachproto import Framing, LocalProtocolError, OutputClosed, RawOutput, St
 from attachproto_adapters import EngineUnreachable, HostInvalid
 from attachproto_adapters._transport._schemes import TlsFiles
 from attachproto_adapters._transport._tls import TlsClient, TlsLayer, client_context
-from tests.adapters.frameworks import FRAMEWORKS, WITH_STDIN, Framework
+from tests.adapters.frameworks import EACH_FRAMEWORK, WITH_STDIN, Framework
 from tests.adapters.scenarios import MEGABYTE, pattern
 from tests.adapters.scripted import BOUND, Peer, Task, accepts, echo
 from tests.adapters.tls_engine import VERSIONS, Certificates, ServerTls, TlsEngine
@@ -25,7 +25,6 @@ from tests.helpers import cut_at
 RECORD = 16 * 1024
 
 EACH_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
-EACH_COLOUR = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 
 
 @pytest.fixture(scope="session")
@@ -403,7 +402,7 @@ def test_an_engine_that_resumes_nothing(certificates: Certificates, version: ssl
         assert not ends.server.session_reused, "another server has another key for its tickets"
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 def test_attach(framework: Framework, tls_engine: TlsEngine, version: ssl.TLSVersion) -> None:
     tls_engine.on("inspect", tls_engine.runs())
@@ -423,7 +422,7 @@ def test_attach(framework: Framework, tls_engine: TlsEngine, version: ssl.TLSVer
     assert others == [True] * len(others) != [], "only the first handshake has certificates"
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 def test_half_close_is_close_notify_and_output_goes_on(framework: Framework, tls_engine: TlsEngine) -> None:
     """The server sees close_notify with TCP open, and prints much only then."""
@@ -442,7 +441,7 @@ def test_half_close_is_close_notify_and_output_goes_on(framework: Framework, tls
     assert seen.open_then
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 def test_much_in_both_directions_at_once(framework: Framework, tls_engine: TlsEngine) -> None:
     large = pattern(10 * MEGABYTE)
@@ -465,7 +464,7 @@ def test_much_in_both_directions_at_once(framework: Framework, tls_engine: TlsEn
     framework.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 def test_close_stdin_and_then_a_clean_end(framework: Framework, tls_engine: TlsEngine) -> None:
     tls_engine.on("attach", echo)
@@ -480,7 +479,7 @@ def test_close_stdin_and_then_a_clean_end(framework: Framework, tls_engine: TlsE
     framework.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 def test_a_name_that_is_not_the_engines(framework: Framework, tls_engine: TlsEngine) -> None:
     host = tls_engine.host.replace("127.0.0.1", "localhost")
@@ -496,7 +495,7 @@ def test_a_name_that_is_not_the_engines(framework: Framework, tls_engine: TlsEng
     assert tls_engine.calls == []
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 def test_an_engine_of_a_ca_that_is_not_trusted(
     framework: Framework, tls_engine: TlsEngine, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
@@ -511,7 +510,7 @@ def test_an_engine_of_a_ca_that_is_not_trusted(
     assert tls_engine.calls == []
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 @pytest.mark.parametrize(
     ("who", "message"),
@@ -541,7 +540,7 @@ def test_a_client_that_the_engine_does_not_take(
     assert tls_engine.calls == []
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 def test_a_port_that_does_not_speak_tls(
     framework: Framework, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -555,7 +554,7 @@ def test_a_port_that_does_not_speak_tls(
         framework.run(scenario)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_port_that_hangs_up(
     framework: Framework, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, reset: bool
@@ -603,7 +602,7 @@ def framework_breaks(framework: Framework) -> tuple[type[Exception], ...]:
     return framework.broken if framework.name == "trio" else (ssl.SSLError,)
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 @pytest.mark.parametrize("framing", list(Framing))
 @pytest.mark.parametrize("end", [fin, garbage])
@@ -634,7 +633,7 @@ def test_a_stream_that_breaks_is_no_end(
         broken.close()
 
 
-@EACH_COLOUR
+@EACH_FRAMEWORK
 @EACH_VERSION
 def test_sending_after_tls_has_broken(
     framework: Framework, certificates: Certificates, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attachproto import ExecStart, Reason, Rejected, RemoteProtocolError, Request, Response, ResponseHead
+from attachproto import ExecStart, Reason, Rejected, RemoteProtocolError, Request, Response, ResponseHead, StreamRequest
 from attachproto._validators import version_numbers
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
 from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text, check_whole
@@ -194,7 +194,7 @@ def done(request: Request, response: Response, status_code: int | None = None) -
         )
 
 
-def refused(request: Request, response: Response | Rejected) -> RequestRejected:
+def refused(request: Request | StreamRequest, response: Response | Rejected) -> RequestRejected:
     """The error for a call that the engine has refused."""
     location = next((value for name, value in response.headers if name == "location"), "")
     return RequestRejected(
@@ -224,6 +224,7 @@ def judge_version(request: Request, response: Response, known: tuple[str, str]) 
         )
 
 
-def named(request: Request) -> str:
+def named(request: Request | StreamRequest) -> str:
     """A call as errors name it, such as ``GET /containers/web/json``."""
-    return f"{request.method} /{'/'.join(request.path)}"
+    call = request.to_request() if isinstance(request, StreamRequest) else request
+    return f"{call.method} /{'/'.join(call.path)}"

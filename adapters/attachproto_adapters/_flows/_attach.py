@@ -158,11 +158,8 @@ def _hold_exit(container: str, inspected: InspectedContainer, api_version: str |
     ``next-exit`` the exit code. But ``next-exit`` never answers if the exit came first. So the container is inspected
     again.
     """
-    if inspected.created:
-        yield from hold_wait(container, "next-exit", api_version)
-    elif inspected.podman:
-        yield from hold_wait(container, "next-exit", api_version)
+    condition = "next-exit" if inspected.created or inspected.podman else "not-running"
+    yield from hold_wait(container, condition, api_version)
+    if inspected.podman and not inspected.created:
         return (yield from inspect_container(container, api_version))
-    else:
-        yield from hold_wait(container, "not-running", api_version)
     return inspected

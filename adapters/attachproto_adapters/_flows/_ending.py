@@ -27,8 +27,8 @@ from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferr
 from attachproto_adapters._flows._waits import ANSWER_SECONDS, GATEWAY_ERRORS, ask_again, waited
 
 # How many seconds Podman may report "running" after the end of the output. Up to 0.23 s were measured for an exec and
-# 2.1 s for a container, on two cores with a load of 15 (scripts/measure_ends.py). They are not longer,
-# because Podman may not say which processes run. Then one that ends within this time counts as ended.
+# 2.1 s for a container, on two cores with a load of 15 (scripts/measure_ends.py). A longer time would hide cuts: if
+# Podman does not list its processes, a process that ends within this time counts as ended before its output.
 EXEC_GRACE, CONTAINER_GRACE = 1.0, 4.0
 
 Outputs = tuple[bytes, bytes]

@@ -176,7 +176,7 @@ def judge_stream(request: StreamRequest, answer: Accepted | Rejected) -> Accepte
         LocalProtocolError: neither the answer nor the request's ``tty`` says how the output is framed.
     """
     if isinstance(answer, Rejected):
-        raise refused(request.to_request(), answer)
+        raise refused(request, answer)
     if answer.framing is None:
         raise LocalProtocolError(
             "the engine's answer does not say whether the output is framed: build the request with tty="

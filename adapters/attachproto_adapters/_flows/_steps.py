@@ -23,17 +23,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from attachproto import (
-    Accepted,
-    ExecStart,
-    Logs,
-    Quirk,
-    Request,
-    StreamRequest,
-)
-from attachproto_adapters._flows._inspect import (
-    Facts,
-)
+from attachproto import Accepted, ExecStart, Logs, Quirk, Request, StreamRequest
+from attachproto_adapters._flows._inspect import Facts
 
 T = TypeVar("T")
 AnySession = TypeVar("AnySession")

@@ -95,7 +95,7 @@ class AsyncSession(Session):
 
     async def ask(self, request: Request | StreamRequest) -> None:
         """Send a request. A failed write is ignored: an engine may refuse, and close, before it has read all of it."""
-        self.asked = named(request.to_request() if isinstance(request, StreamRequest) else request)
+        self.asked = named(request)
         with contextlib.suppress(*self.errors):
             await self.send(request)
 

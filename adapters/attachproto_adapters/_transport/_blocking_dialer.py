@@ -49,6 +49,10 @@ class Dialer(Address):
         self._sessions: set[BlockingSession] = set()
         self._closings = 0
 
+    def at_most(self, seconds: float) -> float:
+        """This bound, or the timeout if that is shorter."""
+        return seconds if self.timeout is None else min(seconds, self.timeout)
+
     def unless_sooner(self, seconds: float | None) -> float | None:
         """This bound; ``None`` if the timeout is shorter, which bounds every wait by itself."""
         return seconds if seconds is None or self.timeout is None or seconds < self.timeout else None
@@ -138,7 +142,7 @@ class Dialer(Address):
             with contextlib.suppress(OSError):  # the next read shows why
                 half_close(session.sock)
             try:
-                session.next_event_within(HEAD_SECONDS if self.timeout is None else min(HEAD_SECONDS, self.timeout))
+                session.next_event_within(self.at_most(HEAD_SECONDS))
             except RemoteProtocolError as exc:
                 return exc.reason is not Reason.NOTHING_CAME
             except OSError:

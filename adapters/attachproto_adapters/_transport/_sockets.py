@@ -8,7 +8,7 @@ import select
 import socket
 import sys
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final
 
 READ_SIZE: Final = 128 * 1024
 """How much is read at once. A Unix socket on Linux holds some 200 KiB by default; reads of 64 KiB were measured slower,
@@ -88,14 +88,7 @@ def wait_until_ready(number: int, timeout: float | None, *, read: bool, write: b
     return read and (bool(events & select.POLLIN) or other), write and (bool(events & select.POLLOUT) or other)
 
 
-class HasOptions(Protocol):
-    """A socket of the standard library or of trio."""
-
-    def setsockopt(self, level: int, optname: int, value: int, /) -> None:
-        """As ``socket.socket.setsockopt``."""
-
-
-def prepare_tcp(sock: HasOptions) -> None:
+def prepare_tcp(sock: socket.socket) -> None:
     """Turn Nagle's algorithm off and keepalive on."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
