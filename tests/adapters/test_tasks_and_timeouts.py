@@ -34,7 +34,7 @@ from attachproto_adapters._transport import _asyncio, _trio
 from attachproto_adapters._transport._async_dialer import response_within
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
 from attachproto_adapters._transport._schemes import UnixHost
-from tests.adapters.frameworks import ASYNCIO, EACH_FRAMEWORK, TRIO, WAYS, WITH_STDIN, Framework, Opener, Way
+from tests.adapters.frameworks import ASYNCIO, TRIO, WAYS, WITH_STDIN, Framework, Opener, Way
 from tests.adapters.scenarios import HALVED, MEGABYTE, pattern
 from tests.adapters.scripted import (
     BOUND,
@@ -59,6 +59,7 @@ SHORT = 0.1
 MUCH = 2 * MEGABYTE
 
 FRAMEWORKS = (ASYNCIO, TRIO)
+EACH_LOOP = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
 BUSY: dict[Framework, type[Exception]] = {ASYNCIO: RuntimeError, TRIO: trio.BusyResourceError}
 
 SESSIONS: dict[Framework, type[AsyncSocketSession]] = {ASYNCIO: _asyncio.SocketSession, TRIO: _trio.SocketSession}
@@ -152,7 +153,7 @@ def test_communicate_goes_on_after_a_timeout(opened: Opener) -> None:
     opened.framework.run(scenario)
 
 
-@EACH_FRAMEWORK
+@EACH_LOOP
 def test_wait_goes_on_after_a_timeout(framework: Framework, engine: Engine) -> None:
     exited = threading.Event()
     engine.on("attach", stays())
@@ -172,7 +173,7 @@ def test_wait_goes_on_after_a_timeout(framework: Framework, engine: Engine) -> N
 # ---- several tasks ----
 
 
-@EACH_FRAMEWORK
+@EACH_LOOP
 def test_an_answer_that_has_arrived_is_found_without_waiting(framework: Framework) -> None:
     """Also where the time is over already, because other tasks of the loop have run for long."""
     request = Request("POST", ("containers", "web", "wait"))
@@ -277,7 +278,7 @@ def test_two_that_send_at_once(opened: Opener, name: str) -> None:
     assert read == [data]
 
 
-@EACH_FRAMEWORK
+@EACH_LOOP
 @pytest.mark.parametrize("held", [False, True])
 def test_two_that_wait_at_once(framework: Framework, engine: Engine, held: bool) -> None:
     """The second is refused, and the first goes on: its question cannot be asked twice where the end removes all."""
