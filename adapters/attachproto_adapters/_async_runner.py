@@ -59,6 +59,23 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = 
                     await dialer.sleep(seconds)
 
 
+async def clean_up(steps: Steps[T], dialer: AsyncDialer[L], seconds: float) -> T:
+    """Run a flow that ends or removes something, also after a cancellation, in a bounded time.
+
+    A cancellation does not reach the flow; it goes on when the flow has ended. Arguments as in ``_blocking_runner``.
+
+    Raises:
+        TimeoutError: it did not end in time. Everything that it has opened is closed.
+    """
+
+    async def driven() -> T:
+        result = await drive(steps, dialer)
+        await close_held(result.held)
+        return result.value
+
+    return await dialer.shielded(seconds, driven)
+
+
 async def _await_deferred(held: Held[L], seconds: float | None, dialer: AsyncDialer[L]) -> Response | Broken | None:
     if (session := held.session) is None:
         await dialer.sleep(seconds or 0)

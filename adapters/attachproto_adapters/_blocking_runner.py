@@ -72,7 +72,31 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                         raise TimeoutError(
                             f"timed out: no final answer within {dialer.timeout:g} s: {what} at {dialer.host}"
                         )
-                    time.sleep(seconds)
+                    time.sleep(dialer.until_deadline(seconds) or 0)
+
+
+def clean_up(steps: Steps[T], dialer: Dialer, seconds: float) -> T:
+    """Run a flow that ends or removes something, after an error or ``KeyboardInterrupt``, in a bounded time.
+
+    ``drive`` would stop at a deadline that has passed; this gives the flow one of its own. A second
+    ``KeyboardInterrupt`` ends it.
+
+    Args:
+        steps: the flow.
+        dialer: makes its connections; one that was closed still does.
+        seconds: how long all of it may take.
+
+    Raises:
+        TimeoutError: it did not end in time. Everything that it has opened is closed.
+    """
+    before = dialer.deadline
+    dialer.deadline = time.monotonic() + seconds
+    try:
+        driven = drive(steps, dialer)
+        close_held(driven.held)
+        return driven.value
+    finally:
+        dialer.deadline = before
 
 
 def _await_deferred(held: Held[BlockingSession], seconds: float | None) -> Response | Broken | None:

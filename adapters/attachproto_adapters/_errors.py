@@ -165,6 +165,22 @@ class OutputCut(AttachError):
         self.stderr = stderr
 
 
+class CommandTimeout(AttachError, TimeoutError):
+    """A command did not end within its ``timeout``, and was ended, unless that was not wanted or not possible.
+
+    Attributes:
+        stdout: what was read of stdout (or of the terminal).
+        stderr: what was read of stderr.
+        ended: whether the command was seen to have ended. If it is false, the command may go on.
+    """
+
+    def __init__(self, message: str, stdout: bytes = b"", stderr: bytes = b"", ended: bool = False) -> None:
+        super().__init__(message)
+        self.stdout = stdout
+        self.stderr = stderr
+        self.ended = ended
+
+
 class ExitCodeUnknown(AttachError):
     """A container or a command has run, and the engine cannot tell its exit code: it was removed, for instance.
 

@@ -6,8 +6,8 @@ import abc
 import contextlib
 import functools
 import socket
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attachproto import (
     Accepted,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from attachproto_adapters._transport._tls import TlsLayer
 
 L = TypeVar("L", bound=AsyncSession)
+T = TypeVar("T")
 
 
 class AsyncDialer(Address, abc.ABC, Generic[L]):
@@ -49,6 +50,15 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
     @abc.abstractmethod
     async def sleep(seconds: float) -> None:
         """Sleep."""
+
+    @staticmethod
+    @abc.abstractmethod
+    async def shielded(seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The call's result. A cancellation does not reach the call, and goes on when it has ended.
+
+        Raises:
+            TimeoutError: it has no result within this time. Then it is cancelled.
+        """
 
     @abc.abstractmethod
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> L:

@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import copy
 import socket
-from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from attachproto import Quirk
 from attachproto_adapters._flows._stdin import WRITE_SIZE
@@ -180,6 +180,24 @@ class Dialer(AsyncDialer[AsyncioSession]):
     """Makes connections to one engine."""
 
     sleep = staticmethod(AsyncioSession.sleep)
+
+    @staticmethod
+    async def shielded(seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async def bounded() -> T:
+            async with asyncio.timeout(seconds):
+                return await call()
+
+        cancelled: asyncio.CancelledError | None = None
+        task = asyncio.create_task(bounded())
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+        if cancelled is not None:
+            task.cancelled() or task.exception()  # else asyncio reports that nobody has asked for it
+            raise cancelled
+        return task.result()
 
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> AsyncioSession:
         host, child = self.host, None

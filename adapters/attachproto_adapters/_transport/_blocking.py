@@ -1,6 +1,7 @@
 """The session of the blocking adapter.
 
-It has more than 15 methods, because waiting, sending and receiving share one timeout and one way to be closed.
+It has more than 250 lines and 15 methods, because waiting, sending and receiving share one timeout, one deadline and
+one way to be closed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class BlockingSession(SocketSession):
 
     Attributes:
         timeout: how many seconds each wait may take; ``None`` for ever.
+        deadline: when all waiting ends, in the time of ``time.monotonic``; ``None`` for never.
     """
 
     caller_kind = "thread"
@@ -53,6 +55,7 @@ class BlockingSession(SocketSession):
         child: SshChild | None = None,
     ) -> None:
         self.timeout = sock.gettimeout()
+        self.deadline: float | None = None
         super().__init__(sock, host, quirks=quirks, tls=tls, child=child)
         # Reentrant, because a signal's handler may close while its thread holds it.
         self._closing = threading.RLock()
@@ -65,6 +68,10 @@ class BlockingSession(SocketSession):
             TimeoutError: neither came in time.
             AttachmentClosed: we have closed it.
         """
+        self.check_deadline()
+        if self.deadline is not None:
+            left = max(0.0, self.deadline - time.monotonic())
+            timeout = left if timeout is None else min(timeout, left)
         thread = threading.get_ident()
         try:
             with self._closing:
@@ -79,8 +86,14 @@ class BlockingSession(SocketSession):
                     self.sock.close()
         self._check_not_closed()
         if not any(ready):
+            self.check_deadline()
             raise self.timed_out(missing, self.timeout or 0.0)
         return ready
+
+    def check_deadline(self) -> None:
+        """Raise ``TimeoutError`` if the deadline has passed. What always has something to read never waits."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise TimeoutError(f"timed out: the deadline has passed: {self.asked}")
 
     def wait_to_feed(self) -> tuple[bool, bool]:
         """Wait until something can be read or sent; returns which of the two."""
@@ -143,6 +156,7 @@ class BlockingSession(SocketSession):
                 left = until - time.monotonic()
                 if left <= 0:
                     return None
+                self.check_deadline()
                 with contextlib.suppress(TimeoutError):
                     self._wait(left, "", read=True)
         self.reading.finish()
@@ -156,6 +170,7 @@ class BlockingSession(SocketSession):
             OSError: the connection is broken, now and from now on.
             AttachmentClosed: we have closed it.
         """
+        self.check_deadline()
         left = self._deadline()
         while not self.read_now():
             self._wait(left(), self.awaited(), read=True)

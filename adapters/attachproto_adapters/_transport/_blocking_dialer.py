@@ -45,9 +45,37 @@ class Dialer(Address):
     def __init__(self, host: Host, timeout: float | None) -> None:
         super().__init__(host)
         self.timeout = timeout
+        self._deadline: float | None = None
         # All open connections, so that one call can close all that an interrupted flow has opened.
         self._sessions: set[BlockingSession] = set()
         self._closings = 0
+
+    @property
+    def deadline(self) -> float | None:
+        """When all waiting ends with ``TimeoutError``, in the time of ``time.monotonic``; ``None`` for never.
+
+        It holds for every connection that is open, or is opened later.
+        """
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, deadline: float | None) -> None:
+        self._deadline = deadline
+        for session in list(self._sessions):
+            session.deadline = deadline
+
+    def until_deadline(self, seconds: float | None) -> float | None:
+        """This bound, or what is left until the deadline if that is shorter.
+
+        Raises:
+            TimeoutError: the deadline has passed.
+        """
+        if self._deadline is None:
+            return seconds
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"timed out: the deadline has passed: {self.host}")
+        return left if seconds is None else min(seconds, left)
 
     def at_most(self, seconds: float) -> float:
         """This bound, or the timeout if that is shorter."""
@@ -73,6 +101,7 @@ class Dialer(Address):
                 sock, child = self._open_non_tcp(host)
             session = BlockingSession(sock, host, quirks=quirks, tls=tls, child=child)
             self._sessions.add(session)
+            session.deadline = self._deadline
             try:
                 session.settimeout(self.timeout)
                 if tls is not None:
@@ -102,12 +131,14 @@ class Dialer(Address):
                     return sock, child
                 if self.timeout is not None and waited >= self.timeout:
                     raise TimeoutError
-                time.sleep(pause)
+                time.sleep(self.until_deadline(pause) or 0)
                 waited += pause
 
     def _open_tcp(self, host: TcpHost) -> socket.socket:
         with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(socket.create_connection((host.name, host.port), self.timeout))
+            sock = undo.enter_context(
+                socket.create_connection((host.name, host.port), self.until_deadline(self.timeout))
+            )
             prepare_tcp(sock)
             undo.pop_all()
             return sock

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import trio
 
@@ -155,6 +155,13 @@ class Dialer(AsyncDialer[TrioSession]):
 
     failures = (*AsyncDialer.failures, *TrioSession.errors)
     sleep = staticmethod(TrioSession.sleep)
+
+    @staticmethod
+    async def shielded(seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        with trio.move_on_after(seconds) as scope:
+            scope.shield = True
+            return await call()
+        raise TimeoutError(f"timed out: it has not ended within {seconds:g} s")
 
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> TrioSession:
         host, child = self.host, None

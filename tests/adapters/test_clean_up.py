@@ -1,0 +1,158 @@
+"""Flows that end or remove something: they run to their end, shielded from cancellation, in a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from attachproto import Request, Response
+from attachproto_adapters import _async_runner, _blocking_runner
+from attachproto_adapters._flows._steps import Call, Pause, Steps
+from attachproto_adapters._transport import _asyncio, _blocking_dialer, _trio
+from attachproto_adapters._transport._hosts import resolve_host
+from tests.adapters.frameworks import ASYNCIO, BLOCKING, EACH_FRAMEWORK, TRIO, Framework
+from tests.adapters.scripted import BOUND, Engine, Peer, answers
+
+INSPECT = Request("GET", ("containers", "web", "json"))
+START = Request("POST", ("containers", "web", "start"))
+
+# Short, because the tests wait for its end.
+SHORT = 0.1
+
+
+def two_calls() -> Steps[int]:
+    first: Response = yield Call(INSPECT)
+    yield Pause(0.001)
+    second: Response = yield Call(START)
+    return first.status_code + second.status_code
+
+
+def cleaning(framework: Framework, engine: Engine, seconds: float) -> Callable[[], Awaitable[int]]:
+    """The framework's ``clean_up`` of ``two_calls``."""
+    host = resolve_host(engine.host, {})
+
+    async def clean() -> int:
+        if framework is BLOCKING:
+            return _blocking_runner.clean_up(two_calls(), _blocking_dialer.Dialer(host, None), seconds)
+        dialer: Any = (_asyncio if framework is ASYNCIO else _trio).Dialer(host)
+        return await _async_runner.clean_up(two_calls(), dialer, seconds)
+
+    return clean
+
+
+@EACH_FRAMEWORK
+def test_it_returns_what_the_flow_returns(framework: Framework, engine: Engine) -> None:
+    async def scenario() -> None:
+        assert await cleaning(framework, engine, BOUND)() == 404
+
+    framework.run(scenario)
+    assert engine.calls == ["inspect", "start"]
+
+
+@EACH_FRAMEWORK
+def test_it_raises_what_the_flow_raises(framework: Framework, engine: Engine) -> None:
+    engine.on("start", lambda peer: peer.write(b"no HTTP\r\n\r\n"))
+
+    async def scenario() -> None:
+        with pytest.raises(Exception, match="HTTP"):
+            await cleaning(framework, engine, BOUND)()
+
+    framework.run(scenario)
+
+
+@pytest.mark.parametrize("framework", [ASYNCIO, TRIO], ids=str)
+def test_a_cancellation_waits_for_its_end(framework: Framework, engine: Engine) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+    results: list[object] = []
+
+    def slow(peer: Peer) -> None:
+        asked.set()
+        assert go_on.wait(BOUND)
+        answers({})(peer)
+
+    engine.on("inspect", slow)
+    clean = cleaning(framework, engine, BOUND)
+
+    async def with_asyncio() -> None:
+        async def waits() -> None:
+            try:
+                await asyncio.sleep(BOUND)
+            finally:
+                results.append(await clean())
+
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        task.cancel()
+        await framework.until(asked)
+        task.cancel()  # in the middle of it
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def with_trio() -> None:
+        async def waits() -> None:
+            try:
+                await trio.sleep(BOUND)
+            finally:
+                results.append(await clean())
+                await trio.lowlevel.checkpoint()
+                results.append("not cancelled")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waits)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await framework.until(asked)
+            go_on.set()
+
+    framework.run(with_asyncio if framework is ASYNCIO else with_trio)
+    assert engine.calls == ["inspect", "start"]
+    # asyncio raises the second cancellation where the first one has been caught.
+    assert results == ([] if framework is ASYNCIO else [404])
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("trickles", [False, True])
+def test_it_is_bounded(framework: Framework, engine: Engine, trickles: bool) -> None:
+    """Also where each wait is short, because a part of an answer comes now and then."""
+    closed = threading.Event()
+
+    def act(peer: Peer) -> None:
+        peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while trickles:
+                peer.write(b"x")
+                time.sleep(SHORT / 10)
+            peer.until_closed()
+        closed.set()
+
+    engine.on("inspect", act)
+
+    async def scenario() -> None:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await cleaning(framework, engine, SHORT)()
+        assert SHORT * 0.9 < time.monotonic() - began < BOUND / 2
+
+    framework.run(scenario)
+    assert closed.wait(BOUND)
+    assert engine.calls == ["inspect"]
+
+
+def test_a_deadline_that_has_passed_does_not_hold_for_it(engine: Engine) -> None:
+    dialer = _blocking_dialer.Dialer(resolve_host(engine.host, {}), None)
+    dialer.deadline = passed = time.monotonic() - 1
+    with pytest.raises(TimeoutError):
+        _blocking_runner.drive(two_calls(), dialer)
+    assert _blocking_runner.clean_up(two_calls(), dialer, BOUND) == 404
+    assert dialer.deadline == passed
