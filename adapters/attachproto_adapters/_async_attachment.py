@@ -258,7 +258,7 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def aclose(self) -> None:
         """Close the connection. The container keeps running. May be called from any task, and more than once."""
-        self._life.move(LifeEvent.CLOSE)
+        self._end(LifeEvent.CLOSE)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(close_held, self._held)
             for each in (self._dialer, self._session):

@@ -11,6 +11,7 @@ from attachproto_adapters._flows._api_calls import is_refusal
 from attachproto_adapters._flows._steps import Broken, FlowResult, Held, Steps
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer, open_stream, response_within, whole_response
+from attachproto_adapters._transport._log import LoggedCall
 
 T = TypeVar("T")
 L = TypeVar("L", bound=AsyncSession)
@@ -36,12 +37,15 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = 
                     result = await dialer.call(request)
                 case _steps.CallDeferred(request, seconds):
                     await _discard(held)
-                    session = await dialer.ask(request)
-                    if not held.keep(session):
-                        await session.aclose()
-                    result = await session.within(seconds, session.next_event)
-                    if isinstance(result, ResponseHead) and is_refusal(result):
-                        result = await whole_response(session)
+                    with LoggedCall(request) as logged:
+                        session = await dialer.ask(request)
+                        if not held.keep(session):
+                            await session.aclose()
+                        result = await session.within(seconds, session.next_event)
+                        if isinstance(result, ResponseHead):
+                            logged.answered(result.status_code)
+                            if is_refusal(result):
+                                result = await whole_response(session)
                 case _steps.AwaitDeferred(seconds_or_none):
                     result = await _await_deferred(held, seconds_or_none, dialer)
                 case _steps.Discard():

@@ -23,6 +23,7 @@ from attachproto_adapters._flows._stdin import Feed, as_bytes, check_half_close,
 from attachproto_adapters._flows._steps import Opened
 from attachproto_adapters._line_iterator import LinesBase
 from attachproto_adapters._transport._guard import OneCaller
+from attachproto_adapters._transport._log import log_attached, log_ended
 from attachproto_adapters._transport._session import Session
 
 AnySession = TypeVar("AnySession", bound=Session)
@@ -50,6 +51,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         # Events that lines() has read and not returned. They come before any that are still to be read.
         # The next one stands last: an empty deque would take 700 bytes.
         self._unread: list[DataEvent] = []
+        log_attached(session.asked, accepted.framing)
 
     @property
     def inspected(self) -> Facts | None:
@@ -123,7 +125,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             return OutputClosed()
         event = self._session.take_event()
         if type(event) is OutputClosed:
-            self._life.move(LifeEvent.OUTPUT_CLOSED)
+            self._end(LifeEvent.OUTPUT_CLOSED)
             self._session.reading.finish()
         return event  # type: ignore[return-value]  # behind Accepted a client gets no other
 
@@ -203,6 +205,20 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         return True
 
     # ---- the end ----
+
+    def _end(self, event: LifeEvent) -> None:
+        """Note that the output has ended, or that the caller closes the attachment."""
+        if self._life.move(event):
+            log_ended(self._session.asked, self._how_it_ends(event))
+
+    def _how_it_ends(self, event: LifeEvent) -> str:
+        if event is LifeEvent.OUTPUT_CLOSED:
+            return "ended by a reset" if self._ended_by_reset else "ended"
+        if (broken := self._session.broken) is not None:
+            return f"closed after {type(broken).__name__}"
+        if self._session.connection.their_state is State.ERROR:
+            return "closed after RemoteProtocolError"
+        return "closed by the caller"
 
     @property
     def _ended_by_reset(self) -> bool:

@@ -294,7 +294,7 @@ class Attachment(AttachmentBase[BlockingSession]):
 
         May be called more than once, from any thread or signal handler.
         """
-        self._life.move(LifeEvent.CLOSE)
+        self._end(LifeEvent.CLOSE)
         self._session.close()
         close_held(self._held)
         if self._dialer is not None:

@@ -12,6 +12,7 @@ from attachproto_adapters._flows._api_calls import is_refusal, named
 from attachproto_adapters._flows._steps import Broken, FlowResult, Held, Steps
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
 from attachproto_adapters._transport._blocking_dialer import Dialer, open_stream, response_within, whole_response
+from attachproto_adapters._transport._log import LoggedCall
 
 T = TypeVar("T")
 
@@ -45,13 +46,16 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                     result = dialer.call(request)
                 case _steps.CallDeferred(request, seconds):
                     _discard(held)
-                    session = dialer.ask(request)
-                    # If another thread has closed the attachment before, it has found no session to close.
-                    if not held.keep(session):
-                        session.close()
-                    result = session.next_event_within(dialer.at_most(seconds))
-                    if isinstance(result, ResponseHead) and is_refusal(result):
-                        result = whole_response(session)
+                    with LoggedCall(request) as logged:
+                        session = dialer.ask(request)
+                        # If another thread has closed the attachment before, it has found no session to close.
+                        if not held.keep(session):
+                            session.close()
+                        result = session.next_event_within(dialer.at_most(seconds))
+                        if isinstance(result, ResponseHead):
+                            logged.answered(result.status_code)
+                            if is_refusal(result):
+                                result = whole_response(session)
                 case _steps.AwaitDeferred(seconds_or_none):
                     result = _await_deferred(held, seconds_or_none)
                 case _steps.Discard():

@@ -59,9 +59,10 @@ class Life:
         self.ended = False
         self.closed = False
 
-    def move(self, event: LifeEvent) -> None:
-        """Change the state by this event."""
+    def move(self, event: LifeEvent) -> bool:
+        """Change the state by this event. Returns whether it was the first, which has ended the attachment."""
         with self._lock:
+            first = self._state is LifeState.OPEN
             state = self._state = LIFE[self._state, event]
             # Two plain attributes, because ``ended`` is read for each event.
             # Set and never cleared, because a handler may have set the other one meanwhile.
@@ -69,6 +70,7 @@ class Life:
                 self.ended = True
             if state in (LifeState.CLOSED, LifeState.ENDED_AND_CLOSED):
                 self.closed = True
+            return first
 
 
 class InputState(enum.Enum):

@@ -24,6 +24,7 @@ from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
+from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import Host, NonTcpHost
 from attachproto_adapters._transport._socket_session import SocketSession
@@ -103,10 +104,12 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
     async def call(self, request: Request) -> Response:
         """Make a plain call on a connection of its own, and wait for its whole answer."""
         closings = self._closings
-        async with contextlib.aclosing(await self.ask(request)) as session:
-            if self._closings != closings:  # another task has closed all connections before this one was opened
-                await session.aclose()
-            response = await whole_response(session)
+        with LoggedCall(request) as logged:
+            async with contextlib.aclosing(await self.ask(request)) as session:
+                if self._closings != closings:  # another task has closed all connections before this one was opened
+                    await session.aclose()
+                response = await whole_response(session)
+            logged.answered(response.status_code)
         self._sessions.discard(session)  # an attachment keeps its dialer, and would keep this
         return response
 
@@ -159,10 +162,12 @@ async def open_stream(
     session: AsyncSession, request: StreamRequest, seconds: float | None = None
 ) -> Accepted | Rejected:
     """Send a request for a stream and return its answer, which must come within ``seconds``, if they are given."""
-    await session.ask(request)
-    event = await (session.next_event() if seconds is None else session.within(seconds, session.next_event))
-    if event is None:
-        assert seconds is not None
-        raise session.head_held_back(seconds)
-    assert isinstance(event, Accepted | Rejected)  # nothing else comes first
-    return event
+    with LoggedCall(request) as logged:
+        await session.ask(request)
+        event = await (session.next_event() if seconds is None else session.within(seconds, session.next_event))
+        if event is None:
+            assert seconds is not None
+            raise session.head_held_back(seconds)
+        assert isinstance(event, Accepted | Rejected)  # nothing else comes first
+        logged.answered(event.status_code)
+        return event

@@ -22,6 +22,7 @@ from attachproto_adapters._flows._api_calls import PING
 from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
+from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import Host, NonTcpHost, TcpHost
 from attachproto_adapters._transport._sockets import half_close, join_with_half_close, prepare_tcp
@@ -156,10 +157,12 @@ class Dialer(Address):
     def call(self, request: Request) -> Response:
         """Make a plain call on a connection of its own, and wait for its whole answer."""
         closings = self._closings
-        with contextlib.closing(self.ask(request)) as session:
-            if self._closings != closings:  # another thread has closed all connections before this one was opened
-                session.close()
-            response = whole_response(session)
+        with LoggedCall(request) as logged:
+            with contextlib.closing(self.ask(request)) as session:
+                if self._closings != closings:  # another thread has closed all connections before this one was opened
+                    session.close()
+                response = whole_response(session)
+            logged.answered(response.status_code)
         self._sessions.discard(session)  # an attachment keeps its dialer, and would keep this
         return response
 
@@ -206,10 +209,12 @@ def response_within(session: BlockingSession, seconds: float) -> Response | None
 
 def open_stream(session: BlockingSession, request: StreamRequest, seconds: float | None = None) -> Accepted | Rejected:
     """Send a request for a stream and return its answer, which must come within ``seconds``, if they are given."""
-    session.ask(request)
-    event = session.next_event() if seconds is None else session.next_event_within(seconds)
-    if event is None:
-        assert seconds is not None
-        raise session.head_held_back(seconds)
-    assert isinstance(event, Accepted | Rejected)  # nothing else comes first
-    return event
+    with LoggedCall(request) as logged:
+        session.ask(request)
+        event = session.next_event() if seconds is None else session.next_event_within(seconds)
+        if event is None:
+            assert seconds is not None
+            raise session.head_held_back(seconds)
+        assert isinstance(event, Accepted | Rejected)  # nothing else comes first
+        logged.answered(event.status_code)
+        return event
