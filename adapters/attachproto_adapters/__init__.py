@@ -20,6 +20,7 @@ from attachproto_adapters._errors import HostInvalid as HostInvalid
 from attachproto_adapters._errors import LogsUnavailable as LogsUnavailable
 from attachproto_adapters._errors import OutputCut as OutputCut
 from attachproto_adapters._errors import OutputTooLarge as OutputTooLarge
+from attachproto_adapters._errors import OutputUndecodable as OutputUndecodable
 from attachproto_adapters._errors import RequestRejected as RequestRejected
 from attachproto_adapters._flows._inspect import InspectedContainer as InspectedContainer
 from attachproto_adapters._flows._inspect import InspectedExec as InspectedExec

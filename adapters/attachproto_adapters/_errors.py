@@ -195,6 +195,22 @@ class ExitCodeUnknown(AttachError):
         self.stderr = stderr
 
 
+class OutputUndecodable(AttachError, UnicodeError):
+    """A command has ended, and its output is not text in the ``encoding`` that was asked for.
+
+    Attributes:
+        exit_code: of the command.
+        stdout: the whole of stdout, as bytes.
+        stderr: the whole of stderr, as bytes.
+    """
+
+    def __init__(self, message: str, exit_code: int, stdout: bytes, stderr: bytes) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
+
+
 class EngineReportedError(AttachError):
     """The engine put an error of its own into the stream (a frame of type 3).
 

@@ -29,9 +29,10 @@ ALLOWED = {
     "operator",
     "re",
     "typing",
+    "typing_extensions",  # for type checkers only: see the clean interpreter below
 }
 OWN = ("attachproto_adapters._flows", "attachproto_adapters._errors")
-FORBIDDEN = ("socket", "ssl", "subprocess", "select", "selectors", "asyncio", "trio")
+FORBIDDEN = ("socket", "ssl", "subprocess", "select", "selectors", "asyncio", "trio", "typing_extensions")
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)

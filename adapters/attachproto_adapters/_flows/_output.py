@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Generic
 
 import attrs
 
@@ -16,24 +17,25 @@ from attachproto_adapters._errors import (
     OutputCut,
     OutputTooLarge,
 )
+from attachproto_adapters._flows._text import Output
 
 DataEvent = Stdout | Stderr | RawOutput | Systemerr
 OutputEvent = DataEvent | OutputClosed
 
 
 @attrs.frozen
-class ExecResult:
-    """The result of ``run_exec``.
+class ExecResult(Generic[Output]):
+    """The result of ``run_exec``. ``ExecResult`` alone, as a type, is ``ExecResult[bytes]``.
 
     Attributes:
         exit_code: of the command. If it could not be started, it is 125 to 128, and the reason is in the output.
-        stdout: what the command wrote to stdout; with a TTY, all that it wrote.
-        stderr: what it wrote to stderr.
+        stdout: what the command wrote to stdout; with a TTY, all that it wrote. A ``str`` with ``encoding=``.
+        stderr: what it wrote to stderr, likewise.
     """
 
     exit_code: int
-    stdout: bytes
-    stderr: bytes
+    stdout: Output
+    stderr: Output
 
 
 class Gathered:

@@ -69,8 +69,8 @@ class Feed:
             self._slice = memoryview(b"")
 
 
-def as_bytes(input: bytes | None) -> bytes | None:
-    """The input as immutable bytes; ``TypeError`` if it is not bytes."""
+def as_bytes(input: bytes | str | None) -> bytes | None:
+    """The input as immutable bytes; ``TypeError`` if it is not bytes, or is a str that was not encoded."""
     return input if input is None or type(input) is bytes else bytes(_as_memory(input))
 
 
