@@ -46,6 +46,7 @@ from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import blocking
 from attachproto_adapters import trio as trio_adapter
 from attachproto_adapters._transport import _asyncio, _blocking_dialer, _trio
+from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._schemes import UnixHost
 
 ENGINE: Final = "import sys; from attachproto_engine import serve; sys.exit(serve(sys.argv[1]))"
@@ -156,7 +157,7 @@ def engine_process() -> Iterator[tuple[int, UnixHost]]:
 
 
 def call(host: UnixHost, request: Request, expected: int) -> None:
-    response = _blocking_dialer.Dialer(host, 60).call(request)
+    response = _blocking_dialer.Dialer(Address(host), 60).call(request)
     assert response.status_code == expected, response
 
 
@@ -236,7 +237,7 @@ class Share:
 
 
 def fast_blocking(share: Share) -> None:
-    dialer = _blocking_dialer.Dialer(share.host, share.seconds_allowed)
+    dialer = _blocking_dialer.Dialer(Address(share.host), share.seconds_allowed)
 
     def work() -> None:
         for job in share.jobs:
@@ -268,7 +269,7 @@ async def fast_async(
 def fast_asyncio(share: Share, alarms: Alarms) -> None:
     async def main() -> None:
         alarms.watch_loop()
-        dialer = _asyncio.Dialer(share.host)
+        dialer = _asyncio.Dialer(Address(share.host))
         async with asyncio.timeout(share.seconds_allowed), asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(fast_async(share, dialer.call, asyncio_adapter.attach))
@@ -280,7 +281,7 @@ def fast_asyncio(share: Share, alarms: Alarms) -> None:
 
 def fast_trio(share: Share) -> None:
     async def main() -> None:
-        dialer = _trio.Dialer(share.host)
+        dialer = _trio.Dialer(Address(share.host))
         before = trio.lowlevel.current_statistics().tasks_living
         with trio.fail_after(share.seconds_allowed):
             async with trio.open_nursery() as nursery:

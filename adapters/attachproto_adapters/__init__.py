@@ -8,6 +8,7 @@ from attachproto_adapters._errors import ApiVersionRejected as ApiVersionRejecte
 from attachproto_adapters._errors import AttachError as AttachError
 from attachproto_adapters._errors import AttachmentClosed as AttachmentClosed
 from attachproto_adapters._errors import AttachWarning as AttachWarning
+from attachproto_adapters._errors import ClientClosed as ClientClosed
 from attachproto_adapters._errors import CommandTimeout as CommandTimeout
 from attachproto_adapters._errors import ContainerNotRunning as ContainerNotRunning
 from attachproto_adapters._errors import EngineReportedError as EngineReportedError

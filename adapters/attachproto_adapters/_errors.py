@@ -135,6 +135,10 @@ class AttachmentClosed(AttachError):
     """The attachment was closed on this side."""
 
 
+class ClientClosed(AttachError):
+    """The client was closed, and makes no more calls."""
+
+
 class OutputTooLarge(AttachError):
     """The container printed more than ``max_output`` bytes.
 

@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from attachproto import Quirk, StreamRequest
-from attachproto_adapters._async_api import AsyncApi
 from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_client import AsyncClient
+from attachproto_adapters._async_functions import AsyncFunctions
 from attachproto_adapters._transport._asyncio import AsyncioSession, Dialer, StreamsSession
 
-__all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
+__all__ = ["Attachment", "Client", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
 
 
 class Attachment(AsyncAttachment[AsyncioSession]):
@@ -40,11 +41,18 @@ class Attachment(AsyncAttachment[AsyncioSession]):
             raise failure
 
 
-_api: AsyncApi[Attachment, AsyncioSession] = AsyncApi(Attachment, Dialer)
-attach = _api.attach
-exec_start = _api.exec_start
-logs = _api.logs
-run_exec = _api.run_exec
+class Client(AsyncClient[Attachment, AsyncioSession]):
+    """One engine, and the calls that it answers: see ``blocking.Client``. Deadlines: ``asyncio.timeout``."""
+
+    _make_attachment = Attachment
+    _make_dialer = Dialer
+
+
+_functions = AsyncFunctions(Client)
+attach = _functions.attach
+exec_start = _functions.exec_start
+logs = _functions.logs
+run_exec = _functions.run_exec
 
 
 async def open_attachment(
@@ -67,4 +75,4 @@ async def open_attachment(
     Raises:
         RequestRejected, RemoteProtocolError, LocalProtocolError, OSError: as for ``blocking.open_attachment``.
     """
-    return await _api.open_on(StreamsSession(*stream, quirks=quirks), request)
+    return await _functions.open_on(StreamsSession(*stream, quirks=quirks), request)

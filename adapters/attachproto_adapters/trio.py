@@ -17,11 +17,12 @@ except ImportError as exc:
     raise ImportError("this adapter needs trio: pip install 'attachproto[trio]'") from exc
 
 from attachproto import Quirk, StreamRequest
-from attachproto_adapters._async_api import AsyncApi
 from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_client import AsyncClient
+from attachproto_adapters._async_functions import AsyncFunctions
 from attachproto_adapters._transport._trio import Dialer, TrioSession, session_over
 
-__all__ = ["Attachment", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
+__all__ = ["Attachment", "Client", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
 
 
 class Attachment(AsyncAttachment[TrioSession]):
@@ -51,11 +52,18 @@ class Attachment(AsyncAttachment[TrioSession]):
             raise failure
 
 
-_api: AsyncApi[Attachment, TrioSession] = AsyncApi(Attachment, Dialer)
-attach = _api.attach
-exec_start = _api.exec_start
-logs = _api.logs
-run_exec = _api.run_exec
+class Client(AsyncClient[Attachment, TrioSession]):
+    """One engine, and the calls that it answers: see ``blocking.Client``. Deadlines: ``trio.fail_after``."""
+
+    _make_attachment = Attachment
+    _make_dialer = Dialer
+
+
+_functions = AsyncFunctions(Client)
+attach = _functions.attach
+exec_start = _functions.exec_start
+logs = _functions.logs
+run_exec = _functions.run_exec
 
 
 async def open_attachment(
@@ -75,4 +83,4 @@ async def open_attachment(
         RequestRejected, RemoteProtocolError, LocalProtocolError: as for ``blocking.open_attachment``.
         trio.BrokenResourceError: the stream failed.
     """
-    return await _api.open_on(session_over(stream, quirks), request)
+    return await _functions.open_on(session_over(stream, quirks), request)

@@ -32,6 +32,7 @@ from attachproto_adapters._errors import AttachError, EngineUnreachable, Request
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._inspect import read_json
+from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._blocking_dialer import Dialer, open_stream
 from attachproto_adapters._transport._hosts import resolve_host
 from attachproto_adapters.blocking import Attachment
@@ -144,7 +145,7 @@ def _engine(host: str | None, image: str, out: TextIO) -> Iterator[Dialer]:
     """The engine at ``host``; without it a real engine that has the image, else the embedded one."""
     why = "no engine answers here"
     try:
-        dialer = Dialer(resolve_host(host, os.environ), _TIMEOUT)
+        dialer = Dialer(Address(resolve_host(host, os.environ)), _TIMEOUT)
         version = Request("GET", ("version",))
         value = read_json(succeeded(version, dialer.call(version)))
         if host is not None or dialer.call(Request("GET", ("images", image, "json"))).status_code == 200:
@@ -160,7 +161,7 @@ def _engine(host: str | None, image: str, out: TextIO) -> Iterator[Dialer]:
 
     with Engine() as engine:
         out.write(f"engine: the embedded one, as {why}; it runs local processes and is no sandbox\n\n")
-        yield Dialer(resolve_host(engine.host, {}), _TIMEOUT)
+        yield Dialer(Address(resolve_host(engine.host, {})), _TIMEOUT)
 
 
 def _run(dialer: Dialer, image: str, table: _Table, out: TextIO) -> None:

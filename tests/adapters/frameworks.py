@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from types import ModuleType, TracebackType
 from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
@@ -65,6 +65,20 @@ class Attachment(Protocol):
     ) -> None: ...
 
 
+class Client(Protocol):
+    """A client of any framework."""
+
+    async def attach(self, container: str, options: AttachOptions = ..., **named: Any) -> Attachment: ...
+    async def exec_start(self, exec_id: str, **named: Any) -> Attachment: ...
+    async def logs(self, container: str, **named: Any) -> Attachment: ...
+    async def run_exec(self, container: str, command: Sequence[str], **named: Any) -> ExecResult: ...
+    async def aclose(self) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
 class Framework(abc.ABC):
     """An adapter and its framework.
 
@@ -76,6 +90,7 @@ class Framework(abc.ABC):
     broken: ClassVar[tuple[type[Exception], ...]] = (BrokenPipeError, ConnectionResetError)
 
     adapter: ModuleType
+    client: Callable[..., Client]
     attach: Callable[..., Awaitable[Attachment]]
     exec_start: Callable[..., Awaitable[Attachment]]
     logs: Callable[..., Awaitable[Attachment]]
@@ -139,6 +154,29 @@ class LiftedIterator:
             raise StopAsyncIteration from None
 
 
+class LiftedClient:
+    """A blocking client with the face of the others."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self._client = blocking_adapter.Client(*args, timeout=BOUND, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, {"aclose": "close"}.get(name, name))
+
+        async def lifted_call(*args: Any, **named: Any) -> Any:
+            result = call(*args, **named)
+            return LiftedAttachment(result) if isinstance(result, blocking_adapter.Attachment) else result
+
+        return lifted_call
+
+    async def __aenter__(self) -> Self:
+        self._client.__enter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self._client.__exit__(*exc)
+
+
 class LiftedAttachment(LiftedIterator):
     """A blocking attachment with the face of the others."""
 
@@ -173,6 +211,7 @@ class Blocking(Framework):
 
     def __init__(self) -> None:
         self.adapter = blocking_adapter
+        self.client = cast("Callable[..., Client]", LiftedClient)
         self.attach = opening(blocking_adapter.attach, timeout=BOUND)
         self.exec_start = opening(blocking_adapter.exec_start, timeout=BOUND)
         self.logs = opening(blocking_adapter.logs, timeout=BOUND)
@@ -205,6 +244,7 @@ class Native(Framework):
 
     def __init__(self, adapter: ModuleType) -> None:
         self.adapter = adapter
+        self.client = adapter.Client
         self.attach = adapter.attach
         self.exec_start = adapter.exec_start
         self.logs = adapter.logs

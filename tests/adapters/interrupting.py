@@ -227,7 +227,7 @@ async def _blocking(sock: socket.socket) -> Attachment:
 
 
 async def _asyncio_socket(sock: socket.socket) -> Attachment:
-    return await asyncio_adapter._api.open_on(_asyncio.SocketSession(sock, UnixHost("/s", "a test")), REQUEST)
+    return await asyncio_adapter._functions.open_on(_asyncio.SocketSession(sock, UnixHost("/s", "a test")), REQUEST)
 
 
 async def _asyncio_pair(sock: socket.socket) -> Attachment:
@@ -235,7 +235,7 @@ async def _asyncio_pair(sock: socket.socket) -> Attachment:
 
 
 async def _trio_socket(sock: socket.socket) -> Attachment:
-    return await trio_adapter._api.open_on(_trio.SocketSession(sock), REQUEST)
+    return await trio_adapter._functions.open_on(_trio.SocketSession(sock), REQUEST)
 
 
 async def _trio_stream(sock: socket.socket) -> Attachment:

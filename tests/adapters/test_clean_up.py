@@ -17,6 +17,7 @@ from attachproto import Request, Response
 from attachproto_adapters import _async_runner, _blocking_runner
 from attachproto_adapters._flows._steps import Call, Pause, Steps
 from attachproto_adapters._transport import _asyncio, _blocking_dialer, _trio
+from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._hosts import resolve_host
 from tests.adapters.frameworks import ASYNCIO, BLOCKING, EACH_FRAMEWORK, TRIO, Framework
 from tests.adapters.scripted import BOUND, Engine, Peer, answers
@@ -41,8 +42,8 @@ def cleaning(framework: Framework, engine: Engine, seconds: float) -> Callable[[
 
     async def clean() -> int:
         if framework is BLOCKING:
-            return _blocking_runner.clean_up(two_calls(), _blocking_dialer.Dialer(host, None), seconds)
-        dialer: Any = (_asyncio if framework is ASYNCIO else _trio).Dialer(host)
+            return _blocking_runner.clean_up(two_calls(), _blocking_dialer.Dialer(Address(host), None), seconds)
+        dialer: Any = (_asyncio if framework is ASYNCIO else _trio).Dialer(Address(host))
         return await _async_runner.clean_up(two_calls(), dialer, seconds)
 
     return clean
@@ -150,7 +151,7 @@ def test_it_is_bounded(framework: Framework, engine: Engine, trickles: bool) -> 
 
 
 def test_a_deadline_that_has_passed_does_not_hold_for_it(engine: Engine) -> None:
-    dialer = _blocking_dialer.Dialer(resolve_host(engine.host, {}), None)
+    dialer = _blocking_dialer.Dialer(Address(resolve_host(engine.host, {})), None)
     dialer.deadline = passed = time.monotonic() - 1
     with pytest.raises(TimeoutError):
         _blocking_runner.drive(two_calls(), dialer)

@@ -406,7 +406,7 @@ def test_contexts(
     directory = use_context(home, host, skip=skip, tls=tuple(there))
     origin = f"from the docker context 'rt' (currentContext of {home / 'config.json'})"
     expected = attrs.evolve(expected, origin=origin)
-    if isinstance(expected, TcpHost) and (files := expected.tls) is not None:
+    if isinstance(expected, TcpHost) and isinstance(files := expected.tls, TlsFiles):
         ca, cert, key = (name and f"{directory}/{name}.pem" for name in (files.ca, files.cert, files.key))
         expected = attrs.evolve(expected, tls=TlsFiles(ca, cert, key, files.verify))
     # What the environment says of TLS is not said of a context.

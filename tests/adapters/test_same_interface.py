@@ -32,8 +32,9 @@ RENAMED = {
 BLOCKING_ONLY = {"settimeout"}
 
 # They wait for nothing.
-NEVER_ASYNC = {"__aiter__", "lines"}
+NEVER_ASYNC = {"__aiter__", "__init__", "__repr__", "lines"}
 
+CLASSES = ("Attachment", "Client")
 FUNCTIONS = {"attach", "exec_start", "logs", "open_attachment", "run_exec"}
 
 
@@ -58,20 +59,22 @@ def found(value: FunctionType | MethodType | property) -> Found:
     return Found(parameters, returns, isinstance(value, property), inspect.iscoroutinefunction(function))
 
 
-def is_public(name: str) -> bool:
+def is_public(owner: str, name: str) -> bool:
     # Attachments are made by these functions, and by nobody else.
-    return not name.startswith("_") or (name.startswith("__") and name.endswith("__") and name != "__init__")
+    made_by_users = owner == "Client" or name != "__init__"
+    return not name.startswith("_") or (name.startswith("__") and name.endswith("__") and made_by_users)
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Found]]:
-    """What a module offers that is its own: functions, and all methods and properties of an attachment."""
+    """What a module offers that is its own: functions, and all methods and properties of its classes."""
     for name, value in vars(module).items():
         if name in module.__all__ and isinstance(value, FunctionType | MethodType):
             yield name, found(value)
-    for name in dir(module.Attachment):
-        value = inspect.getattr_static(module.Attachment, name)
-        if isinstance(value, FunctionType | property) and is_public(name):
-            yield f"Attachment.{name}", found(value)
+    for owner in CLASSES:
+        for name in dir(getattr(module, owner)):
+            value = inspect.getattr_static(getattr(module, owner), name)
+            if isinstance(value, FunctionType | property) and is_public(owner, name):
+                yield f"{owner}.{name}", found(value)
 
 
 def expected() -> Iterator[tuple[str, Found]]:
@@ -94,9 +97,19 @@ def but_for_the_streams_type(api: Iterator[tuple[str, Found]]) -> dict[str, Foun
     return what | {"open_attachment": opening._replace(parameters=[(name, kind, default, ""), *others])}
 
 
+def test_a_function_takes_what_the_method_of_the_client_takes_and_what_the_client_takes() -> None:
+    what = dict(public(BLOCKING))
+    for name in FUNCTIONS - {"open_attachment"}:
+        of_client = {each[0] for each in what["Client.__init__"].parameters} - {"self", "tls"}
+        of_method = {each[0]: each for each in what[f"Client.{name}"].parameters if each[0] != "self"}
+        of_function = {each[0]: each for each in what[name].parameters}
+        assert {each: of_function.pop(each)[0] for each in of_client} == {each: each for each in of_client}, name
+        assert of_function == of_method, name
+
+
 @pytest.mark.parametrize("module", [BLOCKING, *ASYNC], ids=lambda module: module.__name__)
 def test_the_functions_are_these(module: ModuleType) -> None:
-    assert {name for name, _ in public(module) if not name.startswith("Attachment.")} == FUNCTIONS
+    assert {name for name, _ in public(module) if "." not in name} == FUNCTIONS
 
 
 @pytest.mark.parametrize("module", ASYNC, ids=lambda module: module.__name__)
@@ -114,7 +127,7 @@ def test_a_timeout_is_the_last_parameter_of_what_dials() -> None:
         if any(parameter[0] == "host" for parameter in each.parameters):
             named = [each for each in each.parameters if each[1] is not inspect.Parameter.VAR_KEYWORD]
             dialling[name] = named[-1]
-    assert set(dialling) == FUNCTIONS - {"open_attachment"}
+    assert set(dialling) == FUNCTIONS - {"open_attachment"} | {"Client.__init__"}
     assert set(dialling.values()) == {("timeout", inspect.Parameter.KEYWORD_ONLY, None, "float | None")}
 
 
@@ -124,8 +137,8 @@ def test_everything_is_documented(module: ModuleType) -> None:
         assert getattr(module, name).__doc__
     for name, _ in public(module):
         owner, _, method = name.partition(".")
-        if owner == "Attachment" and not method.startswith("_"):
-            assert inspect.getattr_static(module.Attachment, method).__doc__, method
+        if method and not method.startswith("_"):
+            assert inspect.getattr_static(getattr(module, owner), method).__doc__, name
 
 
 # ---- what is imported ----

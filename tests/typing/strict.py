@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Literal, assert_type
 
@@ -88,6 +89,10 @@ def adapters(sock: socket.socket) -> None:
         assert_type(attachment.inspected, InspectedContainer | InspectedExec | None)
     assert_type(blocking.open_attachment(sock, Attach("web", tty=False)), blocking.Attachment)
     assert_type(blocking.run_exec("web", ["true"]), ExecResult)
+    with blocking.Client("tcp://engine:2376", tls=ssl.create_default_context(), timeout=1.0) as client:
+        assert_type(client, blocking.Client)
+        assert_type(client.attach("web", start=True), blocking.Attachment)
+        assert_type(client.run_exec("web", ["true"], user="0"), ExecResult)
 
 
 async def asynchronous_adapters(stream: trio.abc.Stream) -> None:
@@ -103,3 +108,9 @@ async def asynchronous_adapters(stream: trio.abc.Stream) -> None:
         assert_type(await read.wait(), int)
     await trio_adapter.open_attachment(stream, Attach("web", tty=False))
     assert_type(await asyncio_adapter.run_exec("web", ["true"]), ExecResult)
+    async with trio_adapter.Client() as client:
+        assert_type(client, trio_adapter.Client)
+        assert_type(await client.logs("web", tail=1), trio_adapter.Attachment)
+    async with asyncio_adapter.Client(api_version="1.41") as other:
+        assert_type(await other.exec_start("e1"), asyncio_adapter.Attachment)
+        assert_type(await other.run_exec("web", ["true"]), ExecResult)

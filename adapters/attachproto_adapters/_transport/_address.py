@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from attachproto_adapters._errors import EngineUnreachable, unreachable
 from attachproto_adapters._transport._schemes import Host, TcpHost, UnixHost
@@ -29,15 +29,19 @@ _CLIENT_CERTIFICATE_ALERTS: Final = frozenset(
 )
 
 
+# getaddrinfo() raises UnicodeError for a name that cannot be encoded.
+CONNECT_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, UnicodeError)
+"""The exceptions that mean that the engine cannot be reached."""
+
+
 class Address:
     """One engine's address, and what every framework needs to connect to it.
 
-    Attributes:
-        failures: the exceptions that mean that the engine cannot be reached.
-    """
+    It may be shared by threads. Making it loads the files that TLS needs.
 
-    # getaddrinfo() raises UnicodeError for a name that cannot be encoded.
-    failures: ClassVar[tuple[type[Exception], ...]] = (OSError, UnicodeError)
+    Raises:
+        HostInvalid: a file that TLS needs cannot be read, or does not hold a certificate or key.
+    """
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -58,11 +62,11 @@ class Address:
         return isinstance(self.host, TcpHost) and self.host.tls is None
 
     @contextlib.contextmanager
-    def reached(self) -> Iterator[None]:
-        """Turn an error of connecting into ``EngineUnreachable`` with this address."""
+    def reached(self, failures: tuple[type[Exception], ...] = CONNECT_ERRORS) -> Iterator[None]:
+        """Turn these errors of connecting into ``EngineUnreachable`` with this address."""
         try:
             yield
-        except self.failures as exc:
+        except failures as exc:
             if isinstance(exc, EngineUnreachable):
                 raise
             why = failure_reason(exc)

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import socket
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attachproto import (
     Accepted,
@@ -21,12 +21,12 @@ from attachproto import (
 )
 from attachproto_adapters._flows._api_calls import PING
 from attachproto_adapters._flows._steps import HEAD_SECONDS
-from attachproto_adapters._transport._address import Address
+from attachproto_adapters._transport._address import CONNECT_ERRORS, Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
-from attachproto_adapters._transport._schemes import Host, NonTcpHost
+from attachproto_adapters._transport._schemes import NonTcpHost
 from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close, join_with_half_close
 from attachproto_adapters._transport._ssh import SshChild
@@ -38,11 +38,18 @@ L = TypeVar("L", bound=AsyncSession)
 T = TypeVar("T")
 
 
-class AsyncDialer(Address, abc.ABC, Generic[L]):
-    """Makes connections to one engine."""
+class AsyncDialer(abc.ABC, Generic[L]):
+    """Makes the connections of one job or one attachment to its engine.
 
-    def __init__(self, host: Host) -> None:
-        super().__init__(host)
+    Attributes:
+        failures: the exceptions that mean that the engine cannot be reached.
+    """
+
+    failures: ClassVar[tuple[type[Exception], ...]] = CONNECT_ERRORS
+
+    def __init__(self, address: Address) -> None:
+        self.host = address.host
+        self._address = address
         # All open connections, so that one call can close all that an interrupted flow has opened.
         self._sessions: set[L] = set()
         self._closings = 0
@@ -79,8 +86,8 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
     async def dial(self, quirks: Iterable[Quirk] = ()) -> L:
         """A new connection."""
         self._sessions.difference_update([each for each in self._sessions if each.closed])
-        with self.reached():
-            tls = self.tls()
+        with self._address.reached(self.failures):
+            tls = self._address.tls()
             session = await self.connect(quirks, tls)
             self._sessions.add(session)
             if tls is not None:
@@ -115,7 +122,7 @@ class AsyncDialer(Address, abc.ABC, Generic[L]):
 
     async def passes_half_close(self) -> bool:
         """The result of the step ``TryHalfClose``."""
-        if not self.can_try_half_close:
+        if not self._address.can_try_half_close:
             return True
         async with contextlib.aclosing(await self.dial()) as session:
             assert isinstance(session, SocketSession)  # every connection of a dialer is one

@@ -24,7 +24,7 @@ from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
-from attachproto_adapters._transport._schemes import Host, NonTcpHost, TcpHost
+from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
 from attachproto_adapters._transport._sockets import half_close, join_with_half_close, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
 
@@ -40,13 +40,14 @@ def check_timeout(timeout: float | None) -> None:
         )
 
 
-class Dialer(Address):
-    """Makes connections to one engine."""
+class Dialer:
+    """Makes the connections of one job or one attachment to its engine."""
 
-    def __init__(self, host: Host, timeout: float | None) -> None:
-        super().__init__(host)
+    def __init__(self, address: Address, timeout: float | None) -> None:
+        self.host = address.host
         self.timeout = timeout
         self._deadline: float | None = None
+        self._address = address
         # All open connections, so that one call can close all that an interrupted flow has opened.
         self._sessions: set[BlockingSession] = set()
         self._closings = 0
@@ -94,8 +95,8 @@ class Dialer(Address):
         """A new connection."""
         host, child = self.host, None
         self._sessions.difference_update([each for each in self._sessions if each.closed])
-        with self.reached(), self._in_time():
-            tls = self.tls()
+        with self._address.reached(), self._in_time():
+            tls = self._address.tls()
             if isinstance(host, TcpHost):
                 sock = self._open_tcp(host)
             else:
@@ -168,7 +169,7 @@ class Dialer(Address):
 
     def passes_half_close(self) -> bool:
         """The result of the step ``TryHalfClose``."""
-        if not self.can_try_half_close:
+        if not self._address.can_try_half_close:
             return True
         with contextlib.closing(self.dial()) as session:
             join_with_half_close(session.sock)

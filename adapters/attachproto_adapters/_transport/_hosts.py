@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -19,6 +19,9 @@ from attachproto_adapters._flows._arguments import check_text
 from attachproto_adapters._transport._contexts import Context, config_dir, find_context
 from attachproto_adapters._transport._schemes import Host, TcpHost, TlsFiles, UnixHost, parse_host
 
+if TYPE_CHECKING:
+    import ssl
+
 _DOCKER_SOCKET = "/var/run/docker.sock"
 _PODMAN_SOCKET = "/run/podman/podman.sock"
 
@@ -26,8 +29,10 @@ _PODMAN_SOCKET = "/run/podman/podman.sock"
 _TLS_PORT: Final = 2376
 
 
-def resolve_host(host: str | None, environ: Mapping[str, str]) -> Host:
+def resolve_host(host: str | None, environ: Mapping[str, str], tls: ssl.SSLContext | None = None) -> Host:
     """Read the given address, or find the engine that the environment names.
+
+    A TLS context wins over what the environment or a docker context says of TLS, and no TLS file is looked for.
 
     The order is the docker CLI's: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context of docker's configuration,
     Docker's own socket. If we cannot connect to that socket, these follow, which the docker CLI does not try: rootless
@@ -35,21 +40,25 @@ def resolve_host(host: str | None, environ: Mapping[str, str]) -> Host:
     Podman.
 
     Raises:
-        TypeError: the address is not a string.
-        HostInvalid: the address is not valid, or its scheme, its context or a TLS file that it needs does not exist.
+        TypeError: the address is not a string; the TLS context is not one.
+        ValueError: the TLS context is for servers.
+        HostInvalid: the address is not valid, or its scheme, its context or a TLS file that it needs does not exist; or
+            a TLS context was given for an address without TCP.
         EngineUnreachable: nothing names an engine, and no engine's socket is in one of the usual places.
     """
+    if tls is not None:
+        _check_client_context(tls)
     if host is not None:
         check_text("host", host, "unix:///var/run/docker.sock")
-        return _with_environment_tls(parse_host(host, "as given"), environ)
+        return _with_environment_tls(parse_host(host, "as given"), environ, tls)
     if host := environ.get("DOCKER_HOST", "").strip():
-        return _with_environment_tls(parse_host(host, "from DOCKER_HOST"), environ)
+        return _with_environment_tls(parse_host(host, "from DOCKER_HOST"), environ, tls)
     if (context := find_context(environ)) is not None:
-        return _with_context_tls(parse_host(context.address, context.origin), context)
+        return _with_context_tls(parse_host(context.address, context.origin), context, tls)
     if _asks_for_tls(environ):
         local = TcpHost("localhost", _TLS_PORT, "the default with TLS, as DOCKER_HOST is not set")
-        return _with_environment_tls(local, environ)
-    return _default(environ)
+        return _with_environment_tls(local, environ, tls)
+    return _with_given_tls(_default(environ), tls)
 
 
 def resolve_api_version(api_version: str | None, environ: Mapping[str, str]) -> str | None:
@@ -59,12 +68,32 @@ def resolve_api_version(api_version: str | None, environ: Mapping[str, str]) -> 
     return api_version
 
 
+def _check_client_context(tls: object) -> None:
+    # Imported here, because it takes a tenth of the time of all our imports; the caller has imported it.
+    import ssl
+
+    if not isinstance(tls, ssl.SSLContext):
+        raise TypeError(f"tls is an ssl.SSLContext, not {tls!r}")
+    if tls.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise ValueError("tls is for servers: make it with ssl.create_default_context() or ssl.PROTOCOL_TLS_CLIENT")
+
+
 def _asks_for_tls(environ: Mapping[str, str]) -> bool:
     # The docker CLI takes any value for true, even 0.
     return bool(environ.get("DOCKER_TLS_VERIFY") or environ.get("DOCKER_TLS"))
 
 
-def _with_environment_tls(host: Host, environ: Mapping[str, str]) -> Host:
+def _with_given_tls(host: Host, tls: ssl.SSLContext | None) -> Host:
+    if tls is None:
+        return host
+    if not isinstance(host, TcpHost):
+        raise HostInvalid(f"{host} takes no tls=, which is for tcp:// addresses")
+    return attrs.evolve(host, tls=tls)
+
+
+def _with_environment_tls(host: Host, environ: Mapping[str, str], tls: ssl.SSLContext | None) -> Host:
+    if tls is not None:
+        return _with_given_tls(host, tls)
     if not isinstance(host, TcpHost) or not _asks_for_tls(environ):
         return host
     verify = bool(environ.get("DOCKER_TLS_VERIFY"))
@@ -78,7 +107,9 @@ def _with_environment_tls(host: Host, environ: Mapping[str, str]) -> Host:
     return attrs.evolve(host, tls=files)
 
 
-def _with_context_tls(host: Host, context: Context) -> Host:
+def _with_context_tls(host: Host, context: Context, tls: ssl.SSLContext | None) -> Host:
+    if tls is not None:
+        return _with_given_tls(host, tls)
     if not isinstance(host, TcpHost):
         return host
     files = _tls_files(context.tls_directory, host, verify=context.verify)

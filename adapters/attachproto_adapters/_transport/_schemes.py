@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
 import attrs
 
 from attachproto_adapters._errors import HostInvalid
+
+if TYPE_CHECKING:
+    import ssl
 
 # The docker CLI's default for a tcp:// address without a port, with TLS and without.
 TCP_PORT: Final = 2375
@@ -69,12 +72,12 @@ class UnixHost:
 
 @attrs.frozen
 class TcpHost:
-    """An engine behind TCP, with TLS if there is ``tls``."""
+    """An engine behind TCP, with TLS if there is ``tls``: the files for it, or a context of the caller's."""
 
     name: str
     port: int
     origin: str
-    tls: TlsFiles | None = None
+    tls: TlsFiles | ssl.SSLContext | None = None
 
     @property
     def header(self) -> str:

@@ -70,9 +70,9 @@ class TlsClient:
         session: what the next connection resumes.
     """
 
-    def __init__(self, files: TlsFiles, server_hostname: str) -> None:
+    def __init__(self, tls: TlsFiles | ssl.SSLContext, server_hostname: str) -> None:
         self.session: ssl.SSLSession | None = None
-        self._context = client_context(files)
+        self._context = tls if isinstance(tls, ssl.SSLContext) else client_context(tls)
         self._server_hostname = server_hostname
 
     def new_layer(self) -> TlsLayer:

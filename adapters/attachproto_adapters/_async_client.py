@@ -1,0 +1,151 @@
+"""The client of the asyncio and trio adapters: the calls that one engine answers.
+
+Strategy: as in ``_blocking_client``, where the methods are documented. ``_drive`` performs a flow and returns its
+result, and ``_open`` makes an attachment of the stream that the flow has opened. Each adapter names the framework's
+attachment and dialer in a subclass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
+
+from attachproto import AttachOptions, Logs, Quirk
+from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_runner import drive
+from attachproto_adapters._client import ClientBase
+from attachproto_adapters._flows._arguments import check_max_output
+from attachproto_adapters._flows._attach import open_attach
+from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
+from attachproto_adapters._flows._logs import open_logs
+from attachproto_adapters._flows._options import CommandOptions, LogsOptions
+from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
+from attachproto_adapters._flows._stdin import as_bytes
+from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._transport._address import Address
+from attachproto_adapters._transport._async_base import AsyncSession
+from attachproto_adapters._transport._async_dialer import AsyncDialer
+
+if TYPE_CHECKING:
+    import ssl
+
+T = TypeVar("T")
+S = TypeVar("S", bound=AsyncSession)
+A = TypeVar("A", bound=AsyncAttachment[Any])
+
+DEFAULT_OPTIONS = AttachOptions()
+
+
+class AsyncClient(ClientBase, Generic[A, S]):
+    """One engine, and the calls that it answers. Making one connects to nothing.
+
+    It is an asynchronous context manager; without ``async with``, call ``aclose`` at the end. Several tasks may use one
+    client at the same time. Arguments and errors are those of ``blocking.Client``.
+    """
+
+    # What a subclass sets: the framework's class for attachments, and its dialer.
+    _make_attachment: Callable[..., A]
+    _make_dialer: Callable[[Address], AsyncDialer[S]]
+
+    def __init__(
+        self, host: str | None = None, *, tls: ssl.SSLContext | None = None, api_version: str | None = None
+    ) -> None:
+        super().__init__(host, tls, api_version)
+
+    @classmethod
+    def _for_one_call(cls, host: str | None, api_version: str | None) -> Self:
+        """A client that makes one call, and then has nothing that must be closed."""
+        return cls(host, api_version=api_version)
+
+    # ---- streams ----
+
+    async def attach(
+        self,
+        container: str,
+        options: AttachOptions = DEFAULT_OPTIONS,
+        *,
+        tty: bool | None = None,
+        start: bool = False,
+        wait: bool = False,
+        quirks: Iterable[Quirk] | None = None,
+    ) -> A:
+        """Attach to a container. Arguments, warnings and errors are those of ``blocking.Client.attach``."""
+        api_version = self._api_version
+        return await self._open(
+            open_attach(container, options, tty=tty, start=start, wait=wait, api_version=api_version, quirks=quirks)
+        )
+
+    async def exec_start(
+        self, exec_id: str, *, tty: bool | None = None, console_size: tuple[int, int] | None = None
+    ) -> A:
+        """Start an exec and attach to it. Arguments and errors are those of ``blocking.Client.exec_start``."""
+        return await self._open(open_exec(exec_id, tty=tty, console_size=console_size, api_version=self._api_version))
+
+    async def logs(self, container: str, **options: Unpack[LogsOptions]) -> A:
+        """Read what a container has logged. Arguments and errors are those of ``blocking.Client.logs``."""
+        return await self._open(open_logs(Logs(container, api_version=self._api_version, **options)))
+
+    # ---- commands ----
+
+    async def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | None = None,
+        max_output: int | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> ExecResult:
+        """Run a command in a running container, and wait until it has ended.
+
+        If it is cancelled, it closes its connections; the command goes on. Arguments and errors are those of
+        ``blocking.Client.run_exec``.
+        """
+        input = as_bytes(input)
+        check_max_output(max_output)
+        stdin = input is not None
+        steps = create_and_open_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
+        async with await self._open(steps) as attachment:
+            outputs = await attachment._exchange(input, max_output)
+            with exit_code_wanted(outputs, attachment._session.errors):
+                return ExecResult(await attachment.wait(), *outputs)
+
+    # ---- how a method makes its calls ----
+
+    async def _drive(self, steps: Steps[T]) -> T:
+        """Perform a flow that opens no stream, and return its result. All its connections are closed then."""
+        dialer = self._dialer()
+        try:
+            return (await drive(steps, dialer)).value
+        finally:
+            await dialer.aclose()
+
+    async def _open(self, steps: Steps[Opened]) -> A:
+        """Perform a flow that opens a stream, and return the attachment. If it raises, nothing stays open."""
+        dialer = self._dialer()
+        try:
+            driven = await drive(steps, dialer)
+            return self._make_attachment(*driven.streamed(), driven.value, dialer, driven.held)
+        except BaseException:
+            await dialer.aclose()
+            raise
+
+    def _dialer(self) -> AsyncDialer[S]:
+        """What makes the connections of one job. The caller closes it, or gives it to an attachment."""
+        self._check_open()
+        return self._make_dialer(self._address)
+
+    # ---- the end ----
+
+    async def aclose(self) -> None:
+        """Close the client. Attachments that it has opened go on, and so do calls of other tasks."""
+        self._closed = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,103 @@
+"""The functions that the asyncio and trio adapters share: each is a call on a client of its own.
+
+Strategy: ``AsyncFunctions`` is written once. Each adapter binds it to its client, exports the bound methods as
+functions, and adds what differs: ``open_attachment``, because each framework has streams of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar, Unpack
+
+from attachproto import Accepted, AttachOptions, Quirk, StreamRequest
+from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_client import DEFAULT_OPTIONS, AsyncClient
+from attachproto_adapters._flows._arguments import check_stream_request
+from attachproto_adapters._flows._flows import judge_stream
+from attachproto_adapters._flows._options import CommandOptions, LogsOptions
+from attachproto_adapters._flows._output import ExecResult
+from attachproto_adapters._transport._async_base import AsyncSession
+from attachproto_adapters._transport._async_dialer import open_stream
+
+S = TypeVar("S", bound=AsyncSession)
+A = TypeVar("A", bound=AsyncAttachment[Any])
+
+
+class AsyncFunctions(Generic[A, S]):
+    """The functions of one framework.
+
+    Args:
+        client: the framework's class for clients.
+    """
+
+    def __init__(self, client: type[AsyncClient[A, S]]) -> None:
+        self._client = client
+
+    async def attach(
+        self,
+        container: str,
+        options: AttachOptions = DEFAULT_OPTIONS,
+        *,
+        host: str | None = None,
+        tty: bool | None = None,
+        start: bool = False,
+        wait: bool = False,
+        api_version: str | None = None,
+        quirks: Iterable[Quirk] | None = None,
+    ) -> A:
+        """Attach to a container. Arguments, warnings and errors are those of ``blocking.attach``."""
+        client = self._client._for_one_call(host, api_version)
+        return await client.attach(container, options, tty=tty, start=start, wait=wait, quirks=quirks)
+
+    async def exec_start(
+        self,
+        exec_id: str,
+        *,
+        host: str | None = None,
+        tty: bool | None = None,
+        console_size: tuple[int, int] | None = None,
+        api_version: str | None = None,
+    ) -> A:
+        """Start an exec and attach to it. Arguments and errors are those of ``blocking.exec_start``."""
+        client = self._client._for_one_call(host, api_version)
+        return await client.exec_start(exec_id, tty=tty, console_size=console_size)
+
+    async def logs(
+        self,
+        container: str,
+        *,
+        host: str | None = None,
+        api_version: str | None = None,
+        **options: Unpack[LogsOptions],
+    ) -> A:
+        """Read what a container has logged. Arguments and errors are those of ``blocking.logs``."""
+        return await self._client._for_one_call(host, api_version).logs(container, **options)
+
+    async def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | None = None,
+        max_output: int | None = None,
+        host: str | None = None,
+        api_version: str | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> ExecResult:
+        """Run a command in a running container, and wait until it has ended.
+
+        If it is cancelled, it closes its connections; the command goes on. Arguments and errors are those of
+        ``blocking.run_exec``.
+        """
+        client = self._client._for_one_call(host, api_version)
+        return await client.run_exec(container, command, input=input, max_output=max_output, **options)
+
+    async def open_on(self, session: S, request: StreamRequest) -> A:
+        """Open the stream on a session over the caller's connection. If this raises, the session is closed."""
+        try:
+            check_stream_request(request)
+            accepted: Accepted = judge_stream(request, await open_stream(session, request))
+            return self._client._make_attachment(session, accepted)
+        except BaseException:
+            await session.aclose()
+            raise

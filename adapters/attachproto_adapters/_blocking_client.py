@@ -1,0 +1,232 @@
+"""The client of the blocking adapter: the calls that one engine answers.
+
+Strategy: a method checks its arguments, builds a flow (``_flows``), and gives it to ``_drive``, which performs it and
+returns its result, or to ``_open``, which makes an attachment of the stream that the flow has opened.
+
+The class is where its methods are documented, for every framework: the functions of ``blocking``, and the clients and
+functions of the other adapters, refer to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+
+from attachproto import AttachOptions, Logs, Quirk
+from attachproto_adapters._blocking_attachment import Attachment
+from attachproto_adapters._blocking_runner import drive
+from attachproto_adapters._client import ClientBase
+from attachproto_adapters._flows._arguments import check_max_output
+from attachproto_adapters._flows._attach import open_attach
+from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
+from attachproto_adapters._flows._logs import open_logs
+from attachproto_adapters._flows._options import CommandOptions, LogsOptions
+from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
+from attachproto_adapters._flows._stdin import as_bytes
+from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout
+
+if TYPE_CHECKING:
+    import ssl
+
+T = TypeVar("T")
+
+DEFAULT_OPTIONS = AttachOptions()
+
+
+class Client(ClientBase):
+    """One engine, and the calls that it answers. Making one connects to nothing.
+
+    It finds the engine and loads the certificates once, for all its calls. It is a context manager; without ``with``,
+    call ``close`` at the end. Several threads may use one client at the same time. An attachment goes on after its
+    client was closed.
+
+    Args:
+        host: the engine, as ``unix://PATH``, ``tcp://NAME:PORT`` or ``ssh://USER@NAME``; by default as the docker CLI
+            finds it: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context, Docker's own socket; then Podman's.
+        tls: speak TLS with this context, to an engine at ``tcp://``. By default ``DOCKER_TLS_VERIFY``, ``DOCKER_TLS``
+            and ``DOCKER_CERT_PATH`` decide, or the docker context.
+        api_version: such as ``"1.41"``; by default ``DOCKER_API_VERSION``. Without either, the engine uses its newest.
+        timeout: how many seconds each connect, read, write or wait may take, here and later (see
+            ``Attachment.settimeout``).
+
+    Raises:
+        EngineUnreachable: nothing names an engine, and no engine's socket is in one of the usual places.
+        HostInvalid: the address is not valid, or ``tls`` was given for an address without TCP.
+        TypeError, ValueError: an argument is not valid.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        api_version: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        check_timeout(timeout)
+        super().__init__(host, tls, api_version)
+        self._timeout = timeout
+
+    @classmethod
+    def _for_one_call(cls, host: str | None, api_version: str | None, timeout: float | None) -> Self:
+        """A client that makes one call, and then has nothing that must be closed."""
+        return cls(host, api_version=api_version, timeout=timeout)
+
+    # ---- streams ----
+
+    def attach(
+        self,
+        container: str,
+        options: AttachOptions = DEFAULT_OPTIONS,
+        *,
+        tty: bool | None = None,
+        start: bool = False,
+        wait: bool = False,
+        quirks: Iterable[Quirk] | None = None,
+    ) -> Attachment:
+        """Attach to a container.
+
+        It warns with ``AttachWarning`` if stdin is asked for and the container was created without ``OpenStdin``.
+
+        Args:
+            container: its name or ID.
+            options: which streams to attach to, and whether to read first what was logged so far.
+            tty: whether the container has a TTY; by default the container is inspected.
+            start: start the container after attaching to it. No other order is sure to get its first output.
+            wait: ask for the exit code now, on a second connection, so that ``wait()`` returns it even if the engine
+                removes the container when it exits. ``start=True`` implies it.
+            quirks: bugs of the engine to work around; by default those that its version is known to have.
+
+        Raises:
+            RequestRejected: the engine refused a call; ``ApiVersionRejected`` if it does not speak the API version.
+            ContainerNotRunning: it has exited, and neither ``start`` nor ``logs`` was asked for; or it is paused.
+            LogsUnavailable: ``logs`` was asked for, and the container's log driver cannot be read.
+            EngineUnreachable: no engine answers at this address, or not within the timeout.
+            TypeError, ValueError: an argument is not valid. Nothing was sent.
+            RemoteProtocolError: the peer is not an engine, or breaks the protocol.
+            TimeoutError: the engine did not answer in time. The text names the call, the address and the seconds. Also
+                without a timeout, if an attach has no answer after 30 seconds, because a proxy holds it back.
+            ClientClosed: the client was closed. So for every method.
+        """
+        api_version = self._api_version
+        return self._open(
+            open_attach(container, options, tty=tty, start=start, wait=wait, api_version=api_version, quirks=quirks)
+        )
+
+    def exec_start(
+        self, exec_id: str, *, tty: bool | None = None, console_size: tuple[int, int] | None = None
+    ) -> Attachment:
+        """Start an exec that was created, and attach to it.
+
+        Args:
+            exec_id: the ID from the answer to its creation.
+            tty: whether it was created with a TTY; by default the exec is inspected.
+            console_size: height and width of the terminal in characters; API 1.42 and later, with a TTY.
+
+        Raises:
+            ExecAlreadyStarted: it was started before.
+            TypeError, ValueError: an argument is not valid; a console size needs a TTY and API 1.42. Nothing was sent.
+            RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        return self._open(open_exec(exec_id, tty=tty, console_size=console_size, api_version=self._api_version))
+
+    def logs(self, container: str, **options: Unpack[LogsOptions]) -> Attachment:
+        """Read what a container has logged, and with ``follow=True`` also what it logs from now on.
+
+        Args:
+            container: its name or ID.
+            options: which part of the log to read: see ``LogsOptions``.
+
+        Raises:
+            TypeError, ValueError: an argument is not valid, or neither stream is asked for. Nothing was sent.
+            RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        return self._open(open_logs(Logs(container, api_version=self._api_version, **options)))
+
+    # ---- commands ----
+
+    def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | None = None,
+        max_output: int | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> ExecResult:
+        """Run a command in a running container, and wait until it has ended.
+
+        The client's ``timeout`` bounds each wait for the engine, and not the whole call.
+
+        Args:
+            container: its name or ID.
+            command: the program and its arguments, which go through no shell.
+            input: what the command reads from its stdin; by default it has no stdin.
+            max_output: how many bytes stdout and stderr may have together.
+            options: how the command is created: see ``CommandOptions``.
+
+        Raises:
+            ContainerNotRunning: it has exited, is paused, or was never started.
+            OutputTooLarge: there was more output than ``max_output``; the first ``max_output`` bytes are in the error.
+                The command goes on.
+            OutputCut: the output ended while the command goes on; what was read is in the error.
+            ExitCodeUnknown: the output has ended, and the engine could not be asked for the exit code, or does not know
+                it; the outputs are in the error.
+            HalfCloseEndsAttach: there is input, and the command has a TTY, or an intermediary is known to close the
+                whole connection when stdin ends.
+            EngineReportedError: the engine put an error of its own into the stream.
+            TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
+            RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        input = as_bytes(input)
+        check_max_output(max_output)
+        stdin = input is not None
+        steps = create_and_open_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
+        with self._open(steps) as attachment:
+            outputs = attachment._exchange(input, max_output)
+            with exit_code_wanted(outputs, (OSError,)):
+                return ExecResult(attachment.wait(), *outputs)
+
+    # ---- how a method makes its calls ----
+
+    def _drive(self, steps: Steps[T]) -> T:
+        """Perform a flow that opens no stream, and return its result. All its connections are closed then."""
+        dialer = self._dialer()
+        try:
+            return drive(steps, dialer).value
+        finally:
+            dialer.close()
+
+    def _open(self, steps: Steps[Opened]) -> Attachment:
+        """Perform a flow that opens a stream, and return the attachment. If it raises, nothing stays open."""
+        dialer = self._dialer()
+        try:
+            driven = drive(steps, dialer)
+            return Attachment(*driven.streamed(), driven.value, dialer, driven.held)
+        except BaseException:
+            dialer.close()
+            raise
+
+    def _dialer(self) -> Dialer:
+        """What makes the connections of one job. The caller closes it, or gives it to an attachment."""
+        self._check_open()
+        return Dialer(self._address, self._timeout)
+
+    # ---- the end ----
+
+    def close(self) -> None:
+        """Close the client. Attachments that it has opened go on, and so do calls of other threads.
+
+        May be called more than once, and from any thread.
+        """
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
