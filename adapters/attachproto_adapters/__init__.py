@@ -18,6 +18,7 @@ from attachproto_adapters._errors import ExitCodeUnknown as ExitCodeUnknown
 from attachproto_adapters._errors import HalfCloseEndsAttach as HalfCloseEndsAttach
 from attachproto_adapters._errors import HalfCloseUnsupported as HalfCloseUnsupported
 from attachproto_adapters._errors import HostInvalid as HostInvalid
+from attachproto_adapters._errors import ImageNotFound as ImageNotFound
 from attachproto_adapters._errors import LogsUnavailable as LogsUnavailable
 from attachproto_adapters._errors import OutputCut as OutputCut
 from attachproto_adapters._errors import OutputTooLarge as OutputTooLarge

@@ -103,6 +103,21 @@ class ApiVersionRejected(RequestRejected, ErrorWithRemedy):
         self.args = (f"{self.problem}: {self.remedy}",)
 
 
+class ImageNotFound(RequestRejected, ErrorWithRemedy):
+    """The engine does not have the image of a container that was to be created. Engines do not pull it by themselves.
+
+    Attributes:
+        image: its name, as it was given.
+    """
+
+    def __init__(self, status_code: int, message: str, asked: str, image: str) -> None:
+        super().__init__(status_code, message, asked)
+        self.image = image
+        self.problem = str(self)
+        self.remedy = f"docker pull {shown(image)}"
+        self.args = (f"{self.problem}: {self.remedy}",)
+
+
 class ContainerNotRunning(ErrorWithRemedy):
     """The container has exited or is paused. An attach to an exited one would hang (dockerd) or reset it (Podman)."""
 

@@ -40,7 +40,7 @@ from attachproto_adapters import (
     LogsUnavailable,
     RequestRejected,
 )
-from attachproto_adapters._flows._api_calls import exec_id, exit_code, version_range
+from attachproto_adapters._flows._api_calls import created_id, exit_code, version_range
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
@@ -716,7 +716,7 @@ def test_what_ends_without_us_may_wait_for_its_head() -> None:
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"Id": 7}', '{"Id": null}', '"e1"'])
 def test_a_creation_without_an_id(body: str) -> None:
     with pytest.raises(RemoteProtocolError):
-        exec_id(Response(201, (), body.encode()))
+        created_id("exec", Response(201, (), body.encode()))
 
 
 # ---- logs ----

@@ -6,16 +6,23 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attachproto import ExecStart, Reason, Rejected, RemoteProtocolError, Request, Response, ResponseHead, StreamRequest
+from attachproto import Attach, Reason, Rejected, RemoteProtocolError, Request, Response, ResponseHead, StreamRequest
 from attachproto._validators import version_numbers
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
-from attachproto_adapters._flows._arguments import check_count, check_env, check_flag, check_text, check_whole
+from attachproto_adapters._flows._arguments import (
+    check_count,
+    check_env,
+    check_flag,
+    check_text,
+    check_whole,
+    command_arguments,
+)
 from attachproto_adapters._flows._inspect import of_type, read_json
 
 # Every engine answers this call, and at once.
 PING: Final = Request("GET", ("_ping",))
 
-_JSON = (("content-type", "application/json"),)
+JSON: Final = (("content-type", "application/json"),)
 
 
 def inspect_request(kind: str, name: str, api_version: str | None) -> Request:
@@ -64,15 +71,7 @@ def create_exec_request(
         TypeError: the command is a string, or one of its arguments is not; a field is of another type.
         ValueError: the command is empty; a field needs a later API than was asked for.
     """
-    if isinstance(command, str | bytes):
-        raise TypeError(f"a command is a sequence of arguments such as ['sh', '-c', {command!r}], not one string")
-    if not isinstance(command, Sequence):
-        raise TypeError(f"a command is a sequence of arguments such as ['sh', '-c', 'true'], not {command!r}")
-    arguments = list(command)
-    if not all(isinstance(argument, str) for argument in arguments):
-        raise TypeError(f"the arguments of a command are str, and not all of these are: {arguments!r}")
-    for argument in arguments:
-        check_whole("command", argument)
+    arguments = command_arguments(command)
     if not arguments:
         raise ValueError("the command is empty")
     check_flag("tty", tty)
@@ -85,24 +84,38 @@ def create_exec_request(
     }
     if env is not None:
         _needs("env", (1, 25), api_version)
-        check_env(env)
-        body["Env"] = [f"{name}={value}" for name, value in env.items()]
-    if user is not None:
-        check_text("user", user, "0")
-        check_whole("user", user)
-        body["User"] = user
     if workdir is not None:
         _needs("workdir", (1, 35), api_version)
-        check_text("workdir", workdir, "/srv")
-        check_whole("workdir", workdir)
-        body["WorkingDir"] = workdir
+    body |= process_fields(env, user, workdir)
     return Request(
         "POST",
         ("containers", container, "exec"),
         body=json.dumps(body).encode(),
-        headers=_JSON,
+        headers=JSON,
         api_version=api_version,
     )
+
+
+def process_fields(env: Mapping[str, str] | None, user: str | None, workdir: str | None) -> dict[str, object]:
+    """The fields that the creations of a container and of an exec share. Those that are ``None`` are left out.
+
+    Raises:
+        TypeError: one is of another type.
+        ValueError: one cannot be passed to a process unchanged.
+    """
+    fields: dict[str, object] = {}
+    if env is not None:
+        check_env(env)
+        fields["Env"] = [f"{name}={value}" for name, value in env.items()]
+    if user is not None:
+        check_text("user", user, "0")
+        check_whole("user", user)
+        fields["User"] = user
+    if workdir is not None:
+        check_text("workdir", workdir, "/srv")
+        check_whole("workdir", workdir)
+        fields["WorkingDir"] = workdir
+    return fields
 
 
 def _needs(field: str, since: tuple[int, int], api_version: str | None) -> None:
@@ -110,19 +123,19 @@ def _needs(field: str, since: tuple[int, int], api_version: str | None) -> None:
         raise ValueError(f"{field} needs API {since[0]}.{since[1]} or later, not {api_version}")
 
 
-def exec_id(response: Response) -> str:
-    """The ID in the answer to a creation.
+def created_id(kind: str, response: Response) -> str:
+    """The ID in the answer to the creation of an exec or a container; ``kind`` is the word for it.
 
     Raises:
         RemoteProtocolError: the answer has no ID.
     """
     try:
         found = of_type(str, read_json(response)["Id"])
-        ExecStart(found, tty=False)  # it raises for an invalid ID
+        Attach(found)  # it raises for an invalid ID
         return found
     except (LookupError, TypeError, ValueError) as exc:
         raise RemoteProtocolError(
-            f"the answer to the creation of the exec has no valid ID: {shown(repr(exc))}", Reason.BAD_DOCUMENT
+            f"the answer to the creation of the {kind} has no valid ID: {shown(repr(exc))}", Reason.BAD_DOCUMENT
         ) from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from attachproto import Quirk, StreamRequest
 
@@ -22,6 +22,25 @@ def check_whole(name: str, text: str) -> None:
     except UnicodeEncodeError:
         # Python has these for bytes that are not UTF-8, such as in sys.argv. Go would replace each with U+FFFD.
         raise ValueError(f"{name} has a lone surrogate in it, which JSON cannot carry: {text!r}") from None
+
+
+def command_arguments(command: object) -> list[str]:
+    """A command's program and arguments as a list.
+
+    Raises:
+        TypeError: the command is one string, or one of its arguments is not a str.
+        ValueError: an argument cannot be passed to a process unchanged.
+    """
+    if isinstance(command, str | bytes):
+        raise TypeError(f"a command is a sequence of arguments such as ['sh', '-c', {command!r}], not one string")
+    if not isinstance(command, Sequence):
+        raise TypeError(f"a command is a sequence of arguments such as ['sh', '-c', 'true'], not {command!r}")
+    arguments = list(command)
+    if not all(isinstance(argument, str) for argument in arguments):
+        raise TypeError(f"the arguments of a command are str, and not all of these are: {arguments!r}")
+    for argument in arguments:
+        check_whole("command", argument)
+    return arguments
 
 
 def check_flag(name: str, value: object) -> None:
@@ -54,6 +73,16 @@ def check_count(name: str, value: object) -> None:
         raise TypeError(f"{name} is an int, not {value!r}")
     if value < 0:
         raise ValueError(f"{name} is 0 or more, not {value}")
+
+
+def check_console_size(value: object) -> None:
+    """Raise ``TypeError`` or ``ValueError`` unless this is a height and a width in characters, or ``None``."""
+    if value is None:
+        return
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise TypeError(f"console_size is a height and a width such as (24, 80), not {value!r}")
+    for each in value:
+        check_count("console_size", each)
 
 
 def check_max_output(value: object) -> None:

@@ -31,7 +31,7 @@ from attachproto_adapters._errors import (
 )
 from attachproto_adapters._flows._api_calls import (
     create_exec_request,
-    exec_id,
+    created_id,
     inspect_request,
     judge_version,
     refused,
@@ -39,6 +39,7 @@ from attachproto_adapters._flows._api_calls import (
     version_range,
     wait_request,
 )
+from attachproto_adapters._flows._arguments import check_flag
 from attachproto_adapters._flows._inspect import (
     InspectedContainer,
     InspectedExec,
@@ -81,30 +82,20 @@ def open_exec(
     return Opened("exec", exec_id, api_version, inspected, follows=True)
 
 
-def create_and_open_exec(
-    container: str,
-    command: Sequence[str],
-    *,
-    stdin: bool,
-    api_version: str | None,
-    **options: Unpack[CommandOptions],
-) -> Steps[Opened]:
-    """Create an exec, and start it.
+def create_exec(
+    container: str, command: Sequence[str], *, stdin: bool, api_version: str | None, **options: Unpack[CommandOptions]
+) -> Steps[Response]:
+    """Create an exec, and return the answer, which has its ID (``created_id``).
 
     Raises:
         ValueError: the container's name is not valid; the command is empty; a field needs a later API.
         TypeError: the command is a string; a field is of another type.
-        RequestRejected: the engine refused one of the calls.
+        RequestRejected: the engine refused.
         ContainerNotRunning: it has exited, is paused, or was never started.
-        HalfCloseEndsAttach: there is input, and the command has a TTY, or an intermediary is known to close the whole
-            stream at a half-close. The command was not started.
     """
     Attach(container)  # checks the name
+    check_flag("stdin", stdin)
     request = create_exec_request(container, command, stdin=stdin, api_version=api_version, **options)
-    tty = options.get("tty", False)
-    inspected = InspectedExec(tty=tty, open_stdin=stdin, podman=None)
-    if inspected.half_close_ends_attach:
-        raise HalfCloseEndsAttach(half_close_ends_attach(inspected))
     response: Response = yield Call(request)
     if response.status_code in (409, 500):  # dockerd's and Podman's answers for a container that does not run
         look: Response = yield Call(inspect_request("containers", container, api_version))
@@ -113,16 +104,44 @@ def create_and_open_exec(
                 f"the container {container} is {shown(of.status)}, and commands need a running one: "
                 f"{shown(response.message)}"
             )
-    response = yield from _judged(request, response)
-    created = exec_id(response)
+    return (yield from _judged(request, response))
+
+
+def create_and_open_exec(
+    container: str,
+    command: Sequence[str],
+    *,
+    stdin: bool,
+    api_version: str | None,
+    stdin_must_end: bool = True,
+    console_size: tuple[int, int] | None = None,
+    **options: Unpack[CommandOptions],
+) -> Steps[Opened]:
+    """Create an exec, and start it.
+
+    ``stdin_must_end``: what is sent has an end, and output is read after it.
+
+    Raises:
+        RequestRejected, ContainerNotRunning, TypeError, ValueError: as for ``create_exec``.
+        HalfCloseEndsAttach: stdin must end, and the command has a TTY, or an intermediary is known to close the whole
+            stream at a half-close. The command was not started.
+    """
+    tty = options.get("tty", False)
+    check_flag("tty", tty)
+    request = ExecStart("any", tty=tty, stdin=stdin, console_size=console_size, api_version=api_version)
+    inspected = InspectedExec(tty=tty, open_stdin=stdin, podman=None)
+    if stdin_must_end and inspected.half_close_ends_attach:
+        raise HalfCloseEndsAttach(half_close_ends_attach(inspected))
+    response = yield from create_exec(container, command, stdin=stdin, api_version=api_version, **options)
+    request = attrs.evolve(request, exec_id=created_id("exec", response))
     inspected = attrs.evolve(
         inspected, podman=podman_version(response), intermediary=closing_intermediary(response.headers)
     )
     inspected = yield from with_unnamed_intermediary(inspected, wanted=stdin)
-    if stdin and inspected.intermediary is not None:
+    if stdin and stdin_must_end and inspected.intermediary is not None:
         raise HalfCloseEndsAttach(half_close_ends_at(inspected.intermediary))
-    yield from require_stream(ExecStart(created, tty=tty, stdin=stdin, api_version=api_version))
-    return Opened("exec", created, api_version, inspected, follows=True)
+    yield from require_stream(request)
+    return Opened("exec", request.exec_id, api_version, inspected, follows=True)
 
 
 def inspect_container(container: str, api_version: str | None) -> Steps[InspectedContainer]:
