@@ -54,7 +54,7 @@ _JSON_SINCE: Final = "1.24"
 
 
 class Api:
-    """Answers requests, each on a connection of its own."""
+    """Answers requests, one at a time on each connection."""
 
     def __init__(
         self, containers: Containers, api_version: str, prepare: Callable[[ServerConnection, str, str], bytes | None]
@@ -74,7 +74,7 @@ class Api:
         self._prepare = prepare
 
     async def answer(self, connection: ServerConnection) -> None:
-        """Read the one request of a connection, and serve it to its end.
+        """Read the next request of a connection, and serve it to its end.
 
         Raises:
             OSError: the client has closed or reset the connection.
@@ -242,7 +242,7 @@ class Api:
 
         task = asyncio.get_running_loop().create_task(known())
         try:
-            await run_until(connection.ended(), task)
+            await run_until(connection.left(), task)
         finally:
             await cancel(task)
         if document:

@@ -23,7 +23,9 @@ _TCP_SECONDS: Final = 0.02
 
 
 class FaultyWriter(SocketWriter):
-    """Writes what a script makes of what it is given."""
+    """Writes what a script makes of what it is given. A script is about one answer, and ends the connection."""
+
+    ends_connection = True
 
     def __init__(self, sock: socket.socket, script: Script) -> None:
         super().__init__(sock)
@@ -139,7 +141,7 @@ class HoldingConnection(ServerConnection):
                     continue
                 if not self._held:
                     # Wait for the first byte with a readiness event, and leave it unread.
-                    await self._readable()
+                    await self.readable()
                 data = self.sock.recv(65536, socket.MSG_PEEK)
                 if not data:
                     return b""
@@ -148,14 +150,6 @@ class HoldingConnection(ServerConnection):
                 return b""
             fresh, self._held = data[self._held :], 1
             return fresh
-
-    async def _readable(self) -> None:
-        ready = asyncio.Event()
-        self._loop.add_reader(self.sock.fileno(), ready.set)
-        try:
-            await ready.wait()
-        finally:
-            self._loop.remove_reader(self.sock.fileno())
 
 
 def _ioctl(sock: socket.socket, request: int) -> int:

@@ -108,6 +108,8 @@ class Server:
         # The client has closed or reset the connection, so it cannot be sent an error.
         with contextlib.suppress(OSError):
             await self._api.answer(connection)
+            while connection.next_exchange():
+                await self._api.answer(connection)
             async with asyncio.timeout(None if connection.writer.silent else _CLOSE_SECONDS):
                 await connection.ended()
 

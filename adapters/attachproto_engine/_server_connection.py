@@ -13,7 +13,20 @@ import select
 import socket
 from typing import Final
 
-from attachproto import NEED_DATA, SEND_EOF, SERVER, Connection, Continue, Event, Signal, State
+import attrs
+
+from attachproto import (
+    NEED_DATA,
+    SEND_EOF,
+    SERVER,
+    Connection,
+    Continue,
+    Event,
+    Response,
+    ResponseHead,
+    Signal,
+    State,
+)
 from attachproto_engine._waiters import wake
 
 _READ: Final = 64 * 1024
@@ -83,9 +96,11 @@ class SocketWriter:
     """Writes to a socket.
 
     Attributes:
+        ends_connection: whether a plain answer is the last one, where the client would use the connection again.
         silent: a fault has replaced the answer by silence, so the connection stays open until the client closes it.
     """
 
+    ends_connection = False
     silent = False
 
     def __init__(self, sock: socket.socket) -> None:
@@ -105,11 +120,12 @@ class SocketWriter:
 
 
 class ServerConnection:
-    """A connection to a client, for one request and its answer."""
+    """A connection to a client. Plain calls may follow one another; a stream or a fault ends it."""
 
     def __init__(self, sock: socket.socket, hangups: Hangups) -> None:
         self.sock = sock
-        self.connection = Connection(SERVER, max_head=_MAX_HEAD)
+        self.connection = Connection(SERVER, max_head=_MAX_HEAD, keep_alive=True)
+        self._following: Connection | None = None
         self.writer = SocketWriter(sock)
         self._loop = asyncio.get_running_loop()
         self._hangups = hangups
@@ -143,11 +159,23 @@ class ServerConnection:
         return event
 
     async def receive(self) -> bytes:
-        """Read once; ``b""`` at end of file and after a reset."""
+        """Read once; ``b""`` at end of file and after a reset. A cancellation loses no bytes."""
+        while True:
+            try:
+                return self.sock.recv(_READ)
+            except BlockingIOError:
+                await self.readable()
+            except OSError:
+                return b""
+
+    async def readable(self) -> None:
+        """Wait until there is something to read, or the end of file."""
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(self.sock.fileno(), wake, ready, None)
         try:
-            return await self._loop.sock_recv(self.sock, _READ)
-        except OSError:
-            return b""
+            await ready
+        finally:
+            self._loop.remove_reader(self.sock.fileno())
 
     def drop_early_stdin(self) -> None:
         """Drop stdin that came in one segment with the request, as dockerd does."""
@@ -158,6 +186,14 @@ class ServerConnection:
         """Read and drop everything up to the client's end of file."""
         while await self.receive():
             pass
+
+    async def left(self) -> None:
+        """Wait until the client has ended its direction. What it sends before that belongs to its next request."""
+        data = await self.receive()
+        self.connection.receive_data(data)
+        if data:
+            # As Go's server, which dockerd is: nothing more is read before the answer.
+            await self.vanished()
 
     def vanished(self) -> asyncio.Future[None]:
         """Resolved when the client has closed the connection, in both directions."""
@@ -174,6 +210,8 @@ class ServerConnection:
         data: list[bytes] = []
         finish = False
         for event in events:
+            if self.writer.ends_connection and isinstance(event, Response | ResponseHead):
+                event = attrs.evolve(event, headers=(*event.headers, ("connection", "close")))
             written = self.connection.send(event)
             if isinstance(written, Signal):
                 assert written is SEND_EOF
@@ -186,9 +224,18 @@ class ServerConnection:
         except BaseException:
             self.connection.send_failed()
             raise
-        if finish or self.connection.our_state is State.DONE:
-            # A plain answer and the last chunk end our direction too: a connection serves one request.
+        if self.connection.our_state is State.DONE:
+            self._following = self.connection.next_exchange()
+            finish = self._following is None
+        if finish:
             await self.writer.finish()
+
+    def next_exchange(self) -> bool:
+        """Go on to the client's next request; ``False`` where the connection carries no more."""
+        if self._following is None:
+            return False
+        self.connection, self._following, self._continued = self._following, None, False
+        return True
 
     def close(self) -> None:
         """Close it. No task may be reading or writing any more."""

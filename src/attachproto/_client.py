@@ -30,7 +30,8 @@ from attachproto._events import (
 )
 from attachproto._frames import FrameReader, as_bytes
 from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, check_headers, field, media_type
-from attachproto._http_reader import Head, HttpReader
+from attachproto._http_head import Head
+from attachproto._http_reader import HttpReader
 from attachproto._http_writer import encode_request
 from attachproto._quirks import Quirk, check_quirks, filter_source
 from attachproto._raw import RawReader
@@ -50,6 +51,9 @@ Reading = Generator[Event | Literal[Signal.NEED_DATA], None, None]
 
 class Client:
     """What a client writes, and what it reads."""
+
+    keeps_rest: Final = False
+    """What comes behind the answer is never read."""
 
     __slots__ = ("_asked", "_buffer", "_host", "_max_body", "_max_head", "_max_refusal", "_quirks", "_user_agent")
 

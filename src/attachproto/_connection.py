@@ -19,7 +19,7 @@ from attachproto._quirks import Quirk
 from attachproto._readers import DISCARD_STATES, SILENT_STATES, check_can_come, move_peer
 from attachproto._receive_buffer import ReceiveBuffer
 from attachproto._server import Server
-from attachproto._signals import CLIENT, NEED_DATA, Role, Signal
+from attachproto._signals import CLIENT, NEED_DATA, SERVER, Role, Signal
 from attachproto._state import UNMOVING_EVENTS, State, StateMachine, Trigger, trigger_of
 from attachproto._version import __version__
 
@@ -45,6 +45,8 @@ class Connection:
         host: on a client, the value of the ``Host`` header.
         user_agent: on a client, the value of the ``User-Agent`` header.
         quirks: on a client, known bugs of the engine to work around.
+        keep_alive: on a server, let the connection carry more exchanges after a plain answer; see ``next_exchange``.
+            Then ``Connection: close`` is written only where the request or the headers of the answer say so.
 
     Raises:
         ValueError, TypeError: an argument is not as described here, or cannot be written into a header.
@@ -61,6 +63,7 @@ class Connection:
         host: str = "localhost",
         user_agent: str = f"attachproto/{__version__}",
         quirks: Iterable[Quirk] = (),
+        keep_alive: bool = False,
     ) -> None:
         if not isinstance(our_role, Role):
             raise TypeError(f"our_role is CLIENT or SERVER, not {our_role!r}")
@@ -72,7 +75,7 @@ class Connection:
         self._side = (
             Client(self._buffer, host, user_agent, quirks, max_head, max_refusal, max_body)
             if our_role is CLIENT
-            else Server(self._buffer, max_head, max_request_body)
+            else Server(self._buffer, max_head, max_request_body, keep_alive=keep_alive)
         )
         self._read_next = self._side.first_reader()
 
@@ -103,7 +106,7 @@ class Connection:
             LocalProtocolError: data after end of file.
         """
         self._buffer.put(data)
-        if self.their_state in DISCARD_STATES:
+        if self.their_state in DISCARD_STATES and not self._side.keeps_rest:
             self._buffer.clear()
 
     def next_event(self) -> Event | Literal[Signal.NEED_DATA]:
@@ -198,3 +201,22 @@ class Connection:
     def send_failed(self) -> None:
         """Report that not all bytes of the last ``send`` were written. Nothing more can be sent; receiving goes on."""
         self._machine.move(self._our_role, Trigger.FAIL)
+
+    def next_exchange(self) -> Connection | None:
+        """The connection's next exchange, on a server with ``keep_alive`` after its answer to a plain request.
+
+        Whatever the client has sent behind its request belongs to it. Call it once, and use this object no more.
+
+        Returns:
+            A server with the limits of this one; ``None`` where the connection carries no more exchanges: the request
+            or the answer said ``Connection: close``, it was a stream, or a side failed. Then close it.
+        """
+        side = self._side
+        if not isinstance(side, Server) or self.our_state is not State.DONE or not side.keeps_connection:
+            return None
+        following = Connection(SERVER, max_head=side.max_head, max_request_body=side.max_request_body, keep_alive=True)
+        while isinstance(chunk := self._buffer.take(), bytes):
+            following.receive_data(chunk)
+        if self._buffer.eof:
+            following.receive_data(b"")
+        return following

@@ -16,11 +16,10 @@ import re
 from collections.abc import Generator
 from typing import Final, Literal, Self, TypeVar
 
-import attrs
 import h11
 
 from attachproto._errors import Reason, RemoteProtocolError, excerpt
-from attachproto._headers import Headers, field
+from attachproto._http_head import Head
 from attachproto._receive_buffer import END, Chunk, ChunkSource, ReceiveBuffer
 from attachproto._signals import NEED_DATA, Signal
 
@@ -43,39 +42,6 @@ _METHOD_BYTE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 # h11's message about a bad head or chunk may quote a whole line.
 _H11_TEXT_MAX: Final = 120
-
-
-@attrs.frozen
-class Head:
-    """A head. The status code is 0 for a request; the method and the target are empty for an answer."""
-
-    status_code: int
-    method: str
-    target: str
-    headers: Headers
-    http_version: str
-
-    @property
-    def chunked(self) -> bool:
-        """Whether the body comes in chunks."""
-        return field(self.headers, "transfer-encoding") is not None
-
-    @property
-    def length(self) -> int | None:
-        """The announced length of the body; ``None`` without one, and for chunks."""
-        length = field(self.headers, "content-length")
-        return None if length is None or self.chunked else int(length)
-
-    @property
-    def delimited(self) -> bool:
-        """Whether the body says where it ends. A 101 has no body (RFC 9110), whatever its header fields say."""
-        return self.status_code != 101 and (self.chunked or self.length is not None)
-
-    @property
-    def ends_request(self) -> bool:
-        """Whether the sender of this answer reads no more of the request. No engine sends such a head with a stream."""
-        options = ",".join(value for name, value in self.headers if name == "connection").lower().split(",")
-        return self.delimited or (self.status_code != 101 and "close" in map(str.strip, options))
 
 
 class HttpReader:

@@ -156,10 +156,12 @@ class ResponseEncoder:
     Attributes:
         method: of the request.
         http_version: of the request.
+        keep_alive: whether the connection may carry another exchange after a plain answer.
     """
 
     method: str
     http_version: str
+    keep_alive: bool = False
 
     def rejected(self, event: Rejected) -> bytes:
         """Write a refusal with no header field added: without a ``content-length`` it ends with the connection.
@@ -203,6 +205,10 @@ class ResponseEncoder:
             headers += (("content-length", str(len(event.body))),)
         return encode_head(status_line(event.status_code), headers) + body
 
+    def keeps_connection(self, event: Response) -> bool:
+        """Whether the connection may carry another exchange after this answer."""
+        return self.keep_alive and field(event.headers, "connection") is None
+
     def _is_bare(self, head: ResponseHead) -> bool:
         """Whether the body behind this head has no chunks around it."""
         return (
@@ -214,11 +220,12 @@ class ResponseEncoder:
 
     def _headers(self, status_code: int, headers: Headers) -> Headers:
         _check(status_code, headers, 200)
-        if field(headers, "transfer-encoding") is not None or field(headers, "connection") is not None:
+        connection = field(headers, "connection")
+        if field(headers, "transfer-encoding") is not None or connection not in (None, "close"):
             raise LocalProtocolError("the connection writes Transfer-Encoding and Connection of an answer itself")
         if status_code == 204 and field(headers, "content-length") is not None:
             raise LocalProtocolError("an answer with status 204 has no Content-Length")
-        return (*headers, ("connection", "close"))
+        return headers if connection or self.keep_alive else (*headers, ("connection", "close"))
 
 
 def _check(status_code: int, headers: Headers, lowest: int) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Final, Literal
 
+import attrs
+
 from attachproto._errors import excerpt
 from attachproto._events import (
     Accepted,
@@ -58,23 +60,32 @@ class Server:
     __slots__ = (
         "_buffer",
         "_encode_output",
-        "_max_head",
-        "_max_request_body",
+        "_keep_alive",
         "_output_end",
         "_request",
         "_responses",
         "_sent_head",
+        "keeps_connection",
+        "max_head",
+        "max_request_body",
     )
 
-    def __init__(self, buffer: ReceiveBuffer, max_head: int, max_request_body: int) -> None:
+    def __init__(self, buffer: ReceiveBuffer, max_head: int, max_request_body: int, *, keep_alive: bool) -> None:
         self._buffer = buffer
-        self._max_head = max_head
-        self._max_request_body = max_request_body
+        self.max_head = max_head
+        self.max_request_body = max_request_body
+        self._keep_alive = keep_alive
+        self.keeps_connection = False
         self._request: Request | StreamRequest | None = None
         self._responses = _UNREADABLE
         self._sent_head: ResponseHead | None = None
         self._encode_output: Callable[[Output], bytes] = encode_frame
         self._output_end: bytes | Literal[Signal.SEND_EOF] = SEND_EOF
+
+    @property
+    def keeps_rest(self) -> bool:
+        """Whether what comes behind the request is kept for the next exchange."""
+        return self._responses.keep_alive
 
     def first_reader(self) -> Reader:
         """The reader before any event."""
@@ -112,6 +123,9 @@ class Server:
             case ResponseHead():
                 self._sent_head = event
                 return None
+            case Response():
+                self.keeps_connection = self._responses.keeps_connection(event)
+                return None
             case Accepted():
                 write = encode_frame if event.framing is Framing.MULTIPLEXED else encode_raw
                 self._encode_output = write
@@ -125,7 +139,7 @@ class Server:
 
     def _read_request(self) -> Generator[Event | Trigger | Literal[Signal.NEED_DATA], None, None]:
         """Read the request. It comes as one event, with its body; a body is never stdin."""
-        http = HttpReader.for_request(self._buffer, max_head=self._max_head)
+        http = HttpReader.for_request(self._buffer, max_head=self.max_head)
         head = yield from http.head()
         self._responses = ResponseEncoder(head.method, head.http_version)
         # A client that speaks HTTP/1.0 does not wait for 100, whatever it sends (RFC 9110).
@@ -136,8 +150,11 @@ class Server:
         ):
             yield Trigger.EXPECT_CONTINUE
         name = f"the request {excerpt(f'{head.method} {head.target}')}"
-        body = yield from http.body(self._max_request_body, "max_request_body", name)
-        yield recognise(Request.received(head.method, head.target, head.headers, body))
+        body = yield from http.body(self.max_request_body, "max_request_body", name)
+        request = recognise(Request.received(head.method, head.target, head.headers, body))
+        if self._keep_alive and head.keeps_connection and not isinstance(request, StreamRequest):
+            self._responses = attrs.evolve(self._responses, keep_alive=True)
+        yield request
 
     def _encode_accepted(self, event: Accepted) -> bytes:
         request = self._request

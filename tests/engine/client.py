@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -111,7 +112,26 @@ def attached(
 
 
 def exchange(engine: Engine, request: bytes) -> bytes:
-    """Send a request; the answer up to the end of file."""
+    """Send a request; the whole answer, or where the connection does not go on all up to the end of file."""
     with dial(engine) as sock:
         sock.sendall(request)
-        return read_all(sock)
+        return read_answer(sock, request.partition(b" ")[0])
+
+
+def read_answer(sock: socket.socket, method: bytes = b"GET") -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data and (piece := sock.recv(65536)):
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    bodiless = method == b"HEAD" or b" 204 " in head or b" 304 " in head
+    length = re.search(rb"\r\nContent-Length: ([0-9]+)", head)
+    if b"\r\nConnection: " in head or not (bodiless or length):
+        return data + read_all(sock)
+    missing = 0 if bodiless or not length else int(length[1]) - len(body)
+    while missing > 0:
+        piece = sock.recv(65536)
+        assert piece, data
+        data += piece
+        missing -= len(piece)
+    assert missing == 0, data
+    return data

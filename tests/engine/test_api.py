@@ -19,6 +19,7 @@ from tests.engine.client import (
     dial,
     exchange,
     read_all,
+    read_answer,
     read_until,
     shell,
     start,
@@ -244,7 +245,7 @@ def test_waiting(engine: Engine) -> None:
         stdin.sendall(b"\n")
         for sock in socks:
             with sock:
-                assert read_all(sock) == b'11\r\n{"StatusCode":5}\n\r\n0\r\n\r\n'
+                assert read_until(sock, b"0\r\n\r\n") == b'11\r\n{"StatusCode":5}\n\r\n0\r\n\r\n'
     assert call(engine, "GET", "/containers/web/json").status == 404
 
 
@@ -321,7 +322,7 @@ def test_a_body_that_waits_for_continue(engine: Engine) -> None:
         sock.sendall(f"POST /containers/create HTTP/1.1\r\n{fields}\r\n".encode())
         assert sock.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(body)
-        assert read_all(sock).startswith(b"HTTP/1.1 201 Created\r\n")
+        assert read_answer(sock).startswith(b"HTTP/1.1 201 Created\r\n")
 
 
 @pytest.mark.parametrize(

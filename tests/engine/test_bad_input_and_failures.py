@@ -182,7 +182,7 @@ def test_a_wait_ends_when_a_container_is_removed_that_never_ran(engine: Engine) 
         sock.sendall(b"POST /containers/web/wait?condition=next-exit HTTP/1.1\r\nHost: localhost\r\n\r\n")
         read_until(sock, b"\r\n\r\n")
         assert call(engine, "DELETE", "/containers/web").status == 204
-        assert b'{"StatusCode":0}' in read_all(sock)
+        assert b'{"StatusCode":0}' in read_until(sock, b"0\r\n\r\n")
 
 
 def test_a_start_that_failed_has_a_code(engine: Engine) -> None:

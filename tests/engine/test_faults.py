@@ -367,7 +367,7 @@ def test_the_head_of_a_wait(web: Engine, held: bool) -> None:
         else:
             assert sock.recv(1) == b"H"
         assert call(web, "POST", "/containers/web/kill").status == 204
-        assert read_all(sock).endswith(b'\r\n\r\n13\r\n{"StatusCode":137}\n\r\n0\r\n\r\n')
+        assert read_until(sock, b"0\r\n\r\n").endswith(b'\r\n\r\n13\r\n{"StatusCode":137}\n\r\n0\r\n\r\n')
 
 
 def test_an_idle_wait_is_cut(web: Engine) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from attachproto import demux
 from attachproto_engine import Engine
-from tests.engine.client import TIMEOUT, attached, call, read_all, shell, start, wait
+from tests.engine.client import TIMEOUT, attached, call, read_all, read_answer, shell, start, wait
 from tests.helpers import open_descriptors
 
 _CROWD = 1500
@@ -66,7 +66,7 @@ def test_clients_that_connect_while_the_engine_is_busy_are_accepted(engine: Engi
             sock.settimeout(TIMEOUT)
             sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
         for sock in crowd:
-            assert read_all(sock).endswith(b"\r\n\r\nOK")
+            assert read_answer(sock).endswith(b"\r\n\r\nOK")
 
 
 def test_each_of_many_attachments_to_one_container_gets_every_byte(engine: Engine) -> None:

@@ -189,7 +189,7 @@ def test_wait_for_a_container_that_is_removed_at_its_end(podman: Engine, conditi
         sock.sendall(f"POST /containers/web/wait?condition={condition} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         read_until(sock, b"\r\n\r\n")
         stdin.sendall(b"\n")
-        answer = read_all(sock).split(b"\r\n")[1]
+        answer = read_until(sock, b"0\r\n\r\n").split(b"\r\n")[1]
     assert json.loads(answer)["StatusCode"] == code
     assert error in str(json.loads(answer)["Error"])
     assert call(podman, "GET", "/containers/web/json").status == 404

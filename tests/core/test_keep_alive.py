@@ -1,0 +1,208 @@
+"""Several exchanges on one connection: a server with ``keep_alive``."""
+
+from __future__ import annotations
+
+import pytest
+
+from attachproto import (
+    CLIENT,
+    NEED_DATA,
+    SERVER,
+    Accepted,
+    Attach,
+    Connection,
+    Continue,
+    Framing,
+    LocalProtocolError,
+    Logs,
+    OutputClosed,
+    Reason,
+    Rejected,
+    RemoteProtocolError,
+    Request,
+    Response,
+    ResponseHead,
+    Stdin,
+)
+from tests.helpers import cuts
+
+PING = b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n"
+CREATE = b"POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\n\r\n{}"
+ATTACH = (
+    b"POST /containers/web/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+)
+OK = Response(200, (), b"OK")
+OK_BYTES = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+CLOSED = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nOK"
+
+
+def asked(request: bytes, max_head: int = 65536) -> Connection:
+    connection = Connection(SERVER, keep_alive=True, max_head=max_head)
+    connection.receive_data(request)
+    assert isinstance(connection.next_event(), Request)
+    return connection
+
+
+def after(connection: Connection) -> Connection:
+    following = connection.next_exchange()
+    assert following is not None
+    return following
+
+
+def test_an_answer_says_nothing_and_another_exchange_follows() -> None:
+    connection = asked(PING)
+    assert connection.send(OK) == OK_BYTES
+    following = after(connection)
+    assert following.next_event() is NEED_DATA
+    following.receive_data(CREATE)
+    request = following.next_event()
+    assert isinstance(request, Request)
+    assert (request.path, request.body) == (("containers", "create"), b"{}")
+    assert following.send(Response(204)) == b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert after(following).next_event() is NEED_DATA
+
+
+@pytest.mark.parametrize("pieces", list(cuts(PING + CREATE + ATTACH + b"stdin")))
+def test_what_came_with_a_request_belongs_to_the_next_exchanges(pieces: list[bytes]) -> None:
+    connection: Connection = Connection(SERVER, keep_alive=True)
+    waiting = list(pieces)
+    events: list[object] = []
+    while len(events) < 3:
+        event = connection.next_event()
+        if event is NEED_DATA:
+            connection.receive_data(waiting.pop(0))
+            continue
+        events.append(event)
+        if isinstance(event, Request):
+            # More may come before the answer is written, and after it.
+            if waiting:
+                connection.receive_data(waiting.pop(0))
+            connection.send(OK)
+            if waiting:
+                connection.receive_data(waiting.pop(0))
+            connection = after(connection)
+    assert isinstance(events[2], Attach)
+    connection.send(Accepted(Framing.MULTIPLEXED))
+    for piece in waiting:
+        connection.receive_data(piece)
+    assert b"".join(event.data for event in connection.events() if isinstance(event, Stdin)) == b"stdin"
+    assert connection.next_exchange() is None
+
+
+def test_the_end_of_file_belongs_to_the_next_exchange() -> None:
+    connection = asked(PING)
+    connection.receive_data(b"")
+    connection.send(OK)
+    with pytest.raises(RemoteProtocolError) as caught:
+        after(connection).next_event()
+    assert caught.value.reason is Reason.NOTHING_CAME
+
+
+def test_a_head_before_the_rest() -> None:
+    connection = asked(PING)
+    assert connection.send(ResponseHead(200)) == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert connection.next_exchange() is None, "the answer is not whole"
+    assert connection.send(OK) == b"2\r\nOK\r\n0\r\n\r\n"
+    assert connection.next_exchange() is not None
+
+
+def test_limits_are_kept() -> None:
+    connection = asked(PING, max_head=100)
+    connection.send(OK)
+    following = after(connection)
+    following.receive_data(b"GET /" + b"x" * 100)
+    with pytest.raises(RemoteProtocolError) as caught:
+        following.next_event()
+    assert caught.value.reason is Reason.HEAD_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        PING[:-2] + b"Connection: close\r\n\r\n",
+        PING[:-2] + b"Connection: x, Close\r\n\r\n",
+        PING[:-2] + b"Connection: x\r\nConnection: close\r\n\r\n",
+        PING.replace(b"1.1", b"1.0"),
+        PING.replace(b"1.1", b"1.0")[:-2] + b"Connection: keep-alive\r\n\r\n",
+        # With two framings of its body, another reader on the way may see another end of it.
+        CREATE[:-4] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_a_request_that_ends_the_connection(request_: bytes) -> None:
+    connection = asked(request_)
+    assert connection.send(OK) == CLOSED
+    assert connection.next_exchange() is None
+
+
+def test_an_answer_that_ends_the_connection() -> None:
+    connection = asked(PING)
+    assert connection.send(Response(200, (("Connection", "close"),), b"OK")) == CLOSED
+    assert connection.next_exchange() is None
+    with pytest.raises(LocalProtocolError):
+        asked(PING).send(Response(200, (("connection", "keep-alive"),), b"OK"))
+
+
+def test_a_refusal_ends_the_connection() -> None:
+    connection = asked(PING)
+    connection.send(Rejected(404, (), b"no"))
+    assert connection.next_exchange() is None
+
+
+def test_a_body_that_was_not_read_ends_the_connection() -> None:
+    connection = Connection(SERVER, keep_alive=True)
+    connection.receive_data(CREATE[:-6] + b"\r\nExpect: 100-continue\r\n\r\n")
+    assert connection.next_event() is NEED_DATA
+    assert connection.send(Response(413)).startswith(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n")
+    assert connection.next_exchange() is None
+
+
+def test_a_body_that_was_asked_for_ends_nothing() -> None:
+    connection = Connection(SERVER, keep_alive=True)
+    connection.receive_data(CREATE[:-6] + b"\r\nExpect: 100-continue\r\n\r\n")
+    assert connection.next_event() is NEED_DATA
+    connection.send(Continue())
+    connection.receive_data(b"{}" + PING)
+    assert isinstance(connection.next_event(), Request)
+    assert connection.send(OK) == OK_BYTES
+    assert isinstance(after(connection).next_event(), Request)
+
+
+def test_a_request_that_cannot_be_read_ends_the_connection() -> None:
+    connection = Connection(SERVER, keep_alive=True)
+    connection.receive_data(b"GET /_ping HTTP/1.1\r\n\r\n")
+    with pytest.raises(RemoteProtocolError):
+        connection.next_event()
+    assert b"Connection: close\r\n" in connection.send(Response(400))
+    connection.receive_data(PING)
+    assert connection.next_exchange() is None
+
+
+def test_a_failed_write_ends_the_connection() -> None:
+    connection = asked(PING)
+    connection.send(OK)
+    connection.send_failed()
+    assert connection.next_exchange() is None
+
+
+def test_a_stream_ends_the_connection() -> None:
+    connection = Connection(SERVER, keep_alive=True)
+    connection.receive_data(b"GET /containers/web/logs?stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+    assert isinstance(connection.next_event(), Logs)
+    chunked = (("transfer-encoding", "chunked"),)
+    assert b"Connection: close\r\n" in connection.send(Accepted(Framing.MULTIPLEXED, 200, chunked))
+    connection.send(OutputClosed())
+    assert connection.next_exchange() is None
+
+
+def test_without_the_option_a_connection_has_one_exchange() -> None:
+    connection = Connection(SERVER)
+    assert connection.next_exchange() is None
+    connection.receive_data(PING)
+    connection.next_event()
+    assert connection.send(OK) == CLOSED
+    assert connection.next_exchange() is None
+    client = Connection(CLIENT)
+    client.send(Request("GET", ("_ping",)))
+    client.receive_data(OK_BYTES)
+    assert len(list(client.events())) == 2
+    assert client.next_exchange() is None
