@@ -26,7 +26,8 @@ from attachproto_adapters._errors import OutputUndecodable as OutputUndecodable
 from attachproto_adapters._errors import RequestRejected as RequestRejected
 from attachproto_adapters._flows._inspect import InspectedContainer as InspectedContainer
 from attachproto_adapters._flows._inspect import InspectedExec as InspectedExec
-from attachproto_adapters._flows._lines import Line as Line
+from attachproto_adapters._flows._line import Line as Line
+from attachproto_adapters._flows._line import LogTime as LogTime
 from attachproto_adapters._flows._options import CommandOptions as CommandOptions
 from attachproto_adapters._flows._options import LogsOptions as LogsOptions
 from attachproto_adapters._flows._output import ExecResult as ExecResult

@@ -20,7 +20,8 @@ from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import done
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
-from attachproto_adapters._flows._lines import LINE_MAX, Line
+from attachproto_adapters._flows._line import Line
+from attachproto_adapters._flows._lines import LINE_MAX
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
 from attachproto_adapters._flows._steps import Held, Opened
@@ -150,7 +151,15 @@ class AsyncAttachment(AttachmentBase[L]):
                 raise StopAsyncIteration
         return reading.hand_over(event)  # type: ignore[return-value]  # mypy does not narrow by "type() is"
 
-    def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> AsyncLines:
+    def lines(
+        self,
+        encoding: str = "utf-8",
+        errors: str = "replace",
+        *,
+        max_length: int = LINE_MAX,
+        progress: bool = False,
+        timestamps: bool = False,
+    ) -> AsyncLines:
         """The output as lines of text. stdout and stderr are split separately.
 
         A second call with the same arguments goes on where the last loop has ended or was cancelled.
@@ -158,7 +167,7 @@ class AsyncAttachment(AttachmentBase[L]):
         Raises:
             LookupError: there is no such encoding.
         """
-        return self._one_lines(AsyncLines, (encoding, errors, max_length))
+        return self._one_lines(AsyncLines, (encoding, errors, max_length, progress, timestamps))
 
     async def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input, end stdin, and read all output at the same time.

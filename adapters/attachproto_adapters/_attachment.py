@@ -21,7 +21,7 @@ from attachproto_adapters._flows._life import InputState, Life, LifeEvent
 from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent
 from attachproto_adapters._flows._stdin import Feed, as_bytes, check_half_close, check_input, check_stdin
 from attachproto_adapters._flows._steps import Opened
-from attachproto_adapters._line_iterator import LinesBase
+from attachproto_adapters._line_iterator import LinesArguments, LinesBase
 from attachproto_adapters._transport._guard import OneCaller
 from attachproto_adapters._transport._log import log_attached, log_ended
 from attachproto_adapters._transport._session import Session
@@ -136,7 +136,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             self._unread.extend(reversed(self._lines.splitter.take_back()))
             self._session.reading.finish()
 
-    def _one_lines(self, kind: type[AnyLines], made_with: tuple[str, str, int]) -> AnyLines:
+    def _one_lines(self, kind: type[AnyLines], made_with: LinesArguments) -> AnyLines:
         """The iterator over lines. All calls share one, because it holds what was read of a line."""
         if self._lines is None:
             self._lines = kind(self, self._session.reading, made_with)

@@ -19,7 +19,8 @@ from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import done
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
-from attachproto_adapters._flows._lines import LINE_MAX, Line
+from attachproto_adapters._flows._line import Line
+from attachproto_adapters._flows._lines import LINE_MAX
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, as_view
 from attachproto_adapters._flows._steps import Held, Opened
@@ -147,8 +148,16 @@ class Attachment(AttachmentBase[BlockingSession]):
             raise
         return reading.hand_over(event)  # type: ignore[return-value]  # mypy does not narrow by "type() is"
 
-    def lines(self, encoding: str = "utf-8", errors: str = "replace", *, max_length: int = LINE_MAX) -> Lines:
-        """The output as lines of text. stdout and stderr are split separately.
+    def lines(
+        self,
+        encoding: str = "utf-8",
+        errors: str = "replace",
+        *,
+        max_length: int = LINE_MAX,
+        progress: bool = False,
+        timestamps: bool = False,
+    ) -> Lines:
+        r"""The output as lines of text. stdout and stderr are split separately.
 
         A second call with the same arguments goes on where the last loop has ended, or a timeout has ended it.
 
@@ -156,11 +165,14 @@ class Attachment(AttachmentBase[BlockingSession]):
             encoding: of the text.
             errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
             max_length: how many characters a line may have; a longer one comes in pieces.
+            progress: also give out what a carriage return ends, such as the steps of a progress bar, as lines whose
+                ``progress`` is true. One that has come last waits for the next byte, as it may begin a ``\r\n``.
+            timestamps: take the time off each line, of logs that were asked for with ``timestamps=True``.
 
         Raises:
             LookupError: there is no such encoding.
         """
-        return self._one_lines(Lines, (encoding, errors, max_length))
+        return self._one_lines(Lines, (encoding, errors, max_length, progress, timestamps))
 
     def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input, end stdin, and read all output at the same time.

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from attachproto import OutputClosed
-from attachproto_adapters._flows._lines import Line, LineSplitter
+from attachproto_adapters._flows._line import Line
+from attachproto_adapters._flows._lines import LineSplitter
 from attachproto_adapters._flows._output import OutputEvent
 from attachproto_adapters._transport._guard import Guard
 
 AnyAttachment = TypeVar("AnyAttachment")
+
+LinesArguments = tuple[str, str, int, bool, bool]
+"""The arguments of ``LineSplitter``."""
 
 
 class LinesBase(Generic[AnyAttachment]):
@@ -21,7 +25,7 @@ class LinesBase(Generic[AnyAttachment]):
         made_with: the arguments of ``LineSplitter``.
     """
 
-    def __init__(self, attachment: AnyAttachment, reading: Guard, made_with: tuple[str, str, int]) -> None:
+    def __init__(self, attachment: AnyAttachment, reading: Guard, made_with: LinesArguments) -> None:
         self.made_with = made_with
         self.splitter = LineSplitter(*made_with)
         self._attachment = attachment

@@ -17,11 +17,11 @@ Time = str | float | datetime
 # api/types/time/timestamp.go). 18 digits always fit.
 _SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?", re.ASCII)
 
-_RFC3339: Final = re.compile(
+RFC3339: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FORMS: Final = "seconds since the epoch, an aware datetime, or RFC 3339 such as 2026-01-31T12:00:00.5Z"
 
@@ -68,13 +68,13 @@ def _from_datetime(name: str, value: datetime) -> str:
             f"{name} is a datetime without a time zone, {value!r}: build it with tzinfo=datetime.UTC if it is meant "
             "as UTC, or call .astimezone() on it if it is local time"
         )
-    microseconds = (value - _EPOCH) // timedelta(microseconds=1)
+    microseconds = (value - EPOCH) // timedelta(microseconds=1)
     sign, microseconds = "-" if microseconds < 0 else "", abs(microseconds)
     return sign + _without_zeros(f"{microseconds // 1_000_000}.{microseconds % 1_000_000:06}")
 
 
 def _from_rfc3339(name: str, text: str) -> str:
-    match = _RFC3339.fullmatch(text)
+    match = RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"{name} is {_FORMS}, not {text!r}")
     whole, decimals, zone = match.groups()

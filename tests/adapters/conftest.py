@@ -11,7 +11,10 @@ from tests.adapters.scripted import Engine
 from tests.helpers import open_descriptors
 
 pytest.register_assert_rewrite(
-    "tests.adapters.scenarios", "tests.adapters.engine_scenarios", "tests.adapters.ending_scenarios"
+    "tests.adapters.scenarios",
+    "tests.adapters.engine_scenarios",
+    "tests.adapters.ending_scenarios",
+    "tests.adapters.text_scenarios",
 )
 
 

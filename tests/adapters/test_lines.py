@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import re
 import socket
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from attachproto import Attach, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
-from attachproto_adapters import Line
+from attachproto_adapters import Line, LogTime
 from attachproto_adapters._flows._lines import LINE_MAX, LineSplitter
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters.blocking import open_attachment
@@ -144,6 +146,151 @@ def test_a_long_line_is_searched_and_copied_once_whatever_the_size_of_its_pieces
     assert Counted.copied <= 2 * 2000  # the second for the one character before the end, which may be a \r
 
 
+# ---- progress ----
+
+
+def progress(text: str) -> Line:
+    return Line(text, Stdout, progress=True)
+
+
+PROGRESS: list[tuple[bytes, list[Line]]] = [
+    (b"10%\r20%\rdone\n", [progress("10%"), progress("20%"), Line("done", Stdout)]),
+    (b"\r10%\r20%", [progress(""), progress("10%"), piece("20%")]),
+    (b"10%\r", [progress("10%")]),
+    (b"one\r\ntwo\n", [Line("one", Stdout), Line("two", Stdout)]),
+    (b"one\r\r\n", [progress("one"), Line("", Stdout)]),
+    (b"\r\n\n\r", [Line("", Stdout), Line("", Stdout), progress("")]),
+]
+
+
+@pytest.mark.parametrize(("data", "lines"), [*PROGRESS, *(row for row in LINES if b"\r" not in row[0])])
+def test_progress_in_every_split(data: bytes, lines: list[Line]) -> None:
+    for pieces in cuts(data):
+        assert split(LineSplitter(progress=True), [Stdout(each) for each in pieces]) == lines, pieces
+
+
+def test_a_carriage_return_waits_for_the_next_byte_only() -> None:
+    splitter = LineSplitter(progress=True)
+    assert feed(splitter, Stdout(b"10%\r")) == []
+    assert feed(splitter, Stdout(b"2")) == [progress("10%")]
+    assert splitter.take_back() == [Stdout(b"2")]
+
+
+def progress_model(text: str, max_length: int) -> Iterator[Line]:
+    found = re.findall(r"([^\r\n]*)(\r\n|\n|\r|\Z)", text)
+    for line, end in found[:-1] if found[-1] == ("", "") else found:
+        pieces = [line[at : at + max_length] for at in range(0, len(line), max_length)] or [""]
+        for number, each in enumerate(pieces, 1):
+            last = number == len(pieces)
+            yield Line(each, Stdout, ended=last and end != "", progress=last and end == "\r")
+
+
+@given(
+    text=st.text("ab\r\né🐳", max_size=40),
+    encoding=st.sampled_from(["utf-8", "utf-16", "gb18030"]),
+    max_length=st.integers(1, 7),
+    places=st.lists(st.integers(0, 170)),
+)
+def test_progress_is_that_of_the_whole_text(text: str, encoding: str, max_length: int, places: list[int]) -> None:
+    events: list[OutputEvent] = [Stdout(each) for each in cut_at(text.encode(encoding), places)]
+    lines = split(LineSplitter(encoding, max_length=max_length, progress=True), events)
+    assert lines == list(progress_model(text, max_length))
+
+
+@pytest.mark.parametrize("pieces", [1_000, 10_000])
+def test_many_steps_of_progress_take_time_as_their_length(pieces: int) -> None:
+    """What is copied is counted: in one event, and in an event for each."""
+    splitter = LineSplitter(progress=True)
+    assert len(feed(splitter, Stdout(b"10%\r" * pieces))) == pieces - 1
+    splitter = LineSplitter(progress=True)
+    assert joins(splitter, pieces, b"10%\r") <= pieces
+    assert len(splitter._streams[Stdout]._text) <= 8
+
+
+# ---- times ----
+
+AT = "2026-11-23T14:35:51.021368037Z"
+NANOSECONDS = 1795444551_021368037
+
+
+def test_the_time_of_each_line() -> None:
+    later = AT.replace("037Z", "038Z")
+    lines = split(
+        LineSplitter(timestamps=True), [Stdout(f"{AT} a\r\n".encode()), Stderr(f"{later} \n{AT}  b".encode())]
+    )
+    assert lines == [
+        Line("a", Stdout, time=LogTime(NANOSECONDS, AT)),
+        Line("", Stderr, time=LogTime(NANOSECONDS + 1, later)),
+        Line(" b", Stderr, ended=False, time=LogTime(NANOSECONDS, AT)),
+    ]
+    assert [str(line.time) for line in lines] == [AT, later, AT]
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        (AT, NANOSECONDS),
+        ("2026-11-23T15:35:51.021368037+01:00", NANOSECONDS),
+        ("2026-11-23T09:05:51.021368037-05:30", NANOSECONDS),
+        ("2026-11-23T14:35:51Z", 1795444551_000000000),  # Podman 4.3
+        ("2026-11-23T14:35:51.5Z", 1795444551_500000000),
+        ("1969-12-31T23:59:59.999999999Z", -1),
+    ],
+)
+def test_times_as_engines_print_them(text: str, nanoseconds: int) -> None:
+    (line,) = split(LineSplitter(timestamps=True), [Stdout(f"{text} a b\n".encode())])
+    assert line == Line("a b", Stdout, time=LogTime(nanoseconds, text))
+    assert line.time is not None
+    assert line.time.text == text
+    assert line.time.datetime == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=nanoseconds // 1000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", AT, f"{AT}\t", AT[:-1], f" {AT} a", "2026-02-31T14:35:51Z a", "0000-01-01T00:00:00Z a", AT[1:] + " a"],
+)
+def test_a_line_without_a_time_stays_as_it_is(text: str) -> None:
+    assert split(LineSplitter(timestamps=True), [Stdout(text.encode() + b"\n")]) == [Line(text, Stdout)]
+
+
+def test_times_are_compared_as_moments() -> None:
+    one, same, later = LogTime(1, "a"), LogTime(1, "b"), LogTime(2, "a")
+    assert one == same != later
+    assert one < later
+    assert len({one, same, later}) == 2
+
+
+def test_what_continues_a_line_has_its_time() -> None:
+    time = LogTime(NANOSECONDS, AT)
+    data = f"{AT} 10%\r{AT} 20%\n{AT} {'x' * 60}\nnone\n".encode()
+    lines = split(LineSplitter(progress=True, timestamps=True, max_length=60), [Stdout(data)])
+    assert lines == [
+        Line("10%", Stdout, progress=True, time=time),
+        Line(f"{AT} 20%", Stdout, time=time),  # engines put one time before a whole line
+        Line("x" * 29, Stdout, ended=False, time=time),
+        Line("x" * 31, Stdout, time=time),
+        Line("none", Stdout),
+    ]
+
+
+def test_a_time_in_every_split() -> None:
+    data = f"{AT} a\r\n".encode()
+    for pieces in cuts(data):
+        lines = split(LineSplitter(timestamps=True), [Stdout(each) for each in pieces])
+        assert lines == [Line("a", Stdout, time=LogTime(NANOSECONDS, AT))]
+
+
+def test_what_is_taken_back_has_its_time_again() -> None:
+    splitter = LineSplitter(timestamps=True, max_length=40)
+    data = f"{AT} {'x' * 20}\n{AT} b\n".encode()
+    splitter.add(Stdout(data))
+    assert splitter.next_line() == Line("x" * 9, Stdout, ended=False, time=LogTime(NANOSECONDS, AT))
+    (rest,) = splitter.take_back()
+    assert rest.data == data[40:]
+    # Somebody else may have read the rest of the line.
+    assert feed(splitter, Stdout(f"{AT} b\n".encode())) == [Line("b", Stdout, time=LogTime(NANOSECONDS, AT))]
+
+
 # ---- what was not given out ----
 
 ANY_EVENT = st.builds(
@@ -156,10 +303,13 @@ ANY_EVENT = st.builds(
     encoding=st.sampled_from(["utf-8", "utf-16-le", "latin-1"]),
     max_length=st.integers(1, 5),
     count=st.integers(0, 30),
+    progress=st.booleans(),
 )
-def test_the_rest_comes_back_byte_for_byte(events: list[DataEvent], encoding: str, max_length: int, count: int) -> None:
+def test_the_rest_comes_back_byte_for_byte(
+    events: list[DataEvent], encoding: str, max_length: int, count: int, progress: bool
+) -> None:
     """The characters that were given out, and the bytes that come back, are the whole."""
-    splitter = LineSplitter(encoding, max_length=max_length)
+    splitter = LineSplitter(encoding, max_length=max_length, progress=progress)
     lines: list[Line] = []
     fed: list[DataEvent] = []
     for event in events:
@@ -175,7 +325,9 @@ def test_the_rest_comes_back_byte_for_byte(events: list[DataEvent], encoding: st
         left = b"".join(event.data for event in rest if type(event) is kind)
         assert whole.endswith(left)
         text = codecs.getincrementaldecoder(encoding)("replace").decode(whole[: len(whole) - len(left)], True)
-        given_out = "".join(line.text + "\n" * line.ended for line in lines if line.kind is kind)
+        given_out = "".join(
+            line.text + ("\r" if line.progress else "\n" * line.ended) for line in lines if line.kind is kind
+        )
         assert text.replace("\r\n", "\n") == given_out.replace("\r\n", "\n")
     assert splitter.next_line() is None
     assert splitter.take_back() == []
@@ -297,7 +449,7 @@ def test_a_line_has_room_for_one_character(max_length: int) -> None:
 # ---- time and memory ----
 
 
-def joins(splitter: LineSplitter, pieces: int, size: int) -> int:
+def joins(splitter: LineSplitter, pieces: int, piece: bytes) -> int:
     """How often the pieces of one long line are put together: it is all that copies more than the piece that came."""
     count = 0
 
@@ -308,7 +460,7 @@ def joins(splitter: LineSplitter, pieces: int, size: int) -> int:
     sys.setprofile(profile)
     try:
         for _ in range(pieces):
-            feed(splitter, Stdout(b"x" * size))
+            feed(splitter, Stdout(piece))
     finally:
         sys.setprofile(None)
     return count
@@ -318,9 +470,9 @@ def joins(splitter: LineSplitter, pieces: int, size: int) -> int:
 def test_a_long_line_in_many_pieces_takes_time_as_its_length(pieces: int) -> None:
     """Each join copies no more than one line and one piece."""
     splitter = LineSplitter()
-    assert joins(splitter, pieces, 10) == 0
+    assert joins(splitter, pieces, b"x" * 10) == 0
     assert feed(splitter, Stdout(b"\n")) == [Line("x" * pieces * 10, Stdout)]
-    assert joins(LineSplitter(max_length=1000), pieces, 10) <= pieces * 10 // 1000
+    assert joins(LineSplitter(max_length=1000), pieces, b"x" * 10) <= pieces * 10 // 1000
 
 
 def test_a_line_without_end_is_held_up_to_the_bound_only() -> None:

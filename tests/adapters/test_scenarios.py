@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters import ending_scenarios, engine_scenarios, scenarios
+from tests.adapters import ending_scenarios, engine_scenarios, scenarios, text_scenarios
 from tests.adapters.frameworks import WAYS, Opener, Way
 from tests.adapters.scenarios import Row
 from tests.adapters.scripted import Engine
@@ -44,7 +44,12 @@ def combined(table: Iterable[Row], ways: Iterable[Way]) -> list[Any]:  # pytest 
     return [pytest.param(row, way, id=f"{row}-{way}") for row in table for way in ways if row.fits(way)]
 
 
-@pytest.mark.parametrize(("row", "way"), combined(scenarios.TABLE, WAYS))
+DIALLED = [way for way in WAYS if way.own is None]
+# How the connection is made does not matter to them.
+TEXT = combined(text_scenarios.TABLE, (way for way in DIALLED if way.unix))
+
+
+@pytest.mark.parametrize(("row", "way"), [*combined(scenarios.TABLE, WAYS), *TEXT])
 def test_stream(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) -> None:
     opened = Opener(way, str(socket_path))
 
@@ -61,7 +66,6 @@ def test_stream(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) 
     assert row.half_closes in (None, half_closes.count)
 
 
-DIALLED = [way for way in WAYS if way.own is None]
 ENGINE_TABLE = [*engine_scenarios.TABLE, *ending_scenarios.TABLE]
 
 
