@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "examples/README.md",
     *sorted((ROOT / "tests").rglob("README.md")),
 ]
 

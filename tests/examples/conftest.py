@@ -1,0 +1,29 @@
+"""The embedded engine for the examples, as dockerd and as Podman. `tests/live/test_examples.py` has the real ones."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+
+from attachproto_engine import Engine
+from tests.examples.programs import Target
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_machine() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith("DOCKER_") or name == "CONTAINER_HOST":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(params=["dockerd", "podman"])
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    emulated: Literal["dockerd", "podman"] = request.param
+    with Engine(emulate=emulated) as engine:
+        yield Target(engine.host, f"example-{secrets.token_hex(8)}")

@@ -1,0 +1,141 @@
+"""What the tests of the examples share: an engine to run them on, and the programs as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tests.live import engines
+
+FOLDER = Path(__file__).parents[2] / "examples"
+BOUND = 30.0
+
+
+@dataclass
+class Target:
+    """An engine to run examples on, and the test's containers: those of this image, which no other test uses."""
+
+    host: str
+    image: str
+    host_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> list[str]:
+        """The options of each example that creates containers."""
+        return ["--host", self.host, "--host-config", json.dumps(self.host_config)]
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        status, answer = engines.request(self.host.removeprefix("unix://"), method, path, data, timeout=BOUND)
+        assert status < 400, answer
+        return json.loads(answer) if answer.strip() else None
+
+    def containers(self) -> list[str]:
+        return [each["Id"] for each in self.call("GET", "/containers/json?all=1") if self.image in each["Image"]]
+
+    def start(self, script: str) -> str:
+        """A container that runs a shell script."""
+        config = {"Image": self.image, "Cmd": ["sh", "-c", script], "HostConfig": self.host_config}
+        container: str = self.call("POST", "/containers/create", config)["Id"]
+        self.call("POST", f"/containers/{container}/start")
+        return container
+
+    def remove_all(self) -> None:
+        socket = self.host.removeprefix("unix://")
+        for container in self.containers():
+            # Killed first: Podman stops what it removes, and waits for a shell that ignores the signal.
+            engines.request(socket, "POST", f"/containers/{container}/kill", timeout=BOUND)
+            self.call("DELETE", f"/containers/{container}?force=1&v=1")
+
+
+class Program:
+    """An example that runs. What it prints is read by threads, so that no test waits longer than the bound."""
+
+    def __init__(self, name: str, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(FOLDER / name), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._errors: list[str] = []
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.process.stdout, self._lines.put)),
+            threading.Thread(target=self._read, args=(self.process.stderr, self._errors.append)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream: IO[str], take: Any) -> None:
+        with stream:
+            for line in stream:
+                take(line.rstrip("\n"))
+        take("")
+
+    def send(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def line(self) -> str:
+        """The next line that it prints; an empty one at the end."""
+        try:
+            return self._lines.get(timeout=BOUND)
+        except queue.Empty:
+            raise AssertionError(f"no line within {BOUND:.0f} s; stderr: {self._errors}") from None
+
+    def end(self, number: signal.Signals | None = None) -> tuple[int, list[str], str]:
+        """Waits for its end, after a signal or that of its stdin: exit code, further lines, and stderr."""
+        if number is not None:
+            self.process.send_signal(number)
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        code = self.process.wait(BOUND)
+        for reader in self._readers:
+            reader.join(BOUND)
+        lines = []
+        while not self._lines.empty():
+            lines.append(self._lines.get())
+        return code, lines[:-1], "\n".join(self._errors).strip()
+
+
+@contextlib.contextmanager
+def program(name: str, *arguments: str) -> Iterator[Program]:
+    """An example that is killed on leaving if it still runs."""
+    running = Program(name, *arguments)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.end()
+
+
+def run(name: str, *arguments: str, lines: Sequence[str] = ()) -> tuple[int, list[str], str]:
+    """Runs an example to its end, with these lines as its stdin: exit code, lines of stdout, and stderr."""
+    with program(name, *arguments) as running:
+        for line in lines:
+            running.send(line)
+        return running.end()
+
+
+def until(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + BOUND
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {BOUND:.0f} s: {what}"
+        time.sleep(0.02)

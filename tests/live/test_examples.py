@@ -1,0 +1,35 @@
+"""The tests of the examples, on real engines."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.examples import test_log_service as log_service
+from tests.examples.programs import Target
+from tests.live import engines
+from tests.live.conftest import NAMED
+from tests.live.engine_api import Engine
+
+pytestmark = pytest.mark.live
+
+LABELS = [*engines.NAMES, *(label for label in NAMED if label not in engines.NAMES)]
+# A container in a container may not have the limits that Podman asks for.
+LIMITS = {"Ulimits": [{"Name": name, "Soft": 1024, "Hard": 1024} for name in ("nofile", "nproc")]}
+
+
+@pytest.fixture(params=LABELS)
+def target(request: pytest.FixtureRequest, find_engine: Callable[[str], Engine]) -> Iterator[Target]:
+    engine = find_engine(request.param)
+    image = f"example-{secrets.token_hex(8)}"
+    engine.call("POST", f"/images/{engines.IMAGE}/tag?repo={image}")
+    found = Target(engine.host, image, {"NetworkMode": "none", **(LIMITS if engine.name == "podman" else {})})
+    yield found
+    found.remove_all()
+    engine.call("DELETE", f"/images/{image}?noprune=1")
+
+
+test_viewers_come_leave_and_resume = log_service.test_viewers_come_leave_and_resume
+test_ctrl_c_while_somebody_looks = log_service.test_ctrl_c_while_somebody_looks
