@@ -14,33 +14,33 @@ import argparse
 import functools
 import re
 import sys
-from datetime import UTC, datetime, timedelta
 
 import h11
 import trio
 
 from attachproto import Stderr
 from attachproto_adapters import AttachError, RequestRejected
-from attachproto_adapters.trio import Attachment, logs
+from attachproto_adapters.trio import Attachment, Client
 
-# Where a viewer is: the time of the last line that it got, and the how many-th line of that time it was.
-# (Podman's log gives all lines that it read at once the same time.)
-Place = tuple[datetime, int]
-START: Place = (datetime.fromtimestamp(0, UTC), 0)
+Place = tuple[int, int]
+"""Where a viewer is: the time of its last line in nanoseconds, and which line of that time it was, from 1 on.
+
+Podman gives all lines that it reads at once the same time.
+"""
+START: Place = (0, 0)
 
 
 def place_of(request: h11.Request) -> Place:
     for name, value in request.headers:
         if name == b"last-event-id":
-            time, _, number = value.decode("latin-1").partition("/")
-            return datetime.fromisoformat(time), int(number)
+            time, number = value.split(b"/")
+            return int(time), int(number)
     return START
 
 
-def event(name: str, text: str, place: Place | None = None) -> bytes:
-    identity = f"id: {place[0].isoformat()}/{place[1]}\n" if place else ""
+def event(name: str, text: str, place: Place = START) -> h11.Data:
     data = "".join(f"data: {part}\n" for part in re.split(r"\r\n|\r|\n", text))
-    return f"{identity}event: {name}\n{data}\n".encode()
+    return h11.Data(data=f"id: {place[0]}/{place[1]}\nevent: {name}\n{data}\n".encode())
 
 
 class Viewer:
@@ -71,14 +71,12 @@ class Viewer:
         headers = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store"), ("Connection", "close")]
         await self.send(h11.Response(status_code=200, headers=headers))
         place = START
-        async for line in log.lines():
-            time, _, text = line.text.partition(" ")
-            moment = datetime.fromisoformat(time)
-            place = (moment, place[1] + 1 if moment == place[0] else 1)
+        async for line in log.lines(timestamps=True):
+            if line.time is not None:
+                place = (line.time.nanoseconds, place[1] + 1 if line.time.nanoseconds == place[0] else 1)
             if place > seen:
-                name = "stderr" if line.kind is Stderr else "stdout"
-                await self.send(h11.Data(data=event(name, text, place)))
-        await self.send(h11.Data(data=event("end", "")), h11.EndOfMessage())
+                await self.send(event("stderr" if line.kind is Stderr else "stdout", line.text, place))
+        await self.send(event("end", "", place), h11.EndOfMessage())
 
     async def cancel_when_gone(self, scope: trio.CancelScope) -> None:
         while await self.stream.receive_some():
@@ -86,7 +84,7 @@ class Viewer:
         scope.cancel()
 
 
-async def serve(host: str | None, stream: trio.SocketStream) -> None:
+async def serve(client: Client, stream: trio.SocketStream) -> None:
     viewer = Viewer(stream)
     try:
         async with stream, trio.open_nursery() as nursery:
@@ -95,9 +93,9 @@ async def serve(host: str | None, stream: trio.SocketStream) -> None:
             nursery.start_soon(viewer.cancel_when_gone, nursery.cancel_scope)
             try:
                 container, seen = request.target.decode().strip("/"), place_of(request)
-                # One microsecond earlier, because engines differ in whether `since` includes that very time.
-                since = seen[0] - timedelta(microseconds=1) if seen > START else None
-                log = await logs(container, host=host, follow=True, timestamps=True, since=since)
+                # A little earlier, because engines differ in whether `since` includes that very time.
+                since = seen[0] / 1e9 - 0.001 if seen > START else None
+                log = await client.logs(container, follow=True, timestamps=True, since=since)
             except RequestRejected as refused:
                 await viewer.refuse(refused.status_code, refused.message)
             except (AttachError, ValueError) as refused:
@@ -111,9 +109,10 @@ async def serve(host: str | None, stream: trio.SocketStream) -> None:
 
 
 async def main(host: str | None, port: int) -> None:
-    listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
-    print("http://{}:{}/".format(*listeners[0].socket.getsockname()), flush=True)
-    await trio.serve_listeners(functools.partial(serve, host), listeners)
+    async with Client(host) as client:
+        listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+        print("http://{}:{}/".format(*listeners[0].socket.getsockname()), flush=True)
+        await trio.serve_listeners(functools.partial(serve, client), listeners)
 
 
 if __name__ == "__main__":

