@@ -80,6 +80,20 @@ async def clean_up(steps: Steps[T], dialer: AsyncDialer[L], seconds: float) -> T
     return await dialer.shielded(seconds, driven)
 
 
+async def finish(steps: Steps[T], dialer: AsyncDialer[L], grace: float) -> T:
+    """Run a flow whose outcome has to be known, also after a cancellation. Arguments as in ``_blocking_runner``.
+
+    The cancellation goes on when the flow has ended; if it needs more than ``grace`` seconds, it is cancelled.
+    """
+
+    async def driven() -> T:
+        result = await drive(steps, dialer)
+        await close_held(result.held)
+        return result.value
+
+    return await dialer.finished(grace, driven)
+
+
 async def _await_deferred(held: Held[L], seconds: float | None, dialer: AsyncDialer[L]) -> Response | Broken | None:
     if (session := held.session) is None:
         await dialer.sleep(seconds or 0)

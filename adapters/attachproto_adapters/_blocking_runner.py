@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
 
 from attachproto import Accepted, RemoteProtocolError, Request, Response, ResponseHead
 from attachproto_adapters._flows import _steps
@@ -101,6 +103,85 @@ def clean_up(steps: Steps[T], dialer: Dialer, seconds: float) -> T:
         return driven.value
     finally:
         dialer.deadline = before
+
+
+def finish(steps: Steps[T], dialer: Dialer, grace: float, seconds: float | None = None) -> T:
+    """Run a flow whose outcome has to be known, also after ``KeyboardInterrupt`` or at the dialer's deadline.
+
+    It runs in a thread of its own, because Python runs the handlers of signals in the main thread only. The interpreter
+    waits for that thread at its exit. A second ``KeyboardInterrupt`` does not end it either, and is raised at once.
+
+    Args:
+        steps: the flow.
+        dialer: makes its connections. A deadline that it has does not hold for the flow.
+        grace: how many seconds the flow may go on after an interruption or the deadline. Then its connections are
+            closed.
+        seconds: how long all of it may take.
+
+    Raises:
+        TimeoutError: the deadline has passed, or it did not end within ``seconds``.
+    """
+    deadline, dialer.deadline = dialer.deadline, None if seconds is None else time.monotonic() + seconds
+    job = _Job(lambda: _closing_held(drive(steps, dialer)))
+    try:
+        job.start()
+        if not job.done.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+            raise TimeoutError(f"timed out: the deadline has passed: {dialer.host}")
+    except BaseException:
+        if job.has_begun() and not job.done.wait(grace):
+            dialer.close()
+        raise
+    finally:
+        dialer.deadline = deadline
+    return job.result()
+
+
+def _closing_held(driven: FlowResult[T, BlockingSession]) -> T:
+    close_held(driven.held)
+    return driven.value
+
+
+class _Job(Generic[T]):
+    """A call in a thread of its own.
+
+    Attributes:
+        done: the call has ended.
+    """
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self.done = threading.Event()
+        self._call = call
+        self._lock = threading.Lock()
+        self._begun = False
+        self._abandoned = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="attachproto").start()
+
+    def has_begun(self) -> bool:
+        """Whether the call is made. If it has not begun by now, it never is: ``start`` may have been interrupted."""
+        with self._lock:
+            self._abandoned = True
+            return self._begun
+
+    def result(self) -> T:
+        error, self._error = self._error, None  # its traceback refers to this object
+        if error is not None:
+            raise error
+        return cast("T", self._value)
+
+    def _run(self) -> None:
+        with self._lock:
+            if self._abandoned:
+                return
+            self._begun = True
+        try:
+            self._value = self._call()
+        except BaseException as exc:
+            self._error = exc
+        self.done.set()
 
 
 def _await_deferred(held: Held[BlockingSession], seconds: float | None) -> Response | Broken | None:

@@ -1,9 +1,11 @@
-"""Flows that end or remove something: they run to their end, shielded from cancellation, in a bounded time."""
+"""Flows that end, remove or create something: they run to their end, shielded from cancellation, in a bounded time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -157,3 +159,150 @@ def test_a_deadline_that_has_passed_does_not_hold_for_it(engine: Engine) -> None
         _blocking_runner.drive(two_calls(), dialer)
     assert _blocking_runner.clean_up(two_calls(), dialer, BOUND) == 404
     assert dialer.deadline == passed
+
+
+# ---- finish ----
+
+
+def finishing(framework: Framework, engine: Engine, grace: float, dialer: Any = None) -> Callable[[], Awaitable[int]]:
+    """The framework's ``finish`` of ``two_calls``."""
+    address = Address(resolve_host(engine.host, {}))
+
+    async def finish() -> int:
+        if framework is BLOCKING:
+            return _blocking_runner.finish(two_calls(), dialer or _blocking_dialer.Dialer(address, None), grace)
+        dialer_: Any = (_asyncio if framework is ASYNCIO else _trio).Dialer(address)
+        return await _async_runner.finish(two_calls(), dialer_, grace)
+
+    return finish
+
+
+@EACH_FRAMEWORK
+def test_finish_returns_and_raises_as_the_flow_does(framework: Framework, engine: Engine) -> None:
+    async def scenario() -> None:
+        assert await finishing(framework, engine, BOUND)() == 404
+        engine.on("start", lambda peer: peer.write(b"no HTTP\r\n\r\n"))
+        with pytest.raises(Exception, match="HTTP"):
+            await finishing(framework, engine, BOUND)()
+
+    framework.run(scenario)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("framework", [ASYNCIO, TRIO], ids=str)
+def test_a_cancelled_finish_waits_for_its_end(framework: Framework, engine: Engine, again: bool) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(peer: Peer) -> None:
+        asked.set()
+        assert go_on.wait(BOUND)
+        answers({})(peer)
+
+    engine.on("inspect", slow)
+    call = finishing(framework, engine, BOUND)
+
+    async def with_asyncio() -> None:
+        task: asyncio.Future[int] = asyncio.ensure_future(call())
+        await framework.until(asked)
+        for _ in range(1 + again):
+            task.cancel()
+            await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def with_trio() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await framework.until(asked)
+            nursery.cancel_scope.cancel()
+            go_on.set()
+        assert nursery.cancel_scope.cancelled_caught
+
+    framework.run(with_asyncio if framework is ASYNCIO else with_trio)
+    assert engine.calls == ["inspect", "start"]
+
+
+@EACH_FRAMEWORK
+def test_the_grace_of_finish_is_bounded(framework: Framework, engine: Engine) -> None:
+    asked, closed = threading.Event(), threading.Event()
+
+    def never(peer: Peer) -> None:
+        asked.set()
+        peer.until_closed()
+        closed.set()
+
+    engine.on("inspect", never)
+    dialer = _blocking_dialer.Dialer(Address(resolve_host(engine.host, {})), None)
+    call = finishing(framework, engine, SHORT, dialer)
+
+    async def blocking() -> None:
+        dialer.deadline = time.monotonic() + SHORT
+        with pytest.raises(TimeoutError):
+            await call()
+
+    async def with_asyncio() -> None:
+        task: asyncio.Future[int] = asyncio.ensure_future(call())
+        await framework.until(asked)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def with_trio() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await framework.until(asked)
+            nursery.cancel_scope.cancel()
+
+    framework.run({BLOCKING: blocking, ASYNCIO: with_asyncio, TRIO: with_trio}[framework])
+    assert closed.wait(BOUND)
+    assert engine.calls == ["inspect"]
+
+
+@pytest.mark.parametrize("framework", [BLOCKING, TRIO], ids=str)
+def test_ctrl_c_does_not_end_finish(framework: Framework, engine: Engine) -> None:
+    """asyncio's own handler of SIGINT cancels the main task."""
+    interrupted = threading.Event()
+
+    def interrupting(peer: Peer) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted.wait(BOUND)
+        answers({})(peer)
+
+    engine.on("inspect", interrupting)
+    before = signal.getsignal(signal.SIGINT)
+
+    def handler(*args: Any) -> None:
+        interrupted.set()
+        signal.default_int_handler(*args)
+
+    async def scenario() -> None:
+        if framework is TRIO:  # its handler is there, and answers once the loop runs
+            trio.lowlevel.current_trio_token().run_sync_soon(lambda: None)
+            interrupted.set()
+        else:
+            signal.signal(signal.SIGINT, handler)
+        await finishing(framework, engine, BOUND)()
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            framework.run(scenario)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert engine.calls == ["inspect", "start"]
+
+
+def test_what_has_not_begun_when_it_is_interrupted_never_begins(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "Thread", Interrupted)
+    began = time.monotonic()
+    dialer = _blocking_dialer.Dialer(Address(resolve_host(engine.host, {})), None)
+    with pytest.raises(KeyboardInterrupt):
+        _blocking_runner.finish(two_calls(), dialer, BOUND)
+    assert time.monotonic() - began < BOUND / 2
+    assert engine.calls == []

@@ -68,6 +68,14 @@ class AsyncDialer(abc.ABC, Generic[L]):
             TimeoutError: it has no result within this time. Then it is cancelled.
         """
 
+    @staticmethod
+    @abc.abstractmethod
+    async def finished(grace: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The call's result. After a cancellation the call may go on for ``grace`` seconds, and is awaited.
+
+        Then it is cancelled. The cancellation goes on when the call has ended, whatever its result is.
+        """
+
     @abc.abstractmethod
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> L:
         """A connection of the transport, before any handshake."""

@@ -187,13 +187,24 @@ class Dialer(AsyncDialer[AsyncioSession]):
             async with asyncio.timeout(seconds):
                 return await call()
 
+        return await Dialer.finished(seconds, bounded)
+
+    @staticmethod
+    async def finished(grace: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        clock = asyncio.get_running_loop().time
         cancelled: asyncio.CancelledError | None = None
-        task = asyncio.create_task(bounded())
+        end: float | None = None
+        task = asyncio.create_task(call())
         while not task.done():
             try:
-                await asyncio.wait({task})
+                await asyncio.wait({task}, timeout=None if end is None else max(0.0, end - clock()))
             except asyncio.CancelledError as exc:
-                cancelled = exc
+                if cancelled is None:
+                    cancelled, end = exc, clock() + grace
+            else:
+                if not task.done():
+                    task.cancel()
+                    end = None
         if cancelled is not None:
             task.cancelled() or task.exception()  # else asyncio reports that nobody has asked for it
             raise cancelled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import trio
 
@@ -162,6 +162,39 @@ class Dialer(AsyncDialer[TrioSession]):
             scope.shield = True
             return await call()
         raise TimeoutError(f"timed out: it has not ended within {seconds:g} s")
+
+    # KeyboardInterrupt is raised in the main task where it waits, so the call is made in another one.
+    @staticmethod
+    @trio.lowlevel.enable_ki_protection
+    async def finished(grace: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        scope, done = trio.CancelScope(shield=True), trio.Event()
+        interruption: BaseException | None = None
+        outcome: T | Exception | None = None
+
+        @trio.lowlevel.enable_ki_protection
+        async def finish() -> None:
+            nonlocal outcome
+            try:
+                with scope:
+                    outcome = await call()
+            except Exception as exc:
+                outcome = exc  # raised inside the nursery, it would come out as an ExceptionGroup
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish)
+            while not done.is_set():
+                try:
+                    with trio.CancelScope(shield=interruption is not None):
+                        await done.wait()
+                except (trio.Cancelled, KeyboardInterrupt) as exc:
+                    if interruption is None:
+                        interruption, scope.deadline = exc, trio.current_time() + grace
+        if interruption is not None:
+            raise interruption
+        if isinstance(outcome, Exception):
+            raise outcome
+        return cast("T", outcome)
 
     async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> TrioSession:
         host, child = self.host, None
