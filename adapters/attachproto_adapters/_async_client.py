@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from attachproto import AttachOptions, Logs, Quirk
 from attachproto_adapters._async_attachment import AsyncAttachment
@@ -19,10 +19,10 @@ from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
-from attachproto_adapters._flows._options import CommandOptions, LogsOptions
+from attachproto_adapters._flows._options import ClientRunExecOptions, CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
-from attachproto_adapters._flows._stdin import as_bytes
 from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._flows._text import TextCodec
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
@@ -88,28 +88,52 @@ class AsyncClient(ClientBase, Generic[A, S]):
 
     # ---- commands ----
 
+    @overload
     async def run_exec(
         self,
         container: str,
         command: Sequence[str],
         *,
         input: bytes | None = None,
+        encoding: None = None,
+        **options: Unpack[ClientRunExecOptions],
+    ) -> ExecResult[bytes]: ...
+    @overload
+    async def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        encoding: str,
+        **options: Unpack[ClientRunExecOptions],
+    ) -> ExecResult[str]: ...
+    async def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
         max_output: int | None = None,
         **options: Unpack[CommandOptions],
-    ) -> ExecResult:
+    ) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
         If it is cancelled, it closes its connections; the command goes on. Arguments and errors are those of
         ``blocking.Client.run_exec``.
         """
-        input = as_bytes(input)
+        text = TextCodec(encoding, errors)
+        input = text.encode(input)
         check_max_output(max_output)
         stdin = input is not None
         steps = create_and_open_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
         async with await self._open(steps) as attachment:
             outputs = await attachment._exchange(input, max_output)
             with exit_code_wanted(outputs, attachment._session.errors):
-                return ExecResult(await attachment.wait(), *outputs)
+                exit_code = await attachment.wait()
+        return ExecResult(exit_code, *text.decode(exit_code, outputs))
 
     # ---- how a method makes its calls ----
 

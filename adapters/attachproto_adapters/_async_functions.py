@@ -6,15 +6,15 @@ functions, and adds what differs: ``open_attachment``, because each framework ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Generic, TypeVar, Unpack
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic, TypeVar, Unpack, overload
 
 from attachproto import Accepted, AttachOptions, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_client import DEFAULT_OPTIONS, AsyncClient
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
-from attachproto_adapters._flows._options import CommandOptions, LogsOptions
+from attachproto_adapters._flows._options import CommandOptions, LogsOptions, RunExecOptions
 from attachproto_adapters._flows._output import ExecResult
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import open_stream
@@ -73,24 +73,47 @@ class AsyncFunctions(Generic[A, S]):
         """Read what a container has logged. Arguments and errors are those of ``blocking.logs``."""
         return await self._client._for_one_call(host, api_version).logs(container, **options)
 
+    @overload
     async def run_exec(
         self,
         container: str,
         command: Sequence[str],
         *,
         input: bytes | None = None,
+        encoding: None = None,
+        **options: Unpack[RunExecOptions],
+    ) -> ExecResult[bytes]: ...
+    @overload
+    async def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        encoding: str,
+        **options: Unpack[RunExecOptions],
+    ) -> ExecResult[str]: ...
+    async def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
         max_output: int | None = None,
         host: str | None = None,
         api_version: str | None = None,
         **options: Unpack[CommandOptions],
-    ) -> ExecResult:
+    ) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
         If it is cancelled, it closes its connections; the command goes on. Arguments and errors are those of
         ``blocking.run_exec``.
         """
-        client = self._client._for_one_call(host, api_version)
-        return await client.run_exec(container, command, input=input, max_output=max_output, **options)
+        call: Callable[..., Awaitable[ExecResult[Any]]] = self._client._for_one_call(host, api_version).run_exec
+        text = {"encoding": encoding, "errors": errors}
+        return await call(container, command, input=input, max_output=max_output, **text, **options)
 
     async def open_on(self, session: S, request: StreamRequest) -> A:
         """Open the stream on a session over the caller's connection. If this raises, the session is closed."""

@@ -4,14 +4,14 @@ Strategy: a method checks its arguments, builds a flow (``_flows``), and gives i
 returns its result, or to ``_open``, which makes an attachment of the stream that the flow has opened.
 
 The class is where its methods are documented, for every framework: the functions of ``blocking``, and the clients and
-functions of the other adapters, refer to it.
+functions of the other adapters, refer to it. This is why the file has more than 250 lines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from attachproto import AttachOptions, Logs, Quirk
 from attachproto_adapters._blocking_attachment import Attachment
@@ -21,10 +21,10 @@ from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
-from attachproto_adapters._flows._options import CommandOptions, LogsOptions
+from attachproto_adapters._flows._options import ClientRunExecOptions, CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
-from attachproto_adapters._flows._stdin import as_bytes
 from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._flows._text import TextCodec
 from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout
 
 if TYPE_CHECKING:
@@ -147,15 +147,37 @@ class Client(ClientBase):
 
     # ---- commands ----
 
+    @overload
     def run_exec(
         self,
         container: str,
         command: Sequence[str],
         *,
         input: bytes | None = None,
+        encoding: None = None,
+        **options: Unpack[ClientRunExecOptions],
+    ) -> ExecResult[bytes]: ...
+    @overload
+    def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        encoding: str,
+        **options: Unpack[ClientRunExecOptions],
+    ) -> ExecResult[str]: ...
+    def run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
         max_output: int | None = None,
         **options: Unpack[CommandOptions],
-    ) -> ExecResult:
+    ) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
         The client's ``timeout`` bounds each wait for the engine, and not the whole call.
@@ -163,7 +185,9 @@ class Client(ClientBase):
         Args:
             container: its name or ID.
             command: the program and its arguments, which go through no shell.
-            input: what the command reads from its stdin; by default it has no stdin.
+            input: what the command reads from its stdin; by default it has no stdin. With ``encoding`` also a ``str``.
+            encoding: of the output, which is then ``str`` in place of bytes. Line ends stay as they are.
+            errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
             max_output: how many bytes stdout and stderr may have together.
             options: how the command is created: see ``CommandOptions``.
 
@@ -177,17 +201,20 @@ class Client(ClientBase):
             HalfCloseEndsAttach: there is input, and the command has a TTY, or an intermediary is known to close the
                 whole connection when stdin ends.
             EngineReportedError: the engine put an error of its own into the stream.
-            TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
+            OutputUndecodable: the command has ended, and its output is not text in this encoding; it is in the error.
+            TypeError, ValueError, LookupError: an argument is not valid, or needs a later API. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
-        input = as_bytes(input)
+        text = TextCodec(encoding, errors)
+        input = text.encode(input)
         check_max_output(max_output)
         stdin = input is not None
         steps = create_and_open_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
         with self._open(steps) as attachment:
             outputs = attachment._exchange(input, max_output)
             with exit_code_wanted(outputs, (OSError,)):
-                return ExecResult(attachment.wait(), *outputs)
+                exit_code = attachment.wait()
+        return ExecResult(exit_code, *text.decode(exit_code, outputs))
 
     # ---- how a method makes its calls ----
 

@@ -8,15 +8,15 @@ not known how much was sent.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
-from typing import Unpack
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Unpack, overload
 
 from attachproto import AttachOptions, Quirk, StreamRequest
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_client import DEFAULT_OPTIONS, Client
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
-from attachproto_adapters._flows._options import CommandOptions, LogsOptions
+from attachproto_adapters._flows._options import BlockingRunExecOptions, CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import ExecResult
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import check_timeout, open_stream
@@ -78,23 +78,44 @@ def logs(
     return Client._for_one_call(host, api_version, timeout).logs(container, **options)
 
 
+@overload
 def run_exec(
     container: str,
     command: Sequence[str],
     *,
     input: bytes | None = None,
+    encoding: None = None,
+    **options: Unpack[BlockingRunExecOptions],
+) -> ExecResult[bytes]: ...
+@overload
+def run_exec(
+    container: str,
+    command: Sequence[str],
+    *,
+    input: bytes | str | None = None,
+    encoding: str,
+    **options: Unpack[BlockingRunExecOptions],
+) -> ExecResult[str]: ...
+def run_exec(
+    container: str,
+    command: Sequence[str],
+    *,
+    input: bytes | str | None = None,
+    encoding: str | None = None,
+    errors: str = "strict",
     max_output: int | None = None,
     host: str | None = None,
     api_version: str | None = None,
     timeout: float | None = None,
     **options: Unpack[CommandOptions],
-) -> ExecResult:
+) -> ExecResult[Any]:
     """Run a command in a running container, and wait until it has ended.
 
     Arguments and errors are those of ``Client`` and of ``Client.run_exec``.
     """
-    client = Client._for_one_call(host, api_version, timeout)
-    return client.run_exec(container, command, input=input, max_output=max_output, **options)
+    call: Callable[..., ExecResult[Any]] = Client._for_one_call(host, api_version, timeout).run_exec
+    text = {"encoding": encoding, "errors": errors}
+    return call(container, command, input=input, max_output=max_output, **text, **options)
 
 
 def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:

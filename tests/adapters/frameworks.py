@@ -102,7 +102,7 @@ class Framework(abc.ABC):
     attach: Callable[..., Awaitable[Attachment]]
     exec_start: Callable[..., Awaitable[Attachment]]
     logs: Callable[..., Awaitable[Attachment]]
-    run_exec: Callable[..., Awaitable[ExecResult]]
+    run_exec: Callable[..., Awaitable[ExecResult[Any]]]
     open_attachment: Callable[..., Awaitable[Attachment]]
 
     def __str__(self) -> str:
@@ -225,7 +225,7 @@ class Blocking(Framework):
         self.logs = opening(blocking_adapter.logs, timeout=BOUND)
         self.open_attachment = opening(blocking_adapter.open_attachment)
 
-        async def run_exec(*args: Any, **kwargs: Any) -> ExecResult:
+        async def run_exec(*args: Any, **kwargs: Any) -> ExecResult[Any]:
             return blocking_adapter.run_exec(*args, timeout=BOUND, **kwargs)
 
         self.run_exec = run_exec

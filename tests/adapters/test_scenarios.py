@@ -45,8 +45,9 @@ def combined(table: Iterable[Row], ways: Iterable[Way]) -> list[Any]:  # pytest 
 
 
 DIALLED = [way for way in WAYS if way.own is None]
-# How the connection is made does not matter to them.
-TEXT = combined(text_scenarios.TABLE, (way for way in DIALLED if way.unix))
+# To those of text it does not matter how the connection is made.
+UNIX = [way for way in DIALLED if way.unix]
+TEXT = combined(text_scenarios.TABLE, UNIX)
 
 
 @pytest.mark.parametrize(("row", "way"), [*combined(scenarios.TABLE, WAYS), *TEXT])
@@ -69,7 +70,9 @@ def test_stream(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) 
 ENGINE_TABLE = [*engine_scenarios.TABLE, *ending_scenarios.TABLE]
 
 
-@pytest.mark.parametrize(("row", "way"), combined(ENGINE_TABLE, DIALLED))
+@pytest.mark.parametrize(
+    ("row", "way"), [*combined(ENGINE_TABLE, DIALLED), *combined(text_scenarios.ENGINE_TABLE, UNIX)]
+)
 def test_engine(row: Row, way: Way, socket_path: Path, half_closes: HalfCloses) -> None:
     engine = Engine(str(socket_path) if way.unix else None)
     try:

@@ -88,7 +88,16 @@ def adapters(sock: socket.socket) -> None:
         assert_type(attachment.communicate(b""), tuple[bytes, bytes])
         assert_type(attachment.inspected, InspectedContainer | InspectedExec | None)
     assert_type(blocking.open_attachment(sock, Attach("web", tty=False)), blocking.Attachment)
-    assert_type(blocking.run_exec("web", ["true"]), ExecResult)
+    assert_type(blocking.run_exec("web", ["true"]), ExecResult[bytes])
+    assert_type(
+        blocking.run_exec("web", ["true"], input="x", encoding="utf-8", max_output=1, tty=False), ExecResult[str]
+    )
+    blocking.run_exec("web", ["true"], input="x")  # type: ignore[call-overload]
+    blocking.run_exec("web", ["true"], max_output="1")  # type: ignore[call-overload]
+    with blocking.Client() as client:
+        result: ExecResult = client.run_exec("web", ["true"], user="0")
+        assert_type(result.stdout, bytes)
+        assert_type(client.run_exec("web", ["true"], encoding="utf-8").stdout, str)
     with blocking.Client("tcp://engine:2376", tls=ssl.create_default_context(), timeout=1.0) as client:
         assert_type(client, blocking.Client)
         assert_type(client.attach("web", start=True), blocking.Attachment)
@@ -107,7 +116,10 @@ async def asynchronous_adapters(stream: trio.abc.Stream) -> None:
             assert_type(line, Line)
         assert_type(await read.wait(), int)
     await trio_adapter.open_attachment(stream, Attach("web", tty=False))
-    assert_type(await asyncio_adapter.run_exec("web", ["true"]), ExecResult)
+    assert_type(await asyncio_adapter.run_exec("web", ["true"]), ExecResult[bytes])
+    assert_type(await trio_adapter.run_exec("web", ["true"], input=b"x", encoding="utf-8"), ExecResult[str])
+    async with trio_adapter.Client() as client:
+        assert_type(await client.run_exec("web", ["true"], encoding="utf-8", errors="replace"), ExecResult[str])
     async with trio_adapter.Client() as client:
         assert_type(client, trio_adapter.Client)
         assert_type(await client.logs("web", tail=1), trio_adapter.Attachment)

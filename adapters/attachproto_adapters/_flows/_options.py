@@ -23,6 +23,29 @@ class CommandOptions(TypedDict, total=False):
     workdir: str | None
 
 
+class ClientRunExecOptions(CommandOptions, total=False):
+    """What the overloads of the clients' ``run_exec`` have in common. The method documents it.
+
+    An overload says which type ``encoding`` and ``input`` have, and so whether the result has bytes or text.
+    """
+
+    errors: str
+    max_output: int | None
+
+
+class RunExecOptions(ClientRunExecOptions, total=False):
+    """The same for the functions ``run_exec`` of asyncio and trio."""
+
+    host: str | None
+    api_version: str | None
+
+
+class BlockingRunExecOptions(RunExecOptions, total=False):
+    """The same for ``blocking.run_exec``."""
+
+    timeout: float | None
+
+
 class LogsOptions(TypedDict, total=False):
     """Which part of a container's log is read.
 

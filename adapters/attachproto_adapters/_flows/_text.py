@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attachproto_adapters._errors import OutputUndecodable
 from attachproto_adapters._flows._arguments import check_text
@@ -54,8 +54,8 @@ class TextCodec:
             return input.encode(self._encoding, self._errors)
         return as_bytes(input)
 
-    def decode(self, exit_code: int, outputs: tuple[bytes, bytes]) -> tuple[bytes, bytes] | tuple[str, str]:
-        """Both outputs, as text if there is an encoding.
+    def decode(self, exit_code: int, outputs: tuple[bytes, bytes]) -> tuple[Any, Any]:
+        """Both outputs, as ``str`` if there is an encoding, else as bytes.
 
         Args:
             exit_code: of the command, for the error.
