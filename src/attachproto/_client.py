@@ -28,7 +28,7 @@ from attachproto._events import (
     Stdin,
     StdinClosed,
 )
-from attachproto._frames import FrameReader, as_bytes
+from attachproto._frames import FrameEvent, FrameReader, as_bytes
 from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, check_headers, field, media_type
 from attachproto._http_head import Head
 from attachproto._http_reader import HttpReader
@@ -50,16 +50,33 @@ Reading = Generator[Event | Literal[Signal.NEED_DATA], None, None]
 
 
 class Client:
-    """What a client writes, and what it reads."""
+    """What a client writes, and what it reads.
+
+    Args:
+        buffer: what it reads from.
+        ready: takes events that were decoded ahead, the next one last.
+        host, user_agent, quirks, max_head, max_refusal, max_body: as for ``Connection``.
+    """
 
     keeps_rest: Final = False
     """What comes behind the answer is never read."""
 
-    __slots__ = ("_asked", "_buffer", "_host", "_max_body", "_max_head", "_max_refusal", "_quirks", "_user_agent")
+    __slots__ = (
+        "_asked",
+        "_buffer",
+        "_host",
+        "_max_body",
+        "_max_head",
+        "_max_refusal",
+        "_quirks",
+        "_ready",
+        "_user_agent",
+    )
 
     def __init__(
         self,
         buffer: ReceiveBuffer,
+        ready: list[FrameEvent],
         host: str,
         user_agent: str,
         quirks: Iterable[Quirk],
@@ -69,6 +86,7 @@ class Client:
     ) -> None:
         check_headers((("host", host), ("user-agent", user_agent)))
         self._buffer = buffer
+        self._ready = ready
         self._max_head = max_head
         self._max_refusal = max_refusal
         self._max_body = max_body
@@ -125,7 +143,7 @@ class Client:
         # Logs does not upgrade. Its answers come from other code of the engine, and that has none of these bugs.
         quirks = self._quirks if request.upgrade is not None else frozenset()
         if framing is Framing.MULTIPLEXED:
-            return FrameReader(http.stream(), quirks).next_event
+            return FrameReader(http.stream(), quirks, self._ready).next_event
         take, end_event = filter_source(http.stream(), framing, quirks, lambda: True)
         return RawReader(take, RawOutput, end_event).next_event
 

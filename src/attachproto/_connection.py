@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, overload
 from attachproto._client import Client
 from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError
 from attachproto._events import Event, EventInBytes, Framing, OutputClosed, StdinClosed
+from attachproto._frames import FrameEvent
 from attachproto._quirks import Quirk
 from attachproto._readers import DISCARD_STATES, SILENT_STATES, check_can_come, move_peer
 from attachproto._receive_buffer import ReceiveBuffer
@@ -71,9 +72,11 @@ class Connection:
         self._their_role = our_role.other
         self._machine = StateMachine()
         self._buffer = ReceiveBuffer()
+        # Output that was decoded together with the last event, the next one last. It moves no state.
+        self._ready: list[FrameEvent] = []
         self._failure: tuple[str, Reason] | None = None
         self._side = (
-            Client(self._buffer, host, user_agent, quirks, max_head, max_refusal, max_body)
+            Client(self._buffer, self._ready, host, user_agent, quirks, max_head, max_refusal, max_body)
             if our_role is CLIENT
             else Server(self._buffer, max_head, max_request_body, keep_alive=keep_alive)
         )
@@ -120,6 +123,8 @@ class Connection:
                 further call raises it again.
             LocalProtocolError: the last event was given; or you must first send something, or call ``use_framing()``.
         """
+        if self._ready:
+            return self._ready.pop()
         role = self._their_role
         state = self._machine.states[role]
         if state is not _STREAMING:
@@ -142,13 +147,34 @@ class Connection:
             self._read_next = reader
         return event
 
+    def next_events(self) -> list[Event]:
+        """What ``next_event`` would return, one by one, for the bytes that it has looked at: the next event last.
+
+        It is for who hands out events and cannot afford a call for each. The list is the caller's.
+
+        Returns:
+            One event, or several events of output: at most those of 64 KiB of frames. None for ``NEED_DATA``.
+
+        Raises:
+            RemoteProtocolError, LocalProtocolError: as ``next_event`` does.
+        """
+        event = self.next_event()
+        if event is NEED_DATA:
+            return []
+        events: list[Event] = [*self._ready, event]
+        self._ready.clear()
+        return events
+
     def events(self) -> Iterator[Event]:
         """The events that can be had now. It stops after the last one, and raises as ``next_event`` does."""
+        ready = self._ready
         while self._machine.states[self._their_role] not in SILENT_STATES:
             event = self.next_event()
             if event is NEED_DATA:
                 return
             yield event
+            while ready:
+                yield ready.pop()
 
     def use_framing(self, framing: Framing) -> None:
         """Say how output is framed, after an ``Accepted`` whose ``framing`` is ``None``. Allowed once, and only then.

@@ -5,7 +5,7 @@ zeros for the padding, and every reader ignores it).
 
 Strategy: a frame may announce 4 GiB, and dockerd makes a frame of each read of a log line. So payload is handed out as
 it comes, and neighbouring frames of one stream are joined if they came in one chunk. Only a header that was cut in two
-is ever kept. All events of one window of a chunk are made in one loop, into a list that ``next_event`` pops from.
+is ever kept. All events of one window of a chunk are made in one loop, into a list from which they are taken.
 Quirks are filters of the source (``_quirks``), so that they cost nothing where there are none.
 """
 
@@ -70,13 +70,20 @@ class FrameReader:
 
     An unknown type, a cut header, the next chunk and the end are only looked at when no event is left over. So an error
     never overtakes an event.
+
+    Args:
+        take: the source.
+        quirks: known bugs of the engine to work around.
+        ready: takes the events that follow the one that ``next_event`` returns, the next one last, because a list pops
+            fast only from its end. Whoever gives it may take them from there.
     """
 
-    def __init__(self, take: ChunkSource, quirks: frozenset[Quirk] = frozenset()) -> None:
+    def __init__(
+        self, take: ChunkSource, quirks: frozenset[Quirk] = frozenset(), ready: list[FrameEvent] | None = None
+    ) -> None:
         self._quirks = quirks
         self._take, self._end_event = filter_source(take, Framing.MULTIPLEXED, quirks, self._is_between_frames)
-        # Events that were made and not given out. The next one stands last: a list pops fast only from its end.
-        self._ready: list[FrameEvent] = []
+        self._ready: list[FrameEvent] = [] if ready is None else ready
         self._chunk = b""
         self._at = 0
         # The bytes of a header that was cut, until it is whole.
@@ -153,7 +160,8 @@ class FrameReader:
             RemoteProtocolError: it begins with an unknown stream type.
         """
         # This loop runs once for each frame: locals, and no calls but those that make the payload. An event is made
-        # without its __init__, which would take as long as the rest of the loop.
+        # without its __init__, which would take as long as the rest of the loop. ``data`` is the last piece of an
+        # event, and ``pieces`` are those before it, of which most events have none.
         chunk, at = self._chunk, self._at
         stop = min(at + _WINDOW, len(chunk))
         last_header = min(stop - 1, len(chunk) - _HEADER.size)
@@ -161,43 +169,49 @@ class FrameReader:
         unpack, join, new = _HEADER.unpack_from, b"".join, object.__new__
         events: list[FrameEvent] = []
         pieces: list[bytes] = []
-        add = pieces.append
+        data = b""
         if left:
-            piece_end = min(at + left, stop)
-            add(chunk[at:piece_end])
-            left -= piece_end - at
-            at = piece_end
+            data = chunk[at : min(at + left, stop)]
+            left -= len(data)
+            at += len(data)
         while at <= last_header:
             number, announced = unpack(chunk, at)
             if number != kind:
                 if number >= _TYPES:
-                    if pieces or events:
+                    if data or pieces or events:
                         break
                     raise self._unknown_type(number)
-                if data := join(pieces):  # one piece is not copied
+                if pieces:
+                    pieces.append(data)
+                    data = join(pieces)
+                    pieces.clear()
+                if data:
                     event = new(_BY_TYPE[kind])
                     set_data(event, data)
                     events.append(event)
-                pieces.clear()
+                    data = b""
                 kind = number
             length = announced
-            at += 8
-            piece_end = at + length
-            if piece_end > stop:
-                if at < stop:
-                    add(chunk[at:stop])
-                    at = stop
-                left = piece_end - at
+            begin = at + 8
+            at = begin + length
+            if data:
+                pieces.append(data)
+            if at > stop:
+                data = chunk[begin:stop]
+                at = max(begin, stop)
+                left = length - len(data)
                 break
-            add(chunk[at:piece_end])
-            at = piece_end
-        if data := join(pieces):
+            data = chunk[begin:at]
+        if pieces:
+            pieces.append(data)
+            data = join(pieces)
+        if data:
             event = new(_BY_TYPE[kind])
             set_data(event, data)
             events.append(event)
         self._at, self._kind, self._length, self._left = at, kind, length, left
         events.reverse()
-        self._ready = events
+        self._ready[:] = events
 
     def _is_between_frames(self) -> bool:
         return not self._left and not self._header
