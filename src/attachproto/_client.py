@@ -32,11 +32,11 @@ from attachproto._frames import FrameEvent, FrameReader, as_bytes
 from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, check_headers, field, media_type
 from attachproto._http_head import Head
 from attachproto._http_reader import HttpReader
-from attachproto._http_writer import encode_request
 from attachproto._quirks import Quirk, check_quirks, filter_source
 from attachproto._raw import RawReader
 from attachproto._readers import Reader, read_unasked
 from attachproto._receive_buffer import ReceiveBuffer
+from attachproto._request_writer import common_headers, encode_base_path, encode_request
 from attachproto._requests import Request
 from attachproto._signals import SEND_EOF, Signal
 from attachproto._stream_base import StreamRequest
@@ -55,7 +55,7 @@ class Client:
     Args:
         buffer: what it reads from.
         ready: takes events that were decoded ahead, the next one last.
-        host, user_agent, quirks, max_head, max_refusal, max_body: as for ``Connection``.
+        host, user_agent, headers, base_path, quirks, max_head, max_refusal, max_body: as for ``Connection``.
     """
 
     keeps_rest: Final = False
@@ -63,11 +63,14 @@ class Client:
 
     __slots__ = (
         "_asked",
+        "_base_path",
         "_buffer",
+        "_headers",
         "_host",
         "_max_body",
         "_max_head",
         "_max_refusal",
+        "_plain",
         "_quirks",
         "_ready",
         "_user_agent",
@@ -79,6 +82,8 @@ class Client:
         ready: list[FrameEvent],
         host: str,
         user_agent: str,
+        headers: Iterable[tuple[str, str]],
+        base_path: Iterable[str],
         quirks: Iterable[Quirk],
         max_head: int,
         max_refusal: int,
@@ -92,9 +97,18 @@ class Client:
         self._max_body = max_body
         self._host = host
         self._user_agent = user_agent
+        self._headers = common_headers(headers)
+        self._base_path = encode_base_path(base_path)
         self._quirks = check_quirks(quirks)
         # Set by a stream request, and used when its output begins.
         self._asked: tuple[StreamRequest, HttpReader] | None = None
+        # The reader of the answer to a plain request.
+        self._plain: HttpReader | None = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the answer, which is whole, leaves the connection open for another request."""
+        return self._plain is not None and self._plain.kept_open
 
     def first_reader(self) -> Reader:
         """The reader before any event."""
@@ -116,13 +130,20 @@ class Client:
             case _:
                 assert isinstance(event, Request)
                 request, upgrade = event, None
-        return encode_request(request, upgrade=upgrade, host=self._host, user_agent=self._user_agent)
+        return encode_request(
+            request,
+            upgrade=upgrade,
+            host=self._host,
+            user_agent=self._user_agent,
+            headers=self._headers,
+            base_path=self._base_path,
+        )
 
     def after(self, event: Event) -> Reader | None:
         """The reader that follows an event, sent or received; ``None`` if the present one goes on."""
         match event:
             case Request():
-                http = HttpReader.for_answer(self._buffer, event.method, max_head=self._max_head)
+                self._plain = http = HttpReader.for_answer(self._buffer, event.method, max_head=self._max_head)
                 return read_response(http, event, max_body=self._max_body).__next__
             case StreamRequest():
                 method, upgrades = event.to_request().method, event.upgrade is not None

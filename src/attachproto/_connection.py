@@ -5,6 +5,8 @@ events and chooses the next reader. All readers share one receive buffer, so not
 
 Sending uses our state and the encoder; receiving uses the peer's state, the buffer and the reader. After ``Accepted``
 the two share nothing, so one thread may send while another receives.
+
+The file has more than 250 lines, because it is the public interface of the core with its documentation in one place.
 """
 
 from __future__ import annotations
@@ -45,6 +47,9 @@ class Connection:
         max_request_body: on a server, limit of a request's body, in bytes: it is the JSON of create and exec.
         host: on a client, the value of the ``Host`` header.
         user_agent: on a client, the value of the ``User-Agent`` header.
+        headers: on a client, more header fields of every request. Those of the request itself win.
+        base_path: on a client, segments of a path that stand before the version in the target of every request. A proxy
+            may serve an engine at ``("api", "endpoints", "1", "docker")``.
         quirks: on a client, known bugs of the engine to work around.
         keep_alive: on a server, let the connection carry more exchanges after a plain answer; see ``next_exchange``.
             Then ``Connection: close`` is written only where the request or the headers of the answer say so.
@@ -63,6 +68,8 @@ class Connection:
         max_request_body: int = 4 * 1024 * 1024,
         host: str = "localhost",
         user_agent: str = f"attachproto/{__version__}",
+        headers: Iterable[tuple[str, str]] = (),
+        base_path: Iterable[str] = (),
         quirks: Iterable[Quirk] = (),
         keep_alive: bool = False,
     ) -> None:
@@ -76,7 +83,9 @@ class Connection:
         self._ready: list[FrameEvent] = []
         self._failure: tuple[str, Reason] | None = None
         self._side = (
-            Client(self._buffer, self._ready, host, user_agent, quirks, max_head, max_refusal, max_body)
+            Client(
+                self._buffer, self._ready, host, user_agent, headers, base_path, quirks, max_head, max_refusal, max_body
+            )
             if our_role is CLIENT
             else Server(self._buffer, max_head, max_request_body, keep_alive=keep_alive)
         )
@@ -101,6 +110,18 @@ class Connection:
     def their_state(self) -> State:
         """The peer's state: which events may come now."""
         return self._machine.states[self._their_role]
+
+    @property
+    def reusable(self) -> bool:
+        """On a client, whether the transport may carry another exchange, with a new ``Connection``.
+
+        It may after a plain call whose answer is whole, if the answer told its end by a length or by chunks, is of
+        HTTP/1.1 and has no ``Connection: close``, and if nothing came behind it, not even the end of file. It never may
+        after a request for a stream.
+        """
+        side = self._side
+        done = self.our_state is State.DONE and self.their_state is State.DONE
+        return done and isinstance(side, Client) and side.reusable and self._buffer.clean
 
     def receive_data(self, data: Buffer) -> None:
         """Store what was read: any buffer, or ``b""`` for end of file. The bytes are parsed by ``next_event``.

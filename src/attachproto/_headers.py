@@ -19,6 +19,9 @@ MULTIPLEXED_STREAM: Final = "application/vnd.docker.multiplexed-stream"
 RAW_STREAM: Final = "application/vnd.docker.raw-stream"
 """The media type of a terminal's bytes, and of everything below API 1.42."""
 
+CONNECTION_HEADERS: Final = ("host", "connection", "upgrade", "content-length", "transfer-encoding")
+"""These decide what the connection is used for, so in a request only ``Connection`` writes them."""
+
 # RFC 9110: a field name is a token. A value is visible latin-1 text, with blanks only inside.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE: Final = re.compile(r"([!-~\x80-\xff]([\t -~\x80-\xff]*[!-~\x80-\xff])?)?")

@@ -54,6 +54,7 @@ class HttpReader:
         self._upgrades = upgrades
         self._answers = http.our_role is h11.CLIENT
         self._delimited = False
+        self._keeps_connection = False
         self._ended = False
         self._cut: RemoteProtocolError | None = None
 
@@ -88,6 +89,7 @@ class HttpReader:
             else:
                 continue
             self._delimited = head.delimited
+            self._keeps_connection = head.keeps_connection
             self._parse_body(at_end=False)  # h11 reports the end of an empty body without any byte
             return head
         raise RemoteProtocolError(
@@ -146,6 +148,11 @@ class HttpReader:
             ) from None
         assert isinstance(event, h11.Request | h11.InformationalResponse | h11.Response)  # because it was a whole head
         return event
+
+    @property
+    def kept_open(self) -> bool:
+        """Whether the body was read whole, and the peer keeps the connection open behind it."""
+        return self._ended and self._cut is None and self._keeps_connection
 
     def stream(self) -> ChunkSource:
         """The source of the stream behind the head: the receive buffer, or h11 if the body says where it ends."""

@@ -1,4 +1,4 @@
-"""Writes the heads and bodies of HTTP/1.1 that stand before a stream.
+"""Writes the answers of a server, and the chunks of a stream.
 
 Strategy: every function here turns an event into bytes and changes nothing. Heads are written by one small encoder of
 our own, because h11 would rewrite them: it adds ``Transfer-Encoding: chunked`` to a ``200`` or a refusal without a
@@ -7,21 +7,13 @@ length, which engines end by closing the connection. Answers that the client cou
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import attrs
 
-from attachproto._errors import LocalProtocolError, excerpt
+from attachproto._errors import LocalProtocolError
 from attachproto._events import Accepted, Framing, Rejected, Response, ResponseHead
-from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, Headers, check_headers, field
-from attachproto._requests import Request
-
-# These decide what the connection is used for, so in a request only we write them.
-_CONNECTION_HEADERS: Final = ("host", "connection", "upgrade", "content-length", "transfer-encoding")
-
-# RFC 9112: a token, a target of visible ASCII characters, the version.
-_REQUEST_LINE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.1")
+from attachproto._headers import CONNECTION_HEADERS, MULTIPLEXED_STREAM, RAW_STREAM, Headers, check_headers, field
 
 _BODILESS: Final = (204, 304)
 
@@ -64,29 +56,6 @@ def encode_head(start: str, headers: Headers) -> bytes:
 def status_line(status_code: int) -> str:
     """The first line of an answer."""
     return f"HTTP/1.1 {status_code} {_REASONS.get(status_code, '')}".rstrip()
-
-
-def encode_request(request: Request, *, upgrade: str | None, host: str, user_agent: str) -> bytes:
-    """Write a whole request.
-
-    Raises:
-        LocalProtocolError: a header field is one that the connection writes itself; or a part of the request cannot
-            be written as it is.
-    """
-    if taken := sorted({name for name, _ in request.headers} & set(_CONNECTION_HEADERS)):
-        raise LocalProtocolError(f"remove these header fields, which the connection writes itself: {', '.join(taken)}")
-    start = f"{request.method} {request.target} HTTP/1.1"
-    if not _REQUEST_LINE.fullmatch(start):
-        raise LocalProtocolError(f"this request line cannot be written: {excerpt(start)}")
-    headers: list[tuple[str, str]] = [("host", host)]
-    if field(request.headers, "user-agent") is None:
-        headers.append(("user-agent", user_agent))
-    if request.body or request.method not in ("GET", "HEAD"):
-        headers.append(("content-length", str(len(request.body))))
-    # Podman compares the whole value of Connection, so "keep-alive, Upgrade" is not an upgrade. A plain request has
-    # its connection to itself.
-    headers += [("connection", "Upgrade"), ("upgrade", upgrade)] if upgrade is not None else [("connection", "close")]
-    return encode_head(start, (*headers, *request.headers)) + request.body
 
 
 def encode_chunk(data: bytes) -> bytes:
@@ -232,7 +201,7 @@ def _check(status_code: int, headers: Headers, lowest: int) -> None:
     """What holds for every answer of a server."""
     if type(status_code) is not int or not lowest <= status_code <= 599:
         raise LocalProtocolError(f"the status of this answer is {lowest} to 599, not {status_code!r}")
-    for name in ("content-type", *_CONNECTION_HEADERS):
+    for name in ("content-type", *CONNECTION_HEADERS):
         if sum(key == name for key, _ in headers) > 1:
             raise LocalProtocolError(f"an answer has {name} at most once")
 

@@ -40,12 +40,18 @@ class ReceiveBuffer:
     all of ``_later`` goes there in reverse order, so that each chunk is moved once.
     """
 
-    __slots__ = ("_later", "_next", "eof")
+    __slots__ = ("_later", "_next", "dropped", "eof")
 
     def __init__(self) -> None:
         self._later: list[bytes] = []
         self._next: list[bytes] = []  # the next one stands last
         self.eof = False
+        self.dropped = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing came that no reader has taken, and no end of file."""
+        return not (self.eof or self.dropped or self._next or self._later)
 
     def put(self, data: Buffer) -> None:
         """Store what was read. An empty buffer is the end of file, and may be given more than once.
@@ -81,5 +87,6 @@ class ReceiveBuffer:
 
     def clear(self) -> None:
         """Drop chunks that no reader will ask for."""
+        self.dropped = self.dropped or bool(self._next or self._later)
         self._next.clear()
         self._later.clear()

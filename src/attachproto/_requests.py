@@ -21,7 +21,8 @@ from attachproto._validators import VERSION, are_headers, are_segments, is_metho
 _AUTHORITY: Final = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 
 
-def _segments(value: Iterable[str]) -> tuple[str, ...]:
+def as_segments(value: Iterable[str]) -> tuple[str, ...]:
+    """The segments of a path as a tuple; ``TypeError`` for a text."""
     if isinstance(value, str):
         raise TypeError(f"a path is a tuple of segments, such as ('containers', 'web', 'json'), not {value!r}")
     return tuple(value)
@@ -53,7 +54,7 @@ class Request:
     """
 
     method: str = attrs.field(validator=is_method)
-    path: tuple[str, ...] = attrs.field(converter=_segments, validator=are_segments)
+    path: tuple[str, ...] = attrs.field(converter=as_segments, validator=are_segments)
     query: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
     body: bytes = attrs.field(default=b"", validator=of_type(bytes))
     headers: Headers = attrs.field(default=(), converter=lower_names, validator=are_headers)

@@ -72,6 +72,11 @@ def are_detach_keys(instance: object, attribute: attrs.Attribute[str], value: st
 
 def are_segments(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
     """No segment is one that engines remove from a path."""
+    check_segments(value)
+
+
+def check_segments(value: tuple[str, ...]) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for segments that would not stay what they are in a path."""
     for segment in value:
         if not isinstance(segment, str):
             raise TypeError(f"a segment of a path is of type str, not {segment!r}")

@@ -869,9 +869,7 @@ class TestPromise11InjectionIsImpossible:
 
     def test_they_are_sent(self) -> None:
         data = Connection(CLIENT, host="engine:2376", user_agent="mine/1 (x)").send(PING)
-        assert (
-            data == b"GET /_ping HTTP/1.1\r\nHost: engine:2376\r\nUser-Agent: mine/1 (x)\r\nConnection: close\r\n\r\n"
-        )
+        assert data == b"GET /_ping HTTP/1.1\r\nHost: engine:2376\r\nUser-Agent: mine/1 (x)\r\n\r\n"
         data = Connection(CLIENT).send(Request("GET", ("_ping",), headers=(("User-Agent", "theirs"),)))
         assert data.count(b"User-Agent") == 1
 
