@@ -19,11 +19,13 @@ from attachproto_adapters._errors import HalfCloseEndsAttach as HalfCloseEndsAtt
 from attachproto_adapters._errors import HalfCloseUnsupported as HalfCloseUnsupported
 from attachproto_adapters._errors import HostInvalid as HostInvalid
 from attachproto_adapters._errors import ImageNotFound as ImageNotFound
+from attachproto_adapters._errors import IncompleteRead as IncompleteRead
 from attachproto_adapters._errors import LogsUnavailable as LogsUnavailable
 from attachproto_adapters._errors import OutputCut as OutputCut
 from attachproto_adapters._errors import OutputTooLarge as OutputTooLarge
 from attachproto_adapters._errors import OutputUndecodable as OutputUndecodable
 from attachproto_adapters._errors import RequestRejected as RequestRejected
+from attachproto_adapters._errors import SeparatorNotFound as SeparatorNotFound
 from attachproto_adapters._flows._inspect import InspectedContainer as InspectedContainer
 from attachproto_adapters._flows._inspect import InspectedExec as InspectedExec
 from attachproto_adapters._flows._line import Line as Line

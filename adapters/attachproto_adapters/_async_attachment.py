@@ -24,8 +24,10 @@ from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
+from attachproto_adapters._flows._stdout_buffer import LIMIT
 from attachproto_adapters._flows._steps import Held, Opened
 from attachproto_adapters._line_iterator import LinesBase
+from attachproto_adapters._stdout_reader import AsyncStdoutReader
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
 
@@ -54,6 +56,7 @@ class AsyncAttachment(AttachmentBase[L]):
     ) -> None:
         super().__init__(session, accepted, opened)
         self._dialer = dialer
+        self._stdout_reader: AsyncStdoutReader | None = None
         self._held: Held[L] = Held() if held is None else held
 
     @abc.abstractmethod
@@ -168,6 +171,18 @@ class AsyncAttachment(AttachmentBase[L]):
             LookupError: there is no such encoding.
         """
         return self._one_lines(AsyncLines, (encoding, errors, max_length, progress, timestamps))
+
+    def stdout_reader(
+        self, on_stderr: Callable[[bytes], object] | None = None, *, limit: int = LIMIT
+    ) -> AsyncStdoutReader:
+        """Stdout as a stream of bytes, with ``read``, ``readexactly``, ``readuntil`` and ``readline``.
+
+        Arguments are those of the blocking adapter; ``on_stderr`` is no coroutine function.
+        """
+        if self._stdout_reader is None:
+            self._stdout_reader = AsyncStdoutReader(self, self._session.reading)
+        self._stdout_reader._set(on_stderr, limit)
+        return self._stdout_reader
 
     async def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input, end stdin, and read all output at the same time.
@@ -293,6 +308,7 @@ class AsyncLines(LinesBase[AsyncAttachment[Any]]):
         """The next line; raises as ``Attachment.receive`` does."""
         attachment, splitter, reading = self._attachment, self.splitter, self._reading
         reading.check()
+        attachment._take_back(splitter)
         while (line := self._next_line()) is None:
             if splitter.ended:
                 raise StopAsyncIteration

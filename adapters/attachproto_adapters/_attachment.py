@@ -18,7 +18,7 @@ from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
 from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._life import InputState, Life, LifeEvent
-from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent
+from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent, ReadAhead
 from attachproto_adapters._flows._stdin import Feed, as_bytes, check_half_close, check_input, check_stdin
 from attachproto_adapters._flows._steps import Opened
 from attachproto_adapters._line_iterator import LinesArguments, LinesBase
@@ -48,7 +48,9 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._waiting = OneCaller(session.caller, session.busy, session.caller_kind, "waiting")
         self._feed: Feed | None = None
         self._lines: LinesBase[Any] | None = None
-        # Events that lines() has read and not returned. They come before any that are still to be read.
+        # What has read ahead: the buffer of lines() or of the reader of stdout.
+        self._ahead: ReadAhead | None = None
+        # Events that it was made to give back. They come before any that are still to be read.
         # The next one stands last: an empty deque would take 700 bytes.
         self._unread: list[DataEvent] = []
         log_attached(session.asked, accepted.framing)
@@ -129,12 +131,20 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             self._session.reading.finish()
         return event  # type: ignore[return-value]  # behind Accepted a client gets no other
 
-    def _take_back(self) -> None:
-        """Take back what ``lines()`` has read and not returned, for the next call that reads."""
-        if self._lines is not None and self._lines.splitter.holds_bytes:
+    def _take_back(self, reader: ReadAhead | None = None) -> None:
+        """Take back what was read ahead and not given out, for the next call that reads.
+
+        Args:
+            reader: what reads ahead from now on. It keeps what it has.
+        """
+        ahead = self._ahead
+        if ahead is reader:
+            return
+        if ahead is not None and ahead.holds_bytes:
             self._session.reading.begin()
-            self._unread.extend(reversed(self._lines.splitter.take_back()))
+            self._unread.extend(reversed(ahead.take_back()))
             self._session.reading.finish()
+        self._ahead = reader
 
     def _one_lines(self, kind: type[AnyLines], made_with: LinesArguments) -> AnyLines:
         """The iterator over lines. All calls share one, because it holds what was read of a line."""

@@ -9,6 +9,7 @@ documentation in one place. Decisions are in ``_attachment``.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -23,8 +24,10 @@ from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._flows._stdin import WRITE_SIZE, as_view
+from attachproto_adapters._flows._stdout_buffer import LIMIT
 from attachproto_adapters._flows._steps import Held, Opened
 from attachproto_adapters._line_iterator import LinesBase
+from attachproto_adapters._stdout_reader import StdoutReader
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout
 
@@ -49,6 +52,7 @@ class Attachment(AttachmentBase[BlockingSession]):
     ) -> None:
         super().__init__(session, accepted, opened)
         self._dialer = dialer
+        self._stdout_reader: StdoutReader | None = None
         self._held: Held[BlockingSession] = Held() if held is None else held
 
     def _broken_pipe(self, message: str) -> BrokenPipeError:
@@ -173,6 +177,25 @@ class Attachment(AttachmentBase[BlockingSession]):
             LookupError: there is no such encoding.
         """
         return self._one_lines(Lines, (encoding, errors, max_length, progress, timestamps))
+
+    def stdout_reader(self, on_stderr: Callable[[bytes], object] | None = None, *, limit: int = LIMIT) -> StdoutReader:
+        """Stdout as a stream of bytes, with ``read``, ``readexactly``, ``readuntil`` and ``readline``.
+
+        It is for protocols whose messages have a length or an end mark. The raw output of a TTY counts as stdout. All
+        calls return one reader, and the arguments of the last call count.
+
+        Args:
+            on_stderr: is called with what comes on stderr, while the reader waits for stdout. It must not read from
+                this attachment. The reader's ``stderr`` has the last 64 KiB of it in any case.
+            limit: how many bytes ``readuntil`` and ``readline`` may look through for the end mark.
+
+        Raises:
+            ValueError: the limit is below 1.
+        """
+        if self._stdout_reader is None:
+            self._stdout_reader = StdoutReader(self, self._session.reading)
+        self._stdout_reader._set(on_stderr, limit)
+        return self._stdout_reader
 
     def communicate(self, input: bytes | None = None, *, max_output: int | None = None) -> tuple[bytes, bytes]:
         """Send input, end stdin, and read all output at the same time.
@@ -332,6 +355,7 @@ class Lines(LinesBase[Attachment]):
         attachment, splitter, reading = self._attachment, self.splitter, self._reading
         reading.enter()
         try:
+            attachment._take_back(splitter)
             while (line := self._next_line()) is None:
                 if splitter.ended:
                     raise StopIteration

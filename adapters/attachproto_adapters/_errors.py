@@ -1,4 +1,7 @@
-"""The errors and warnings of the adapters."""
+"""The errors and warnings of the adapters.
+
+The file has more than 250 lines, because errors that share a base or a wording are read side by side.
+"""
 
 from __future__ import annotations
 
@@ -228,6 +231,24 @@ class OutputUndecodable(AttachError, UnicodeError):
         self.exit_code = exit_code
         self.stdout = stdout
         self.stderr = stderr
+
+
+class IncompleteRead(AttachError, EOFError):
+    """The output has ended before all that was asked for had come.
+
+    Attributes:
+        partial: what has come. The reader does not give it out again.
+        expected: how many bytes were asked for; ``None`` with a separator.
+    """
+
+    def __init__(self, message: str, partial: bytes, expected: int | None) -> None:
+        super().__init__(message)
+        self.partial = partial
+        self.expected = expected
+
+
+class SeparatorNotFound(AttachError):
+    """The separator did not come within the reader's ``limit``. Nothing was taken: ``read`` gives the bytes out."""
 
 
 class EngineReportedError(AttachError):

@@ -27,6 +27,7 @@ from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import blocking as blocking_adapter
 from attachproto_adapters import trio as trio_adapter
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
+from attachproto_adapters._stdout_reader import StdoutReader
 from tests.adapters.scripted import BOUND, Act, Begun, Engine, Peer, Task
 
 T = TypeVar("T")
@@ -34,6 +35,17 @@ Scenario = Callable[[], Coroutine[Any, Any, None]]
 
 OUTPUT_ONLY = AttachOptions()
 WITH_STDIN = AttachOptions(stdin=True)
+
+
+class Reader(Protocol):
+    """A reader of stdout of any framework."""
+
+    @property
+    def stderr(self) -> bytes: ...
+    async def read(self, n: int = ...) -> bytes: ...
+    async def readexactly(self, n: int) -> bytes: ...
+    async def readuntil(self, separator: bytes = ...) -> bytes: ...
+    async def readline(self) -> bytes: ...
 
 
 class Attachment(Protocol):
@@ -60,6 +72,7 @@ class Attachment(Protocol):
         progress: bool = ...,
         timestamps: bool = ...,
     ) -> AsyncIterator[Line]: ...
+    def stdout_reader(self, on_stderr: Callable[[bytes], object] | None = ..., *, limit: int = ...) -> Reader: ...
     async def communicate(
         self, input: bytes | None = None, *, max_output: int | None = None
     ) -> tuple[bytes, bytes]: ...
@@ -185,6 +198,20 @@ class LiftedClient:
         self._client.__exit__(*exc)
 
 
+class LiftedReader:
+    """A blocking reader of stdout with the face of the others."""
+
+    def __init__(self, reader: StdoutReader) -> None:
+        self._reader = reader
+
+    @property
+    def stderr(self) -> bytes:
+        return self._reader.stderr
+
+    def __getattr__(self, name: str) -> Any:
+        return lifted(getattr(self._reader, name))
+
+
 class LiftedAttachment(LiftedIterator):
     """A blocking attachment with the face of the others."""
 
@@ -198,6 +225,9 @@ class LiftedAttachment(LiftedIterator):
 
     def lines(self, *args: Any, **kwargs: Any) -> LiftedIterator:
         return LiftedIterator(self._attachment.lines(*args, **kwargs))
+
+    def stdout_reader(self, *args: Any, **kwargs: Any) -> LiftedReader:
+        return LiftedReader(self._attachment.stdout_reader(*args, **kwargs))
 
     async def __aenter__(self) -> Self:
         self._attachment.__enter__()

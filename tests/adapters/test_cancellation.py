@@ -245,6 +245,18 @@ def in_lines(attachment: Attachment) -> Call:
     return call
 
 
+def by_a_reader(attachment: Attachment) -> Call:
+    reader = attachment.stdout_reader()
+    found: list[bytes] = []
+
+    async def call() -> list[Any]:
+        while line := await reader.readline():
+            found.append(line)
+        return [RawOutput(b"".join(found))]
+
+    return call
+
+
 def communicated(attachment: Attachment) -> Call:
     return attachment.communicate
 
@@ -257,6 +269,7 @@ READS: list[tuple[Read, Any]] = [
     (received, [RawOutput(OUTPUT)]),
     (iterated, [RawOutput(OUTPUT)]),
     (in_lines, [*(Line(text, RawOutput) for text in WHOLE), Line(REST, RawOutput, ended=False)]),
+    (by_a_reader, [RawOutput(OUTPUT)]),
     (communicated, (OUTPUT, b"")),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ PRINTED = [
     "ExecResult(exit_code=3, stdout=b'HELLO', stderr=b'')\n",
     "0 b'a\\nb\\n' b''\n",
 ]
+# Answers one call as a language server does.
+SERVER = r"""
+import json, sys
+size = int(sys.stdin.buffer.readline().split(b":")[1])
+sys.stdin.buffer.readline()
+call = json.loads(sys.stdin.buffer.read(size))
+assert call["method"] == "initialize"
+body = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": {"capabilities": {}}})
+print(f"Content-Length: {len(body)}\r\n\r\n{body}", end="", flush=True)
+sys.stdin.buffer.read()
+"""
 WEB = "echo ready; echo warning >&2; read line"
 
 
@@ -36,6 +48,8 @@ def test_block(number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         monkeypatch.setenv("DOCKER_HOST", engine.host)
         job = {"Image": "alpine", "Cmd": ["sort"], "OpenStdin": True, "StdinOnce": True}
         call(engine, "POST", "/containers/create?name=job", job)
+        lsp = {"Image": "alpine", "Cmd": [sys.executable, "-c", SERVER], "OpenStdin": True, "StdinOnce": True}
+        call(engine, "POST", "/containers/create?name=lsp", lsp)
         web = {"Image": "alpine", "Cmd": ["sh", "-c", WEB], "OpenStdin": True}
         call(engine, "POST", "/containers/create?name=web", web)
         with attach("web", start=True) as attachment:

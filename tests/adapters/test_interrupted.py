@@ -141,9 +141,19 @@ async def by_lines_and_more(attachment: Attachment, events: list[Any]) -> None:
     await by_receive(attachment, events)
 
 
+async def by_a_reader(attachment: Attachment, events: list[Any]) -> None:
+    stderr: list[bytes] = []
+    reader = attachment.stdout_reader(stderr.append)
+    try:
+        while data := await reader.readline():
+            events.append((Stdout, data))
+    finally:
+        events.extend((Stderr, data) for data in stderr)
+
+
 @EACH_WAY
 @pytest.mark.usefixtures("small_reads")
-@pytest.mark.parametrize("read", [by_receive, by_iteration, by_lines, by_lines_and_more])
+@pytest.mark.parametrize("read", [by_receive, by_iteration, by_lines, by_lines_and_more, by_a_reader])
 def test_reading_at_every_moment(way: Way, read: Callable[[Attachment, list[Any]], Awaitable[None]]) -> None:
     async def attempt(at: int, attachment: Attachment, peer: socket.socket) -> tuple[bool, str]:
         peer.sendall(OUTPUT)

@@ -32,7 +32,7 @@ RENAMED = {
 BLOCKING_ONLY = {"settimeout"}
 
 # They wait for nothing.
-NEVER_ASYNC = {"__aiter__", "__init__", "__repr__", "lines"}
+NEVER_ASYNC = {"__aiter__", "__init__", "__repr__", "lines", "stdout_reader"}
 
 CLASSES = ("Attachment", "Client")
 FUNCTIONS = {"attach", "exec_start", "logs", "open_attachment", "run_exec"}

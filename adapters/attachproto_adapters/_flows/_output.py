@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Generic
+from typing import Generic, Protocol
 
 import attrs
 
@@ -21,6 +21,19 @@ from attachproto_adapters._flows._text import Output
 
 DataEvent = Stdout | Stderr | RawOutput | Systemerr
 OutputEvent = DataEvent | OutputClosed
+
+
+class ReadAhead(Protocol):
+    """What has taken events, and gives back the bytes that it has not given out."""
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether ``take_back`` may return something."""
+        ...
+
+    def take_back(self) -> list[DataEvent]:
+        """Remove and return the bytes, in the order in which they came."""
+        ...
 
 
 @attrs.frozen
