@@ -25,6 +25,7 @@ class Config:
     """What a container was created with. ``given`` is the whole body of the request."""
 
     given: Mapping[str, Any]
+    image: str
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
     directory: str
@@ -33,6 +34,7 @@ class Config:
     stdin_once: bool
     auto_remove: bool
     log_driver: str
+    log_options: Mapping[str, str]
     labels: Mapping[str, str]
     console_size: tuple[int, int]
     stop_signal: str
@@ -46,6 +48,7 @@ class Config:
             ApiError: there is no command, or a value that no process can be started with.
         """
         host = given.get("HostConfig") or {}
+        logging = host.get("LogConfig") or {}
         arguments = _strings(given.get("Entrypoint")) + _strings(given.get("Cmd"))
         # An Entrypoint of [""] overrides the image's with none.
         arguments = arguments[1:] if arguments and not arguments[0] else arguments
@@ -60,6 +63,7 @@ class Config:
         _check_strings(arguments, given.get("Env"), given.get("WorkingDir"))
         return cls(
             given=given,
+            image=str(given.get("Image") or ""),
             arguments=tuple(arguments),
             environment=tuple(_strings(given.get("Env"))),
             directory=str(given.get("WorkingDir") or ""),
@@ -67,7 +71,8 @@ class Config:
             open_stdin=bool(given.get("OpenStdin")),
             stdin_once=bool(given.get("StdinOnce")),
             auto_remove=bool(host.get("AutoRemove")),
-            log_driver=str((host.get("LogConfig") or {}).get("Type") or "json-file"),
+            log_driver=str(logging.get("Type") or "json-file"),
+            log_options=dict(logging.get("Config") or {}),
             labels=dict(given.get("Labels") or {}),
             console_size=_size(host.get("ConsoleSize")),
             stop_signal=stop_signal,

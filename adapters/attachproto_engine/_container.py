@@ -31,7 +31,8 @@ _START_FAILED: Final = (
 class Container:
     """One container.
 
-    It has 17 methods: nearly each is a call of the Engine API about a container, and all work on one state.
+    It has 18 methods, and the file more than 250 lines: nearly each method is a call of the Engine API about a
+    container, and all work on one state.
 
     Attributes:
         id: 64 hexadecimal digits.
@@ -44,6 +45,7 @@ class Container:
         exit_code_known: whether ``exit_code`` is that of a run; an attach to Podman makes it unknown again.
         error: why its last start failed.
         process: ``None`` when it does not run.
+        restarting: it is ended only to be started again.
         execs: by their IDs.
         exits: futures for the exit code of the current run, or of the next one.
         removals: futures for the last exit code, resolved when the container is removed.
@@ -66,6 +68,7 @@ class Container:
         self.exit_code_known = False
         self.error = ""
         self.process: Process | None = None
+        self.restarting = False
         self.execs: dict[str, Exec] = {}
         self._supervisor = supervisor
         self._remove = remove
@@ -147,7 +150,7 @@ class Container:
         self.finished = time.time_ns()
         self.exits.resolve(code)
         self.log.end_run(self.finished)
-        if self.config.auto_remove:
+        if self.config.auto_remove and not self.restarting:
             self._remove(self)
 
     def pause(self) -> None:
@@ -164,6 +167,11 @@ class Container:
             raise ApiError(500, f"Container {self.id} is not paused")
         self._signal_all(signal.SIGCONT)
         self.status = "running"
+
+    def sessions(self) -> list[int]:
+        """The leaders of the sessions of its processes: its own, and one for each exec that runs."""
+        processes = [self.process, *(exec_.process for exec_ in self.execs.values())]
+        return [process.pid for process in processes if process is not None]
 
     def _signal_all(self, number: int) -> None:
         if self.process is not None:
@@ -183,13 +191,16 @@ class Container:
         else:
             process.send_signal(number)
 
-    async def stop(self, seconds: int | None) -> bool:
-        """Send its stop signal, and SIGKILL after so many seconds (below zero: never); ``False`` if it does not run."""
+    async def stop(self, seconds: int | None, number: int | None) -> bool:
+        """Send its stop signal, and SIGKILL after so many seconds (below zero: never); ``False`` if it does not run.
+
+        ``None`` stands for what it was created with.
+        """
         process = self.process
         if process is None:
             return False
         ended = self.exits.add()
-        process.send_signal(signal_number(self.config.stop_signal))
+        process.send_signal(signal_number(self.config.stop_signal) if number is None else number)
         patience = self.config.stop_seconds if seconds is None else seconds
         done, _ = await asyncio.wait({ended}, timeout=None if patience < 0 else patience)
         if not done:

@@ -7,6 +7,7 @@ from typing import Any
 
 from attachproto import Response
 from attachproto_engine import _json as documents
+from attachproto_engine import _top as processes
 from attachproto_engine._call import Call, DeferredResponse
 from attachproto_engine._config import Config, integer, signal_number
 from attachproto_engine._errors import ApiError
@@ -51,21 +52,50 @@ async def start(call: Call) -> Response:
 async def stop(call: Call) -> Response:
     """``POST /containers/{name}/stop``."""
     container = call.containers.find(call.name)
-    given = call.value("t")
+    return call.answers.nothing(204 if await container.stop(*_end(call)) else 304)
+
+
+async def restart(call: Call) -> Response:
+    """``POST /containers/{name}/restart``. As on dockerd, ``AutoRemove`` does not remove it in between."""
+    container = call.containers.find(call.name)
+    if container.status == "paused" and container.rules.podman:
+        raise ApiError(500, "unable to restart a container in a paused or unknown state: container state improper")
+    container.restarting = True
+    try:
+        await container.stop(*_end(call))
+    finally:
+        container.restarting = False
+    call.containers.find(container.id).start()  # unless it was removed meanwhile
+    return call.answers.nothing()
+
+
+def _end(call: Call) -> tuple[int | None, int | None]:
+    """After how many seconds a stop kills, and the signal that it sends first; ``None`` for the container's own."""
+    given, signal = call.value("t"), call.value("signal")
     try:
         seconds = None if given is None else integer(int(given))
     except ValueError:
         raise ApiError(400, f'strconv.Atoi: parsing "{given}": invalid syntax') from None
-    return call.answers.nothing(204 if await container.stop(seconds) else 304)
+    return seconds, signal_number(signal) if signal else None
+
+
+async def rename(call: Call) -> Response:
+    """``POST /containers/{name}/rename``."""
+    call.containers.rename(call.containers.find(call.name), call.value("name") or "")
+    return call.answers.nothing()
 
 
 async def kill(call: Call) -> Response:
     """``POST /containers/{name}/kill``."""
-    signal = signal_number(call.value("signal") or "SIGKILL")
+    container = call.containers.find(call.name)
     try:
-        call.containers.find(call.name).kill(signal)
+        signal = signal_number(call.value("signal") or "SIGKILL")
     except ApiError as exc:
-        raise ApiError(exc.status_code, f"cannot kill container: {call.name}: {exc.text}") from None
+        raise container.rules.signal_refusal(call.name, exc) from None
+    try:
+        container.kill(signal)
+    except ApiError:
+        raise container.rules.kill_refusal(call.name, container.id, container.status) from None
     return call.answers.nothing()
 
 
@@ -127,13 +157,12 @@ async def resize(call: Call) -> Response:
 
 
 async def top(call: Call) -> Response:
-    """``GET /containers/{name}/top`` with the fields that Podman reads itself."""
+    """``GET /containers/{name}/top``: the processes of the container's session and of those of its execs."""
     container = call.containers.find(call.name)
-    if not container.rules.podman or call.value("ps_args") != "hpid,state":
-        raise ApiError(501, "the embedded engine lists processes as Podman only, with ps_args=hpid,state")
-    if not container.running:
-        raise ApiError(500, "top can only be used on running containers")
-    return call.answers.document(documents.top(container))
+    podman = container.rules.podman
+    if not container.running or (podman and container.status == "paused"):
+        raise container.rules.top_refusal(container.id)
+    return call.answers.document(processes.top(container.sessions(), call.value("ps_args") or "-ef", podman=podman))
 
 
 async def logs(call: Call) -> Response:

@@ -12,6 +12,7 @@ from attachproto_engine._config import Config
 from attachproto_engine._container import Container
 from attachproto_engine._errors import ApiError
 from attachproto_engine._exec import Exec
+from attachproto_engine._images import Images
 from attachproto_engine._rules import Rules
 from attachproto_engine._supervisor import Supervisor
 
@@ -25,8 +26,9 @@ class Containers:
         rules: those of the emulated engine.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, images: Images) -> None:
         self.rules = rules
+        self._images = images
         self._by_id: dict[str, Container] = {}
         self._supervisor = Supervisor()
         self._unnamed = 0
@@ -39,20 +41,47 @@ class Containers:
         """Create a container; without a name it gets one.
 
         Raises:
-            ApiError: the name is invalid, or taken.
+            ApiError: the name is invalid, or taken; or there is no such image, or no such log driver.
         """
-        name = self._new_name() if name is None else name.removeprefix("/")
-        if not _NAME.fullmatch(name):
-            raise ApiError(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-        if other := self._named(name):
-            raise ApiError(
-                409,
-                f'Conflict. The container name "/{name}" is already in use by container "{other.id}". '
-                "You have to remove (or rename) that container to be able to reuse that name.",
-            )
+        name = self._new_name() if name is None else self._checked(name)
+        self._images.check(config.image, self.rules)
+        driver = config.log_driver
+        refused = self.rules.log_driver_refusal(driver) or self.rules.log_option_refusal(driver, config.log_options)
+        if refused:
+            raise refused
         container = Container(name, config, self.rules, self._supervisor, self._drop)
         self._by_id[container.id] = container
         return container
+
+    def rename(self, container: Container, name: str) -> None:
+        """Give a container another name.
+
+        Raises:
+            ApiError: the name is empty, invalid, or taken.
+        """
+        if not self.rules.podman and not name:
+            raise ApiError(400, "Neither old nor new names may be empty")
+        if name.removeprefix("/") == container.name:
+            if self.rules.podman:
+                return
+            raise ApiError(400, "Renaming a container with the same name as its current name")
+        try:
+            container.name = self._checked(name)
+        except ApiError as exc:
+            raise self.rules.rename_refusal(container.id, name, exc) from None
+
+    def _checked(self, name: str) -> str:
+        """A new name, without a slash before it."""
+        found = name.removeprefix("/")
+        if not _NAME.fullmatch(found):
+            raise ApiError(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        if other := self._named(found):
+            raise ApiError(
+                409,
+                f'Conflict. The container name "/{found}" is already in use by container "{other.id}". '
+                "You have to remove (or rename) that container to be able to reuse that name.",
+            )
+        return found
 
     def _new_name(self) -> str:
         while True:
@@ -100,11 +129,7 @@ class Containers:
         container = self.find(name)
         if container.running:
             if not force:
-                raise ApiError(
-                    409,
-                    f'cannot remove container "/{container.name}": container is {container.status}: '
-                    "stop the container before removing or force remove",
-                )
+                raise self.rules.remove_refusal(container.id, container.name, container.status)
             ended = container.exits.add()
             # Its process may have ended already, with output still to be read.
             with contextlib.suppress(ApiError):

@@ -21,6 +21,7 @@ from typing import Self
 
 from attachproto._validators import version_numbers
 from attachproto_engine._faults import Call, Fault, FaultBook
+from attachproto_engine._images import Images
 from attachproto_engine._rules import EMULATED, HIGHEST, MINIMUM, RULES, Emulated
 from attachproto_engine._server import Server, listening
 from attachproto_engine._system_json import NOT_A_SANDBOX
@@ -48,9 +49,11 @@ class Engine:
             differently: header fields, errors, half-closes, an attach to an exited container, and ``/wait``.
         api_version: the highest that it takes, and that of requests without one; by default 1.51, as ``podman`` 1.41.
         faults: the faults of every attach, by the container's name; see ``fault`` for the other calls.
+        images: the names of the images that are there, such as ``alpine`` or ``registry:5000/tool:2``: to create a
+            container of any other is a 404. By default every image is there.
 
     Raises:
-        ValueError: the host, the engine or the version is unknown.
+        ValueError: the host, the engine, the version or the name of an image is invalid.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Engine:
         emulate: Emulated = "dockerd",
         api_version: str | None = None,
         faults: Mapping[str, Iterable[Fault]] | None = None,
+        images: Iterable[str] | None = None,
     ) -> None:
         if emulate not in EMULATED:
             raise ValueError(f"an engine emulates {' or '.join(EMULATED)}, not {emulate!r}")
@@ -67,6 +71,7 @@ class Engine:
         api_version = api_version or self._rules.maximum
         if not version_numbers(MINIMUM) <= version_numbers(api_version) <= version_numbers(HIGHEST):
             raise ValueError(f"an engine speaks API {MINIMUM} to {HIGHEST}, not {api_version}")
+        self._images = Images(images)
         self._wanted = host
         self._api_version = api_version
         self._faults = FaultBook()
@@ -162,7 +167,8 @@ class Engine:
             listener, host = opened.enter_context(listening(host))
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             ready.set_result(host)
-            await Server(self._rules, self._api_version, self._faults).run(listener, self._stop)
+            server = Server(self._rules, self._api_version, self._faults, self._images)
+            await server.run(listener, self._stop)
 
     def __enter__(self) -> Self:
         self.start()
@@ -223,5 +229,5 @@ async def _serve(host: str, emulate: Emulated) -> int:
     with listening(host) as (listener, address):
         print(f"attachproto: {NOT_A_SANDBOX}", file=sys.stderr, flush=True)
         print(address, flush=True)
-        await Server(RULES[emulate], HIGHEST, FaultBook()).run(listener, stop)
+        await Server(RULES[emulate], HIGHEST, FaultBook(), Images(None)).run(listener, stop)
     return 0

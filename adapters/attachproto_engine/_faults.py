@@ -20,6 +20,8 @@ Call = Literal[
     "inspect",
     "start",
     "stop",
+    "restart",
+    "rename",
     "kill",
     "pause",
     "unpause",

@@ -48,7 +48,7 @@ def inspect(container: Container) -> dict[str, Any]:
         "Path": config.arguments[0],
         "Args": list(config.arguments[1:]),
         "State": _state(container),
-        "Image": image_id(_image(config)),
+        "Image": image_id(config.image),
         "ResolvConfPath": "",
         "HostnamePath": "",
         "HostsPath": "",
@@ -110,7 +110,7 @@ def _config(container: Container) -> dict[str, Any]:
         "StdinOnce": config.stdin_once,
         "Env": list(config.environment),
         "Cmd": given.get("Cmd"),
-        "Image": _image(config),
+        "Image": config.image,
         "Volumes": given.get("Volumes"),
         "WorkingDir": config.directory,
         "Entrypoint": given.get("Entrypoint"),
@@ -148,8 +148,8 @@ def summary(container: Container) -> dict[str, Any]:
     return {
         "Id": container.id,
         "Names": [f"/{container.name}"],
-        "Image": _image(container.config),
-        "ImageID": image_id(_image(container.config)),
+        "Image": container.config.image,
+        "ImageID": image_id(container.config.image),
         "Command": " ".join(f"'{part}'" if " " in part else part for part in container.config.arguments),
         "Created": container.created // 1_000_000_000,
         "Ports": [],
@@ -208,17 +208,6 @@ def exec_inspect(container: Container, exec_: Exec) -> dict[str, Any]:
     }
 
 
-def top(container: Container) -> dict[str, Any]:
-    """``GET /containers/{name}/top`` as Podman answers it: the container's process, and those of its execs."""
-    execs = [exec_.process for exec_ in container.execs.values() if exec_.running]
-    processes = [process for process in (container.process, *execs) if process is not None]
-    return {"Titles": ["HPID", "STATE"], "Processes": [[str(process.pid), "S"] for process in processes]}
-
-
 def image_id(name: str) -> str:
     """An image's ID; the same for the same name."""
     return name if name.startswith("sha256:") else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
-
-
-def _image(config: Config) -> str:
-    return str(config.given.get("Image") or "")

@@ -63,6 +63,8 @@ ROUTES: Final = (
     Route("GET", ("containers", _GAP, "logs"), containers.logs, "logs"),
     Route("POST", ("containers", _GAP, "start"), containers.start, "start"),
     Route("POST", ("containers", _GAP, "stop"), containers.stop, "stop"),
+    Route("POST", ("containers", _GAP, "restart"), containers.restart, "restart"),
+    Route("POST", ("containers", _GAP, "rename"), containers.rename, "rename"),
     Route("POST", ("containers", _GAP, "kill"), containers.kill, "kill"),
     Route("POST", ("containers", _GAP, "pause"), containers.pause, "pause"),
     Route("POST", ("containers", _GAP, "unpause"), containers.unpause, "unpause"),

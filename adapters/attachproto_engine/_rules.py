@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, get_args
 
 import attrs
@@ -20,6 +20,19 @@ MINIMUM: Final = "1.41"
 
 HIGHEST: Final = "1.51"
 """The highest one."""
+
+# dockerd's, whose output ``/logs`` can give back: where a driver cannot, dockerd keeps a copy (20.10 and later).
+_DOCKER_DRIVERS: Final = frozenset(
+    ("local", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs")
+)
+
+_PODMAN_DRIVERS: Final = frozenset(("k8s-file", "journald"))
+
+_INVALID_DRIVER: Final = "container create: running container create option: invalid log driver: invalid argument"
+
+_JSON_FILE_OPTIONS: Final = frozenset(
+    ("compress", "env", "env-regex", "labels", "labels-regex", "max-buffer-size", "max-file", "max-size", "mode", "tag")
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -80,6 +93,71 @@ class Rules:
             return ApiError(400, f"Invalid detach keys ({keys}) provided")
         unknown = next(key for key in keys.split(",") if not _is_key(key))
         return ApiError(500, f"invalid detach keys: Unknown character: '{unknown}'")
+
+    def no_such_image(self, name: str) -> ApiError:
+        """The refusal of a create whose image is not there; the name is as the engine writes it."""
+        return ApiError(404, f"no such image: {name}: image not known" if self.podman else f"No such image: {name}")
+
+    def image_name_refusal(self, name: str) -> ApiError:
+        """The refusal of a create with an image of an impossible name."""
+        if self.podman:
+            return ApiError(500, "normalizing image: normalizing name for compat API: invalid reference format")
+        upper = f": repository name (library/{name}) must be lowercase" if name.lower() != name else ""
+        return ApiError(400, f"invalid reference format{upper}")
+
+    def log_driver_refusal(self, driver: str) -> ApiError | None:
+        """The refusal of a log driver; ``None`` for one that the engine has."""
+        if driver in ("json-file", "none") or driver in (_PODMAN_DRIVERS if self.podman else _DOCKER_DRIVERS):
+            return None
+        if self.podman:
+            return ApiError(500, _INVALID_DRIVER)
+        return ApiError(400, f'error looking up logging plugin {driver}: plugin "{driver}" not found')
+
+    def log_option_refusal(self, driver: str, options: Collection[str]) -> ApiError | None:
+        """The refusal of a log driver's options; ``None`` if they are allowed. Podman ignores what it does not know."""
+        unknown = sorted(set(options) - _JSON_FILE_OPTIONS)
+        if self.podman or driver != "json-file" or not unknown:
+            return None
+        return ApiError(400, f"unknown log opt '{unknown[0]}' for json-file log driver")
+
+    def remove_refusal(self, container_id: str, name: str, status: str) -> ApiError:
+        """The refusal to remove a running container without ``force``."""
+        if self.podman:
+            improper = "running or paused containers cannot be removed without force: container state improper"
+            return ApiError(500, f"cannot remove container {container_id} as it is {status} - {improper}")
+        advice = "stop the container before removing or force remove"
+        return ApiError(409, f'cannot remove container "/{name}": container is {status}: {advice}')
+
+    def kill_refusal(self, asked: str, container_id: str, status: str) -> ApiError:
+        """The refusal to signal a container that does not run, whose name or ID is as the client wrote it."""
+        if self.podman:
+            state = f"{container_id} is in state {status}: container state improper"
+            return ApiError(409, f"can only kill running containers. {state}")
+        return ApiError(409, f"cannot kill container: {asked}: container {container_id} is not running")
+
+    def signal_refusal(self, asked: str, refused: ApiError) -> ApiError:
+        """The refusal of a kill with a signal that does not exist."""
+        return (
+            ApiError(500, refused.text)
+            if self.podman
+            else ApiError(refused.status_code, f"cannot kill container: {asked}: {refused.text}")
+        )
+
+    def rename_refusal(self, container_id: str, name: str, refused: ApiError) -> ApiError:
+        """The refusal of a new name that is invalid (400) or taken (409)."""
+        if not self.podman:
+            return ApiError(refused.status_code, f"Error when allocating new name: {refused.text}")
+        if refused.status_code == 400:
+            return ApiError(500, "names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument")
+        table = f"updating container config table with new configuration for container {container_id}"
+        unique = "UNIQUE constraint failed: ContainerConfig.Name"
+        return ApiError(500, f"renaming container {container_id}: {table}: {unique}")
+
+    def top_refusal(self, container_id: str) -> ApiError:
+        """The refusal to list the processes of a container that has none."""
+        if self.podman:
+            return ApiError(500, "top can only be used on running containers")
+        return ApiError(409, f"container {container_id} is not running")
 
 
 RULES: Final[Mapping[Emulated, Rules]] = {

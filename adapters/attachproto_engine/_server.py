@@ -19,6 +19,7 @@ from attachproto_engine._api import Api
 from attachproto_engine._containers import Containers
 from attachproto_engine._faults import FaultBook
 from attachproto_engine._faulty import FaultyWriter, HoldingConnection
+from attachproto_engine._images import Images
 from attachproto_engine._rules import Rules
 from attachproto_engine._script import Script
 from attachproto_engine._server_connection import Hangups, ServerConnection, is_loopback
@@ -40,9 +41,9 @@ _RETRY_SECONDS: Final = 0.05
 class Server:
     """An engine inside a running event loop."""
 
-    def __init__(self, rules: Rules, api_version: str, faults: FaultBook) -> None:
+    def __init__(self, rules: Rules, api_version: str, faults: FaultBook, images: Images) -> None:
         self._faults = faults
-        self._containers = Containers(rules)
+        self._containers = Containers(rules, images)
         self._api = Api(self._containers, api_version, self._prepare)
         self._connections: dict[asyncio.Task[None], ServerConnection] = {}
         self._loop: asyncio.AbstractEventLoop
