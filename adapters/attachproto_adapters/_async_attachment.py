@@ -11,9 +11,9 @@ import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from attachproto import NEED_DATA, Accepted, OutputClosed, Signal, Stdin, StdinClosed
+from attachproto import Accepted, OutputClosed, Stdin, StdinClosed
 from attachproto_adapters._async_runner import close_held, drive
 from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._errors import AttachmentClosed
@@ -117,25 +117,41 @@ class AsyncAttachment(AttachmentBase[L]):
             AttachmentClosed: the attachment is closed, by this task or another.
             RuntimeError: another task is receiving. (*)
         """
-        reading = self._session.reading
-        reading.check()
-        self._take_back()
-        event = self._take()
-        if event is NEED_DATA or type(event) is OutputClosed:
-            event = await self._wait_for(event)
-        return reading.hand_over(event)
+        while not (ready := self._ready):
+            if not await self._fill():
+                return OutputClosed()
+        event = ready[-1]
+        del ready[-1]
+        return event
 
-    async def _wait_for(self, event: OutputEvent | Literal[Signal.NEED_DATA]) -> OutputEvent:
-        """The event that follows ``NEED_DATA``. No other task can receive while this one waits."""
+    async def _fill(self) -> bool:
+        """Read events into ``_ready``, and wait for them; false at the end of the output."""
         with self._session.reading:
-            return await self._next(event)
+            self._take_back()
+            events = await self._next_events()
+            if events:
+                self._ready = events
+                self._session.reading.finish()
+        return bool(events)
 
-    async def _next(self, event: OutputEvent | Literal[Signal.NEED_DATA] = NEED_DATA) -> OutputEvent:
-        while event is NEED_DATA and (event := self._take()) is NEED_DATA:
+    async def _next_events(self) -> list[DataEvent]:
+        """The next events, as ``_take`` returns them, and waiting for them; none at the end of the output."""
+        while not (events := self._take()):
+            if self._life.ended:
+                # dockerd only half-closes, and waits for us to close.
+                await self._session.aclose()
+                break
             await self._session.read()
-        if type(event) is OutputClosed:
-            # dockerd only half-closes, and waits for us to close.
-            await self._session.aclose()
+        return events
+
+    async def _next(self) -> OutputEvent:
+        """The next event for what reads ahead. One of output leaves a step of reading open."""
+        if (event := self._take_one()) is None:
+            events = await self._next_events()
+            if not events:
+                return OutputClosed()
+            event = events.pop()
+            self._behind = events
         return event
 
     def __aiter__(self) -> Self:
@@ -144,15 +160,12 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def __anext__(self) -> DataEvent:
         """The next event; raises as ``receive`` does."""
-        reading = self._session.reading
-        reading.check()
-        self._take_back()
-        event = self._take()
-        if event is NEED_DATA or type(event) is OutputClosed:
-            event = await self._wait_for(event)
-            if type(event) is OutputClosed:
+        while not (ready := self._ready):
+            if not await self._fill():
                 raise StopAsyncIteration
-        return reading.hand_over(event)  # type: ignore[return-value]  # mypy does not narrow by "type() is"
+        event = ready[-1]
+        del ready[-1]
+        return event
 
     def lines(
         self,
@@ -233,8 +246,9 @@ class AsyncAttachment(AttachmentBase[L]):
             await drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
     async def _drain(self, max_output: int | None) -> None:
-        while not self._gather(await self._next(), max_output):
-            pass
+        while events := await self._next_events():
+            self._gather(events, max_output)
+        self._gathered.check(max_output)
 
     async def _feed_all(self, feed: Feed) -> None:
         while feed.state is InputState.SENDING:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import abc
 import threading
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
-from attachproto import Accepted, LocalProtocolError, OutputClosed, Request, Signal, State
+from attachproto import Accepted, LocalProtocolError, OutputClosed, Request, State
 from attachproto_adapters._errors import AttachError, AttachmentClosed, ContainerNotRunning, OutputTooLarge, warn
 from attachproto_adapters._flows._api_calls import resize_request
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
 from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._life import InputState, Life, LifeEvent
-from attachproto_adapters._flows._output import DataEvent, Gathered, OutputEvent, ReadAhead
+from attachproto_adapters._flows._output import DataEvent, Gathered, ReadAhead
 from attachproto_adapters._flows._stdin import Feed, as_bytes, check_half_close, check_input, check_stdin
 from attachproto_adapters._flows._steps import Opened
 from attachproto_adapters._line_iterator import LinesArguments, LinesBase
@@ -50,9 +50,11 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._lines: LinesBase[Any] | None = None
         # What has read ahead: the buffer of lines() or of the reader of stdout.
         self._ahead: ReadAhead | None = None
-        # Events that it was made to give back. They come before any that are still to be read.
-        # The next one stands last: an empty deque would take 700 bytes.
-        self._unread: list[DataEvent] = []
+        # Events that were read and not given out. They come before any that are still to be read. The next one stands
+        # last: a list can be shortened fast only at its end, and an empty deque would take 700 bytes.
+        self._ready: list[DataEvent] = []
+        # Those that come behind what ``_ahead`` holds.
+        self._behind: list[DataEvent] = []
         log_attached(session.asked, accepted.framing)
 
     @property
@@ -115,21 +117,36 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
 
     # ---- receiving ----
 
-    def _take(self) -> OutputEvent | Literal[Signal.NEED_DATA]:
-        """The next event that needs no waiting. For output it starts a step of reading, which the caller finishes.
+    # ``receive`` and iteration return events of ``_ready``, and call ``_fill`` of their framework only if it is empty.
+    # They take an event with ``event = ready[-1]`` and ``del ready[-1]``, because CPython runs no signal's handler, and
+    # switches to no other thread, before the caller has the event. After a call, such as of pop(), it may. Whatever
+    # else reads removes all events first, so that a second reader finds none, and is refused by the guard.
 
-        If an exception comes before that, the event is lost, and the next call raises.
+    def _take(self) -> list[DataEvent]:
+        """The next events that need no waiting, the next one last; none if more must be read, and at the end.
+
+        Events leave a step of reading open, which the caller finishes. If an exception comes before that, they are
+        lost, and the next call raises.
         """
-        if self._unread:
+        if self._ready:
             self._session.reading.begin()
-            return self._unread.pop()
+            ready, self._ready = self._ready, []
+            return ready
         if self._life.ended:
-            return OutputClosed()
-        event = self._session.take_event()
-        if type(event) is OutputClosed:
+            return []
+        events = self._session.take_events()
+        if events and type(events[0]) is OutputClosed:
             self._end(LifeEvent.OUTPUT_CLOSED)
             self._session.reading.finish()
-        return event  # type: ignore[return-value]  # behind Accepted a client gets no other
+            return []
+        return events  # type: ignore[return-value]  # behind Accepted a client gets no others
+
+    def _take_one(self) -> DataEvent | None:
+        """The next event for what reads ahead, if it was read already. It starts a step of reading."""
+        if not self._behind:
+            return None
+        self._session.reading.begin()
+        return self._behind.pop()
 
     def _take_back(self, reader: ReadAhead | None = None) -> None:
         """Take back what was read ahead and not given out, for the next call that reads.
@@ -140,9 +157,11 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         ahead = self._ahead
         if ahead is reader:
             return
-        if ahead is not None and ahead.holds_bytes:
+        if ahead is not None and (self._behind or ahead.holds_bytes):
             self._session.reading.begin()
-            self._unread.extend(reversed(ahead.take_back()))
+            ready = [*self._ready, *self._behind, *reversed(ahead.take_back())]
+            # Both at once: an iteration would go on with whatever an interruption has left in _ready.
+            self._ready, self._behind = ready, []
             self._session.reading.finish()
         self._ahead = reader
 
@@ -186,18 +205,15 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         elif input != self._feed.input:
             raise ValueError("communicate() was interrupted with other input: it can go on only with the same input")
 
-    def _gather(self, event: OutputEvent, max_output: int | None) -> bool:
-        """Keep an event for the result of ``communicate``; whether it was the last."""
-        if type(event) is OutputClosed:  # _take() starts no step of reading for it
-            self._gathered.add(event, max_output)
-            return True
+    def _gather(self, events: list[DataEvent], max_output: int | None) -> None:
+        """Keep what ``_take`` has returned for the result of ``communicate``."""
         try:
-            self._gathered.add(event, max_output)
+            self._gathered.add_all(events, max_output)
         except OutputTooLarge:
+            self._ready = events
             self._session.reading.finish()
             raise
         self._session.reading.finish()
-        return False
 
     def _reset_is_an_end(self) -> bool:
         """Whether a reset counts as the end of the output. Then what is left of the output can be read.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from attachproto import NEED_DATA, Accepted, OutputClosed, Stdin, StdinClosed
+from attachproto import Accepted, OutputClosed, Stdin, StdinClosed
 from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._blocking_runner import close_held, drive
 from attachproto_adapters._errors import AttachmentClosed
@@ -115,23 +115,41 @@ class Attachment(AttachmentBase[BlockingSession]):
             OSError: the connection was reset; everything that had arrived was delivered.
             AttachmentClosed: the attachment is closed, by this thread or another.
         """
-        reading = self._session.reading
-        reading.enter()
-        try:
+        while not (ready := self._ready):
+            if not self._fill():
+                return OutputClosed()
+        event = ready[-1]
+        del ready[-1]
+        return event
+
+    def _fill(self) -> bool:
+        """Read events into ``_ready``, and wait for them; false at the end of the output."""
+        with self._session.reading:
             self._take_back()
-            event = self._next()
-        except BaseException:
-            reading.leave()
-            raise
-        return reading.hand_over(event)
+            events = self._next_events()
+            if events:
+                self._ready = events
+                self._session.reading.finish()
+        return bool(events)
+
+    def _next_events(self) -> list[DataEvent]:
+        """The next events, as ``_take`` returns them, and waiting for them; none at the end of the output."""
+        while not (events := self._take()):
+            if self._life.ended:
+                # dockerd only half-closes, and waits for us to close.
+                self._session.close()
+                break
+            self._session.read()
+        return events
 
     def _next(self) -> OutputEvent:
-        """The next event: ``_take``, and waiting for it."""
-        while (event := self._take()) is NEED_DATA:
-            self._session.read()
-        if type(event) is OutputClosed:
-            # dockerd only half-closes, and waits for us to close.
-            self._session.close()
+        """The next event for what reads ahead. One of output leaves a step of reading open."""
+        if (event := self._take_one()) is None:
+            events = self._next_events()
+            if not events:
+                return OutputClosed()
+            event = events.pop()
+            self._behind = events
         return event
 
     def __iter__(self) -> Self:
@@ -140,17 +158,12 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def __next__(self) -> DataEvent:
         """The next event; raises as ``receive`` does."""
-        reading = self._session.reading
-        reading.enter()
-        try:
-            self._take_back()
-            event = self._next()
-            if type(event) is OutputClosed:
+        while not (ready := self._ready):
+            if not self._fill():
                 raise StopIteration
-        except BaseException:
-            reading.leave()
-            raise
-        return reading.hand_over(event)  # type: ignore[return-value]  # mypy does not narrow by "type() is"
+        event = ready[-1]
+        del ready[-1]
+        return event
 
     def lines(
         self,
@@ -255,8 +268,9 @@ class Attachment(AttachmentBase[BlockingSession]):
             drive(self._ending.confirm(always=self._ended_by_reset), self._dialer, held)
 
     def _drain(self, max_output: int | None) -> None:
-        while not self._gather(self._next(), max_output):
-            pass
+        while events := self._next_events():
+            self._gather(events, max_output)
+        self._gathered.check(max_output)
 
     def _feed_all(self, max_output: int | None) -> None:
         """Send the input and end stdin; read whatever comes meanwhile. It sends only what does not block."""
@@ -267,8 +281,8 @@ class Attachment(AttachmentBase[BlockingSession]):
             while feed.state is InputState.SENDING and not self._life.ended:
                 if not session.feed_now(feed) and session.wait_to_feed()[0]:
                     session.read_now()
-                while (event := self._take()) is not NEED_DATA and not self._gather(event, max_output):
-                    pass
+                while events := self._take():
+                    self._gather(events, max_output)
 
     # ---- the end ----
 

@@ -10,7 +10,7 @@ import pytest
 
 from attachproto import RawOutput, Request, Stderr, Stdout, Systemerr
 from attachproto_adapters import OutputTooLarge, blocking
-from attachproto_adapters._flows._output import Gathered, OutputEvent
+from attachproto_adapters._flows._output import DataEvent, Gathered
 from tests.adapters.frameworks import FRAMEWORKS, WAYS, Framework, Way, connected
 from tests.adapters.scripted import BOUND, Engine, accepts
 
@@ -146,7 +146,7 @@ def test_of_a_resize(framework: Framework, engine: Engine, size: tuple[Any, Any]
         ([Systemerr(b"x" * 7), Stdout(b"123")], b"123", b""),
     ],
 )
-def test_the_error_has_no_more_than_max_output(events: list[OutputEvent], stdout: bytes, stderr: bytes) -> None:
+def test_the_error_has_no_more_than_max_output(events: list[DataEvent], stdout: bytes, stderr: bytes) -> None:
     gathered = Gathered()
     for event in events[:-1]:
         gathered.add(event, 7)
@@ -156,7 +156,7 @@ def test_the_error_has_no_more_than_max_output(events: list[OutputEvent], stdout
 
 
 @pytest.mark.parametrize("last", [Stdout(b"x"), Stderr(b"x"), Systemerr(b"x")])
-def test_nor_has_it_behind_a_call_with_a_larger_bound(last: OutputEvent) -> None:
+def test_nor_has_it_behind_a_call_with_a_larger_bound(last: DataEvent) -> None:
     for first in (Stdout(b"123456"), Stderr(b"123456")):
         gathered = Gathered()
         gathered.add(first, None)

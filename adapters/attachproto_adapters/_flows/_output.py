@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Generic, Protocol
 
 import attrs
@@ -54,44 +55,62 @@ class ExecResult(Generic[Output]):
 class Gathered:
     """The output of one attachment so far. It is kept if ``communicate`` is interrupted."""
 
-    def __init__(self) -> None:
-        self._stdout = bytearray()
-        self._stderr = bytearray()
-        self._systemerr = bytearray()
+    __slots__ = ("_streams",)
 
-    def add(self, event: OutputEvent, max_output: int | None) -> None:
+    def __init__(self) -> None:
+        # Made when they are needed: most attachments are read event by event. The value of a BytesIO is not copied,
+        # while bytes(bytearray) takes as long as it takes to read the output.
+        self._streams: dict[type[DataEvent], BytesIO] = {}
+
+    def add_all(self, events: list[DataEvent], max_output: int | None) -> None:
+        """Move events here from the end of this list, where the first of them stands. Raises as ``add`` does."""
+        if max_output is not None or len(events) == 1:
+            while events:
+                self.add(events.pop(), max_output)
+            return
+        events.reverse()
+        for kind in {type(event) for event in events}:
+            self._stream(kind).write(b"".join([event.data for event in events if type(event) is kind]))
+        events.clear()
+
+    def add(self, event: DataEvent, max_output: int | None) -> None:
         """Add one event.
 
         Raises:
             OutputTooLarge: there are more than ``max_output`` bytes. The first ``max_output`` are in the error, and all
                 are kept for a later call.
         """
-        match event:
-            case Stdout(data=data) | RawOutput(data=data):
-                self._stdout += data
-            case Stderr(data=data):
-                self._stderr += data
-            case Systemerr(data=data):
-                self._systemerr += data
-            case OutputClosed():  # an earlier call may have exceeded its limit
-                pass
-        if max_output is not None and len(self._stdout) + len(self._stderr) + len(self._systemerr) > max_output:
+        self._stream(type(event)).write(event.data)
+        self.check(max_output, isinstance(event, Stderr))
+
+    def check(self, max_output: int | None, stderr_is_last: bool = False) -> None:
+        """Raise as ``add`` does. An earlier call may have had a larger limit."""
+        if max_output is not None and sum(stream.tell() for stream in self._streams.values()) > max_output:
             raise OutputTooLarge(
                 f"the container printed more than {max_output} bytes (max_output)",
-                *self._first(max_output, isinstance(event, Stderr)),
+                *self._first(max_output, stderr_is_last),
             )
+
+    def _stream(self, kind: type[DataEvent]) -> BytesIO:
+        stream = self._streams.get(kind)
+        if stream is None:
+            stream = self._streams[kind] = BytesIO()
+        return stream
+
+    def _value(self, *kinds: type[DataEvent]) -> bytes:
+        return next((self._streams[kind].getvalue() for kind in kinds if kind in self._streams), b"")
 
     def _first(self, size: int, stderr_is_last: bool) -> tuple[bytes, bytes]:
         """The first ``size`` bytes of both outputs together. The excess is cut from the one that came last."""
-        excess = max(0, len(self._stdout) + len(self._stderr) - size)
+        stdout, stderr = self.so_far()
+        excess = max(0, len(stdout) + len(stderr) - size)
         # After a call with a larger limit, the excess may be larger than that output: then the other is cut as well.
-        off_stderr = min(excess, len(self._stderr)) if stderr_is_last else max(0, excess - len(self._stdout))
-        stdout_end = len(self._stdout) - (excess - off_stderr)
-        return bytes(self._stdout[:stdout_end]), bytes(self._stderr[: len(self._stderr) - off_stderr])
+        off_stderr = min(excess, len(stderr)) if stderr_is_last else max(0, excess - len(stdout))
+        return stdout[: len(stdout) - (excess - off_stderr)], stderr[: len(stderr) - off_stderr]
 
     def so_far(self) -> tuple[bytes, bytes]:
-        """Stdout and stderr as far as they were read."""
-        return bytes(self._stdout), bytes(self._stderr)
+        """Stdout (with a TTY, all output) and stderr as far as they were read."""
+        return self._value(Stdout, RawOutput), self._value(Stderr)
 
     def result(self) -> tuple[bytes, bytes]:
         """Stdout and stderr.
@@ -100,8 +119,8 @@ class Gathered:
             EngineReportedError: the engine reported an error in the stream.
         """
         stdout, stderr = self.so_far()
-        if self._systemerr:
-            raise EngineReportedError(self._systemerr.decode("utf-8", "replace").strip(), stdout, stderr)
+        if reported := self._value(Systemerr):
+            raise EngineReportedError(reported.decode("utf-8", "replace").strip(), stdout, stderr)
         return stdout, stderr
 
 

@@ -124,6 +124,18 @@ class Session(abc.ABC):
             self.reading.finish()
         return event
 
+    def take_events(self) -> list[Event]:
+        """The next events of what was read, the next one last; none if more must be read. As ``take_event``."""
+        self.reading.begin()
+        try:
+            events = self.connection.next_events()
+        except ProtocolError:
+            self.reading.finish()
+            raise
+        if not events:
+            self.reading.finish()
+        return events
+
     def check_sending(self) -> None:
         """Note a send that was interrupted in its middle."""
         if self.sending.interrupted:
