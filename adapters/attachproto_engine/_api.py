@@ -38,7 +38,7 @@ from attachproto_engine._call import Call, DeferredResponse, check_json
 from attachproto_engine._checks import clean_location, padded, version_problem, web_page_problem
 from attachproto_engine._containers import Containers
 from attachproto_engine._duplex import cancel, run_until
-from attachproto_engine._errors import ApiError
+from attachproto_engine._errors import ApiError, ClientGone
 from attachproto_engine._exec_stream import exec_start
 from attachproto_engine._logs import logs
 from attachproto_engine._routes import find_route, name_in_gap
@@ -77,7 +77,7 @@ class Api:
         """Read the next request of a connection, and serve it to its end.
 
         Raises:
-            OSError: the client has closed or reset the connection.
+            ClientGone: the client has closed or reset the connection.
         """
         try:
             request = await connection.next_event()
@@ -89,10 +89,11 @@ class Api:
         assert isinstance(request, Request | StreamRequest)  # the first event of a server's connection
         try:
             await self._serve(connection, request)
-        except (OSError, LocalProtocolError):
+        except (ClientGone, LocalProtocolError):
             raise
         except Exception as exc:
-            # A bug in the engine. The client gets a 500 if nothing was sent yet; else the event loop reports it.
+            # A bug in the engine, or an error of the system, such as EMFILE. The client gets a 500 if nothing was sent
+            # yet; else the event loop reports it.
             if connection.untouched:
                 refused = ApiError(500, f"the embedded engine failed: {type(exc).__name__}: {exc}")
                 await self._refuse(connection, request, self._answers.refusal(refused))
@@ -104,8 +105,8 @@ class Api:
             await self._refuse(connection, request, self._answers.refusal(ApiError(403, text)))
             return
         if (answer := self._prepared(connection, request)) is not None:
-            await connection.writer.write(answer)
-            await connection.writer.finish()
+            await connection.write(answer)
+            await connection.finish()
             return
         if self._rules.checks_versions and (text := version_problem(request.api_version, self._maximum)):
             plain = padded(request.api_version) < padded(_JSON_SINCE)

@@ -11,6 +11,7 @@ import attrs
 from attachproto import Framing, OutputClosed, RawOutput, Stderr, Stdout, parse_detach_keys
 from attachproto_engine._container import Container
 from attachproto_engine._detach import DEFAULT_KEYS, DetachFilter
+from attachproto_engine._errors import ClientGone, EndedByFault
 from attachproto_engine._output import STDERR, STDOUT, Record
 from attachproto_engine._process import Process
 from attachproto_engine._server_connection import ServerConnection
@@ -92,9 +93,9 @@ async def serve(
                 # OutputClosed only half-closes. As dockerd does, wait for the client to close: a close with unread
                 # bytes would be a reset.
                 await run_until(connection.ended(), gone)
-            except ConnectionAbortedError:
-                raise  # a fault ended the connection
-            except OSError:
+            except EndedByFault:
+                raise
+            except ClientGone:
                 pass  # the client has closed the connection
         if receiving is not None and not receiving.done():
             await cancel(sending)

@@ -1,4 +1,4 @@
-"""The error that the engine's own code raises to refuse a call."""
+"""The errors of the engine's own code: a call is refused, or its client has gone."""
 
 from __future__ import annotations
 
@@ -15,3 +15,14 @@ class ApiError(Exception):
         super().__init__(text)
         self.status_code = status_code
         self.text = text
+
+
+class ClientGone(Exception):
+    """The client has closed or reset the connection, so it cannot be sent anything.
+
+    It is no ``OSError``: one of the engine's own, such as EMFILE, must not be taken for it.
+    """
+
+
+class EndedByFault(ClientGone):
+    """A scripted fault ends the connection here."""

@@ -66,6 +66,9 @@ class Exec:
         except StartFailed as exc:
             self.exit_code = exc.exit_code
             raise ApiError(400, _FAILED + str(exc)) from None
+        except OSError as exc:  # most likely EMFILE
+            self.exit_code = 126
+            raise ApiError(500, _FAILED + str(exc)) from None
         self.process = process
         process.pump(sink)
         return self._supervisor.watch(process, self._run(process))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from attachproto import Accepted, ExecStart, Framing, OutputClosed, Stdin
 from attachproto_engine._container import Container
 from attachproto_engine._duplex import Output, Selection, detach_filter, run_until, serve, write_stdin
-from attachproto_engine._errors import ApiError
+from attachproto_engine._errors import ApiError, ClientGone
 from attachproto_engine._exec import Exec
 from attachproto_engine._output import STDOUT
 from attachproto_engine._server_connection import ServerConnection
@@ -57,7 +57,7 @@ class _Client:
         self._selection = selection
         self._sending = asyncio.Lock()
         self._connected = True
-        self._failure: asyncio.Future[OSError] = asyncio.get_running_loop().create_future()
+        self._failure: asyncio.Future[ClientGone] = asyncio.get_running_loop().create_future()
 
     async def sink(self, stream: int, data: bytes) -> None:
         """Take output of the process."""
@@ -73,7 +73,7 @@ class _Client:
             if self._connected:
                 try:
                     await self._connection.send(event)
-                except OSError as exc:
+                except ClientGone as exc:
                     self._connected = False
                     wake(self._failure, exc)
 
@@ -81,7 +81,7 @@ class _Client:
         """Wait until the output of the process was sent, or until ``ended`` is resolved: then no more is sent.
 
         Raises:
-            OSError: output could not be sent. The process goes on.
+            ClientGone: output could not be sent. The process goes on.
         """
         await asyncio.wait({running, ended, self._failure}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():

@@ -11,6 +11,7 @@ import struct
 import termios
 from typing import Final
 
+from attachproto_engine._errors import EndedByFault
 from attachproto_engine._script import Script
 from attachproto_engine._server_connection import Hangups, ServerConnection, SocketWriter
 from attachproto_engine._timing import End, Pause
@@ -39,7 +40,7 @@ class FaultyWriter(SocketWriter):
         """Write pieces, each the bytes of one event, or what comes in their place.
 
         Raises:
-            ConnectionAbortedError: the script ends the connection here.
+            EndedByFault: the script ends the connection here.
         """
         for piece in pieces:
             for action in self._script.feed(piece):
@@ -75,12 +76,13 @@ class FaultyWriter(SocketWriter):
                 await super().finish()
             case End.CUT:
                 self._close_connection()
-                raise ConnectionAbortedError("cut by a fault")
+                raise EndedByFault("cut")
             case End.RESET:
                 await self._until_read()
                 # On TCP the close is a reset then; on a Unix socket it is one because bytes were left unread.
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                raise ConnectionAbortedError("reset by a fault")
+                self.resets = True
+                raise EndedByFault("reset")
             case End.SILENCE:
                 self.silent = True
             case _:
@@ -119,18 +121,21 @@ class HoldingConnection(ServerConnection):
     """Leaves the last byte that the client has sent unread.
 
     On a Unix socket only a close with unread bytes makes the client see ECONNRESET. So bytes are read with MSG_PEEK,
-    and the last one is taken only when another has come. The kernel reports no event for a second byte, so this polls;
-    it is used only by engines with a ``Reset`` fault.
+    and the last one is taken only when another has come, or before a close that is no reset. The kernel reports no
+    event for a second byte, so this polls; it is used only by engines with a ``Reset`` fault.
     """
 
     def __init__(self, sock: socket.socket, hangups: Hangups) -> None:
         super().__init__(sock, hangups)
         self._held = 0
+        self._holds = True
         self._poll = select.poll()
         self._poll.register(sock.fileno(), getattr(select, "POLLRDHUP", 0))
 
     async def receive(self) -> bytes:
         """Read once, all but the last byte."""
+        if not self._holds:
+            return await super().receive()
         while True:
             try:
                 ended = bool(self._poll.poll(0))
@@ -150,6 +155,20 @@ class HoldingConnection(ServerConnection):
                 return b""
             fresh, self._held = data[self._held :], 1
             return fresh
+
+    def release(self) -> None:
+        """Take the last byte, and leave none unread any more: this connection will not be reset."""
+        self._holds = False
+        if self._held:
+            self._held = 0
+            with contextlib.suppress(OSError):
+                self.sock.recv(1)
+
+    def close(self) -> None:
+        """Close it: a reset if the script says so, else an ordinary end for the client."""
+        if not self.writer.resets:
+            self.release()
+        super().close()
 
 
 def _ioctl(sock: socket.socket, request: int) -> int:

@@ -33,6 +33,9 @@ Sink = Callable[[int, bytes], Awaitable[None]]
 # As dockerd: a process that has left the session may keep the pipes open for ever.
 _DRAIN_SECONDS: Final = 2.0
 
+# How soon /proc is read again when no descriptor is left for it.
+_AGAIN_SECONDS: Final = 0.05
+
 # Python ignores some signals, and nohup or a shell's background job ignores others. A child would inherit that.
 _DEFAULT_SIGNALS: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
@@ -189,7 +192,8 @@ class Process:
     async def ended(self) -> int:
         """Wait until it has ended, and kill what is left of its session. Returns its exit code, or 128 + the signal."""
         await until_zombie(self.pid)
-        signal_session(self.pid, signal.SIGKILL)
+        while not signal_session(self.pid, signal.SIGKILL):
+            await asyncio.sleep(_AGAIN_SECONDS)
         self.exit_code = reap(self.pid)
         if self._terminal_side is not None:
             os.close(self._terminal_side)

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from attachproto_engine._api import Api
 from attachproto_engine._containers import Containers
-from attachproto_engine._faults import FaultBook
+from attachproto_engine._errors import ClientGone
+from attachproto_engine._faults import FaultBook, Reset
 from attachproto_engine._faulty import FaultyWriter, HoldingConnection
 from attachproto_engine._images import Images
 from attachproto_engine._rules import Rules
@@ -33,6 +34,9 @@ _ACCEPTED_AT_ONCE: Final = 64
 
 # How long a client may take to close the connection after its answer.
 _CLOSE_SECONDS: Final = 5.0
+
+# The calls that are the last ones of their connection.
+_STREAMS: Final = ("attach", "exec", "logs")
 
 # After EMFILE, accept() is tried again when other connections may have been closed.
 _RETRY_SECONDS: Final = 0.05
@@ -106,8 +110,7 @@ class Server:
         task.add_done_callback(done)
 
     async def _serve(self, connection: ServerConnection) -> None:
-        # The client has closed or reset the connection, so it cannot be sent an error.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ClientGone, TimeoutError):
             await self._api.answer(connection)
             while connection.next_exchange():
                 await self._api.answer(connection)
@@ -116,6 +119,13 @@ class Server:
 
     def _prepare(self, connection: ServerConnection, container: str, call: str) -> bytes | None:
         faults = self._faults.next(container, call)
+        # A plain call may be followed by one that is reset.
+        if (
+            isinstance(connection, HoldingConnection)
+            and call in _STREAMS
+            and not any(isinstance(fault, Reset) for fault in faults)
+        ):
+            connection.release()
         if not faults:
             return None
         script = Script(faults)

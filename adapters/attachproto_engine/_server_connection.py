@@ -27,6 +27,7 @@ from attachproto import (
     Signal,
     State,
 )
+from attachproto_engine._errors import ClientGone
 from attachproto_engine._waiters import wake
 
 _READ: Final = 64 * 1024
@@ -97,10 +98,12 @@ class SocketWriter:
 
     Attributes:
         ends_connection: whether a plain answer is the last one, where the client would use the connection again.
+        resets: a fault makes the close a reset.
         silent: a fault has replaced the answer by silence, so the connection stays open until the client closes it.
     """
 
     ends_connection = False
+    resets = False
     silent = False
 
     def __init__(self, sock: socket.socket) -> None:
@@ -149,7 +152,7 @@ class ServerConnection:
 
         Raises:
             RemoteProtocolError: the client broke the rules of the protocol.
-            OSError: the client has reset the connection.
+            ClientGone: the client waits for ``Continue``, and has closed the connection.
         """
         while (event := self.connection.next_event()) is NEED_DATA:
             if self.connection.our_state is State.MAY_CONTINUE and not self._continued:
@@ -205,7 +208,7 @@ class ServerConnection:
         """Write events, all of them in one write.
 
         Raises:
-            OSError: the client has closed or reset the connection.
+            ClientGone: the client has closed or reset the connection, or a fault ends it.
         """
         data: list[bytes] = []
         finish = False
@@ -218,17 +221,31 @@ class ServerConnection:
                 finish = True
             else:
                 data.append(written)
-        try:
-            if data:
-                await self.writer.write(*data)
-        except BaseException:
-            self.connection.send_failed()
-            raise
+        if data:
+            await self.write(*data)
         if self.connection.our_state is State.DONE:
             self._following = self.connection.next_exchange()
             finish = self._following is None
         if finish:
+            await self.finish()
+
+    async def write(self, *pieces: bytes) -> None:
+        """Write bytes. Raises as ``send`` does."""
+        try:
+            await self.writer.write(*pieces)
+        except OSError as exc:
+            self.connection.send_failed()
+            raise ClientGone(str(exc)) from exc
+        except BaseException:
+            self.connection.send_failed()
+            raise
+
+    async def finish(self) -> None:
+        """Half-close. Raises as ``send`` does."""
+        try:
             await self.writer.finish()
+        except OSError as exc:
+            raise ClientGone(str(exc)) from exc
 
     def next_exchange(self) -> bool:
         """Go on to the client's next request; ``False`` where the connection carries no more."""

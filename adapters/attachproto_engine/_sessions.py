@@ -6,28 +6,37 @@ import asyncio
 import contextlib
 import os
 import threading
-from pathlib import Path
 
 from attachproto_engine._waiters import wake
 
 
-def signal_session(leader: int, number: int) -> None:
-    """Signal every process of a session, in all of its process groups."""
+def signal_session(leader: int, number: int) -> bool:
+    """Signal every process of a session, in all of its process groups.
+
+    Returns:
+        ``False`` if only the leader's group was signalled, because ``/proc`` cannot be read now: most likely EMFILE.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
-    for process in _members(leader):
+    try:
+        members = _members(leader)
+    except FileNotFoundError:  # there is no /proc
+        return True
+    except OSError:
+        return False
+    for process in members:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process, number)
+    return True
 
 
 def _members(leader: int) -> list[int]:
     found = []
-    with contextlib.suppress(FileNotFoundError):  # without /proc only the group is signalled
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
-                process = int(entry.name)
-                if process != leader and os.getsid(process) == leader:
-                    found.append(process)
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(ValueError, ProcessLookupError, PermissionError):
+            process = int(name)
+            if process != leader and os.getsid(process) == leader:
+                found.append(process)
     return found
 
 

@@ -262,3 +262,59 @@ def test_a_number_that_go_could_not_read_is_refused(engine: Engine, target: str,
     answer = exchange(engine, head.encode() + data)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     assert b"embedded engine failed" not in answer
+
+
+# ---- no descriptors left ----
+
+
+def test_an_error_of_the_system_is_a_500(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not be taken for a client that has gone: then there would be no answer."""
+    create(engine, "web", "sleep", "100")
+    create(engine, "busy", "sleep", "100")
+    start(engine, "busy")
+    exec_id = call(engine, "POST", "/containers/busy/exec", {"Cmd": ["true"], "AttachStdout": True}).json["Id"]
+
+    def fails(*args: object, **named: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.TemporaryFile", fails)
+        answer = call(engine, "POST", "/containers/create", {"Cmd": ["true"]})
+        assert (answer.status, "Too many open files" in answer.message) == (500, True)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.pipe", fails)
+        answer = call(engine, "POST", "/containers/web/start")
+        assert (answer.status, "Too many open files" in answer.message) == (500, True)
+        head = b"Host: d\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+        answer_ = exchange(engine, f"POST /exec/{exec_id}/start HTTP/1.1\r\n".encode() + head + b"\r\n{}")
+        assert b"Too many open files" in answer_
+    assert call(engine, "GET", f"/exec/{exec_id}/json").json["ExitCode"] == 126
+    assert status(engine, "web") == "created"
+    start(engine, "web")
+
+
+def test_an_engine_without_descriptors_says_so() -> None:
+    script = 'ulimit -n 40; exec "$0" -m attachproto_adapters engine --host tcp://127.0.0.1:0'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(["sh", "-c", script, sys.executable], env=environment, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        try:
+            host = running.stdout.readline().decode().strip()
+            other = Engine()
+            other._host = host
+            refused = []
+            for _ in range(40):
+                answer = call(other, "POST", "/containers/create", {"Cmd": ["sleep", "100"]})
+                if answer.status != 201:
+                    refused.append(answer)
+            assert {answer.status for answer in refused} == {500}
+            assert "Too many open files" in refused[0].message
+            assert call(other, "GET", "/_ping").status == 200
+            # What is there goes on, and ends.
+            for container in call(other, "GET", "/containers/json?all=1").json[:3]:
+                assert call(other, "DELETE", f"/containers/{container['Id']}?force=1").status == 204
+            name = call(other, "POST", "/containers/create", {"Cmd": ["sh", "-c", "exit 3"]}).json["Id"]
+            assert call(other, "DELETE", f"/containers/{name}").status == 204
+        finally:
+            running.terminate()
+            running.wait(TIMEOUT)

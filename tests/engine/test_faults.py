@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import select
 import socket
 import threading
 import time
@@ -37,6 +38,7 @@ from attachproto_engine import (
     _server,
 )
 from attachproto_engine._faults import FaultBook
+from attachproto_engine._faulty import HoldingConnection
 from attachproto_engine._script import Script
 from attachproto_engine._timing import End, Pause
 from tests.engine.client import (
@@ -47,6 +49,7 @@ from tests.engine.client import (
     dial,
     exchange,
     read_all,
+    read_answer,
     read_until,
     shell,
     start,
@@ -456,3 +459,44 @@ def test_a_client_that_closes_leaves_no_error_behind(host: str | None, caplog: p
         assert wait(engine, "web") == 137
     gc.collect()
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("reads_at_once", [False, True])
+def test_a_reset_of_one_container_resets_no_other(monkeypatch: pytest.MonkeyPatch, reads_at_once: bool) -> None:
+    """On a Unix socket a close with unread bytes is a reset, whoever leaves them there."""
+    closed = threading.Event()
+    close = HoldingConnection.close
+    with Engine(faults={"other": [Reset(at=0)]}) as engine:
+        shell(engine, "web", "cat", OpenStdin=True, StdinOnce=True)
+        start(engine, "web")
+        with attached(engine, "web", "stream=1&stdin=1&stdout=1") as sock:
+
+            def closing(self: HoldingConnection) -> None:
+                close(self)
+                closed.set()
+
+            monkeypatch.setattr(HoldingConnection, "close", closing)
+            sock.sendall(b"text")
+            sock.shutdown(socket.SHUT_WR)
+            if not reads_at_once:
+                assert closed.wait(TIMEOUT)
+            assert read_all(sock) == frame(1, b"text")
+
+
+def test_a_reset_of_one_call_resets_no_other() -> None:
+    request = b"GET /containers/web/json HTTP/1.1\r\nHost: d\r\n"
+    with Engine() as engine:
+        shell(engine, "web", "true")
+        engine.fault("web", Reset(at=20), on="inspect", nth=2)
+        with dial(engine) as sock:
+            sock.sendall(request + b"Connection: close\r\n\r\n")
+            hung_up = select.poll()
+            hung_up.register(sock, 0)
+            assert hung_up.poll(TIMEOUT * 1000)
+            assert read_all(sock).startswith(b"HTTP/1.1 200 OK\r\n")
+        with dial(engine) as sock:
+            sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+            assert read_answer(sock).endswith(b"OK")
+            sock.sendall(request + b"\r\n")
+            with pytest.raises(ConnectionResetError):
+                read_all(sock)
