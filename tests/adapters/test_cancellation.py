@@ -34,7 +34,7 @@ from attachproto import (
     Stdout,
 )
 from attachproto_adapters import ExecResult, Line
-from attachproto_adapters._transport import _asyncio, _trio
+from attachproto_adapters._transport import _async_socket, _asyncio, _trio
 from attachproto_adapters._transport._sockets import READ_SIZE
 from tests.adapters.cancelling import CANCELLERS, Canceller, Done, nothing
 from tests.adapters.frameworks import WAYS, WITH_STDIN, Attachment, Opener, Way
@@ -65,6 +65,12 @@ TOO_MUCH = 4_000_000
 
 
 Call = Callable[[], Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that each read and each send is a wait. Otherwise it would depend on time which of them are."""
+    monkeypatch.setattr(_async_socket, "_TURN_SECONDS", 0.0)
 
 
 class Attempt:

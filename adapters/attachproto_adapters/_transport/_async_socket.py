@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+from time import monotonic
+from typing import Final
 
 from attachproto import NEED_DATA, Event
 from attachproto_adapters._flows._stdin import Feed
@@ -10,9 +12,15 @@ from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close
 
+_TURN_SECONDS: Final = 0.0005
+"""For how long a task may read and send without waiting, before other tasks run. A pause after each read would take
+longer than the read."""
+
 
 class AsyncSocketSession(AsyncSession, SocketSession):
     """A connected socket of our own. The framework only waits, so it never holds bytes that were read."""
+
+    _turn_ends = 0.0
 
     @abc.abstractmethod
     async def wait_readable(self) -> None:
@@ -22,11 +30,30 @@ class AsyncSocketSession(AsyncSession, SocketSession):
     async def wait_writable(self) -> None:
         """Wait until the socket is writable, or closed. Nothing is sent."""
 
+    @staticmethod
+    @abc.abstractmethod
+    async def checkpoint_if_cancelled() -> None:
+        """Raise the framework's cancellation, if it does not come by itself where a task waits next."""
+
+    async def _pause(self) -> None:
+        """Let other tasks run, if this one has had its turn.
+
+        Without this, a container that prints as fast as we read would keep them from running.
+        """
+        if monotonic() < self._turn_ends:
+            await self.checkpoint_if_cancelled()
+        else:
+            await self.sleep(0)
+            self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        self._turn_ends = monotonic() + _TURN_SECONDS
+
     async def receive_some(self) -> bytes:
-        # Without this, a container that prints as fast as we read would keep all other tasks from running.
-        await self.sleep(0)
+        await self._pause()
         while (data := self.receive_now()) is None:
             await self.wait_readable()
+            self._begin_turn()
             self.check_not_closed("being read")
         return data
 
@@ -42,22 +69,24 @@ class AsyncSocketSession(AsyncSession, SocketSession):
         return event
 
     async def send_all(self, data: bytes) -> None:
-        await self.sleep(0)
+        await self._pause()
         view = memoryview(data)
         while view:
             sent = self.send_now(view)
             view = view[sent:]
             if not sent:
                 await self.wait_writable()
+                self._begin_turn()
 
     async def half_close(self) -> None:
         half_close(self.sock)
 
     async def feed_some(self, feed: Feed) -> None:
         """Send some of this input. If it is cancelled, nothing was sent."""
-        await self.sleep(0)
+        await self._pause()
         if not self.feed_now(feed):
             await self.wait_writable()
+            self._begin_turn()
 
     def let_go(self) -> None:
         self.sock.close()

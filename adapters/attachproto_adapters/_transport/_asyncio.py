@@ -75,6 +75,11 @@ class SocketSession(AsyncioSession, AsyncSocketSession):
         self._receiving: asyncio.Future[None] | None = None
         self._sending: asyncio.Future[None] | None = None
 
+    @staticmethod
+    async def checkpoint_if_cancelled() -> None:
+        # Another task's cancel() is raised where this one waits.
+        pass
+
     async def wait_readable(self) -> None:
         self._receiving = self._loop.create_future()
         try:

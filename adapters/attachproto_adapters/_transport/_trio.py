@@ -51,6 +51,8 @@ class TrioSession(AsyncSession):
 class SocketSession(TrioSession, AsyncSocketSession):
     """A connected socket of our own."""
 
+    checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
+
     async def wait_readable(self) -> None:
         with contextlib.suppress(trio.ClosedResourceError):
             await trio.lowlevel.wait_readable(self.sock)
