@@ -27,7 +27,7 @@ EXPECTED = {
     for file in [folder / package / "py.typed", *(folder / package).rglob("*.py")]
 }
 USE = """
-import importlib.resources, attachproto, attachproto_adapters._cli
+import importlib.resources, attachproto, attachproto_adapters.cli._main
 import attachproto_adapters.asyncio, attachproto_adapters.blocking, attachproto_engine
 for package in ("attachproto", "attachproto_adapters", "attachproto_engine"):
     assert importlib.resources.files(package).joinpath("py.typed").is_file(), package

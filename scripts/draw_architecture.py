@@ -27,6 +27,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 FOLDERS = (
     "src/attachproto",
     "adapters/attachproto_adapters",
+    "adapters/attachproto_adapters/cli",
     "adapters/attachproto_adapters/_flows",
     "adapters/attachproto_adapters/_transport",
     "adapters/attachproto_engine",

@@ -11,7 +11,7 @@ _INTERRUPTED = 130
 def main() -> int:
     """Run the command; returns its exit status. Ctrl-C ends it without a traceback, also while it is being loaded."""
     try:
-        from attachproto_adapters._cli import main as command
+        from attachproto_adapters.cli._main import main as command
 
         return command()
     except KeyboardInterrupt:

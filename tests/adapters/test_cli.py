@@ -15,9 +15,10 @@ import pytest
 
 import attachproto_adapters
 from attachproto import AttachOptions, Framing, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
-from attachproto_adapters import ApiVersionRejected
-from attachproto_adapters._cli import in_options, main
+from attachproto_adapters import ApiVersionRejected, ImageNotFound
 from attachproto_adapters._errors import ErrorWithRemedy
+from attachproto_adapters.cli._main import main
+from attachproto_adapters.cli._statuses import in_options
 from tests.adapters.scripted import (
     BOUND,
     Act,
@@ -92,7 +93,7 @@ def echo(peer: Peer) -> None:
 def test_both_streams_apart_and_the_exit_status(engine: Engine, run: Run) -> None:
     engine.on("attach", accepts(Stdout(b"one\n"), Stderr(b"two\n"), Stdout(b"\xff\x00three")))
     engine.on("wait", waits(7))
-    assert run("attach", "web") == (7, b"one\n\xff\x00three", b"two\n")
+    assert run("attach", "--no-stdin", "web") == (7, b"one\n\xff\x00three", b"two\n")
     assert engine.calls == ["inspect", "wait not-running", "attach", "inspect"]
     assert engine.attach_requests()[0].options == AttachOptions()
 
@@ -118,16 +119,18 @@ def test_output_comes_at_once(engine: Engine, start: Start) -> None:
 def test_stdin_is_forwarded_and_its_end_too(engine: Engine, run: Run) -> None:
     engine.on("attach", echo)
     data = bytes(range(256)) * 4096
-    assert run("attach", "--stdin", "web", input=data) == (0, data, b"read to its end\n")
+    assert run("attach", "web", input=data) == (0, data, b"read to its end\n")
     assert engine.attach_requests()[0].options == AttachOptions(stdin=True)
 
 
 def test_empty_stdin_is_ended_too(engine: Engine, run: Run) -> None:
     engine.on("attach", echo)
-    assert run("attach", "--stdin", "web", input=b"") == (0, b"", b"read to its end\n")
+    assert run("attach", "web", input=b"") == (0, b"", b"read to its end\n")
 
 
-def test_stdin_is_left_alone_unless_asked_for(engine: Engine, run: Run) -> None:
+@pytest.mark.parametrize(("arguments", "open_stdin"), [(("--no-stdin",), True), ((), False)])
+def test_stdin_is_left_alone(engine: Engine, run: Run, arguments: tuple[str, ...], open_stdin: bool) -> None:
+    """If the user or the container does not want it. A warning of the library's would be on stderr."""
     received: list[bytes] = []
 
     def act(peer: Peer) -> None:
@@ -135,8 +138,10 @@ def test_stdin_is_left_alone_unless_asked_for(engine: Engine, run: Run) -> None:
         peer.send(OutputClosed())
         received.append(peer.until_closed())
 
+    engine.on("inspect", answers(container(open_stdin=open_stdin)))
     engine.on("attach", act)
-    assert run("attach", "web", input=b"not for the container") == (0, b"", b"")
+    assert run("attach", *arguments, "web", input=b"not for the container") == (0, b"", b"")
+    assert not engine.attach_requests()[0].options.stdin
     engine.close()
     assert received == [b""]
 
@@ -144,7 +149,7 @@ def test_stdin_is_left_alone_unless_asked_for(engine: Engine, run: Run) -> None:
 def test_the_container_may_end_while_stdin_is_open(engine: Engine, start: Start) -> None:
     engine.on("attach", accepts(Stdout(b"bye\n")))
     engine.on("wait", waits(3))
-    process = start("attach", "--stdin", "web", stdin=subprocess.PIPE)
+    process = start("attach", "web", stdin=subprocess.PIPE)
     assert process.wait(BOUND) == 3
     assert process.stdout is not None
     assert process.stderr is not None
@@ -153,14 +158,14 @@ def test_the_container_may_end_while_stdin_is_open(engine: Engine, start: Start)
 
 def test_stdin_that_nobody_reads_does_not_hold_it_up(engine: Engine, run: Run) -> None:
     engine.on("attach", accepts(Stdout(b"bye\n")))
-    assert run("attach", "--stdin", "web", input=bytes(4 << 20)) == (0, b"bye\n", b"")
+    assert run("attach", "web", input=bytes(4 << 20)) == (0, b"bye\n", b"")
 
 
 def test_logs_of_a_container_that_has_exited(engine: Engine, run: Run) -> None:
     engine.on("inspect", answers(container(status="exited", exit_code=5)))
     engine.on("logs", accepts(Stdout(b"logged\n"), status_code=200))
     assert run("attach", "--logs", "web") == (5, b"logged\n", b"")
-    assert engine.calls == ["inspect", "logs"]
+    assert engine.calls == ["inspect", "inspect", "logs"]
 
 
 def test_start(engine: Engine, run: Run) -> None:
@@ -168,13 +173,13 @@ def test_start(engine: Engine, run: Run) -> None:
     engine.on("attach", accepts(Stdout(b"the first line\n")))
     engine.on("wait", waits(4))
     assert run("attach", "--start", "web") == (4, b"the first line\n", b"")
-    assert engine.calls == ["inspect", "attach", "wait next-exit", "start"]
+    assert engine.calls == ["inspect", "inspect", "attach", "wait next-exit", "start"]
 
 
 def test_a_terminal_s_output(engine: Engine, run: Run) -> None:
     engine.on("inspect", answers(container(tty=True)))
     engine.on("attach", accepts(RawOutput(b"\x1b[1m$\x1b[0m "), framing=Framing.RAW))
-    assert run("attach", "web") == (0, b"\x1b[1m$\x1b[0m ", b"")
+    assert run("attach", "--no-stdin", "web") == (0, b"\x1b[1m$\x1b[0m ", b"")
 
 
 def test_detach_keys_reach_the_query(engine: Engine, run: Run) -> None:
@@ -210,7 +215,7 @@ def test_stdin_whose_end_would_end_the_attach(engine: Engine, run: Run, inspecte
     engine.on("inspect", answers(container(**inspected)))
     engine.on("attach", act)
     for _ in range(RACES):
-        status, stdout, _ = run("attach", "--stdin", "web", input=b"input")
+        status, stdout, _ = run("attach", "web", input=b"input")
         assert (status, stdout) == (0, b"late\n")
 
 
@@ -226,7 +231,7 @@ def test_the_warning_is_one_line(engine: Engine, start: Start, inspected: dict[s
 
     engine.on("inspect", answers(container(**inspected)))
     engine.on("attach", act)
-    process = start("attach", "--stdin", "web")
+    process = start("attach", "web")
     assert process.stderr is not None
     line = process.stderr.readline()
     assert line.startswith(b"attachproto: ")
@@ -298,10 +303,13 @@ ERRORS_WITH_REMEDY = [kind for kind in ERRORS_WITH_REMEDY if issubclass(kind, Er
 
 @pytest.mark.parametrize("kind", ERRORS_WITH_REMEDY)
 def test_what_to_do_is_said_in_options_and_not_in_arguments(kind: Any) -> None:
-    error = ApiVersionRejected(400, "too new", "GET /", "1.99", "1.24", "1.51")
-    said = in_options(error if kind is ApiVersionRejected else kind("it failed", "write x=True"))
+    errors: dict[Any, ErrorWithRemedy] = {
+        ApiVersionRejected: ApiVersionRejected(400, "it failed", "GET /", "1.99", "1.24", "1.51"),
+        ImageNotFound: ImageNotFound(404, "it failed", "POST /", "none"),
+    }
+    said = in_options(errors[kind] if kind in errors else kind("it failed", "write x=True"))
     assert "=" not in said
-    assert said.startswith(("it failed", "too new"))
+    assert said.startswith("it failed")
 
 
 def test_an_address_of_another_scheme(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -315,8 +323,6 @@ def test_an_address_of_another_scheme(capsysbinary: pytest.CaptureFixture[bytes]
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--detach-keys", "ctrl-x,ctrl-1", "web"), "'ctrl-1'"),
-        (("--detach-keys", "", "web"), "--detach-keys: "),
         (("../web",), "'../web'"),
         (("--host", "nonsense", "web"), "'nonsense'"),
         (("--host", "ssh://engine", "web"), "ssh://"),
@@ -353,12 +359,33 @@ def test_a_cut_is_told_after_what_came(engine: Engine, run: Run) -> None:
     assert stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [(), ("attach",), ("attach", "--no-such", "web"), ("no-such",)])
-def test_usage(arguments: tuple[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), "COMMAND"),
+        (("attach",), "CONTAINER"),
+        (("attach", "--no-such", "web"), "--no-such"),
+        (("no-such",), "'no-such'"),
+        (("attach", "--detach-keys", "ctrl-x,ctrl-1", "web"), "--detach-keys: "),
+        (("attach", "--detach-keys", "", "web"), "--detach-keys: "),
+        (("attach", "--timeout", "0", "web"), "--timeout: "),
+        (("attach", "--timeout", "1x", "web"), "'1x'"),
+        (("attach", "--json", "--prefix", "web"), "--prefix"),
+        (("exec", "web"), "COMMAND"),
+        (("exec", "-e", "=x", "web", "true"), "'=x'"),
+        (("logs", "--tail", "few", "web"), "--tail"),
+        (("logs", "--since", "yesterday", "web"), "'yesterday'"),
+        (("run",), "IMAGE"),
+    ],
+)
+def test_a_wrong_command_line(arguments: tuple[str, ...], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the option, and has docker's exit status."""
     with pytest.raises(SystemExit) as exited:
         main(arguments)
-    assert exited.value.code == 2
-    assert "usage: attachproto" in capsys.readouterr().err
+    assert exited.value.code == 125
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("usage: attachproto")
+    assert named in stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("attach", "--help")])
@@ -391,7 +418,7 @@ import os, runpy, signal, sys
 
 class Finder:
     def find_spec(self, name, path, target=None):
-        if name == "attachproto_adapters._cli":
+        if name == "attachproto_adapters.cli._main":
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Finder())
@@ -404,11 +431,11 @@ def test_ctrl_c_while_it_is_loaded_leaves_no_traceback() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
-@pytest.mark.parametrize("arguments", [("attach", "web"), ("attach", "--stdin", "web"), ("attach", "--start", "web")])
-def test_ctrl_c_detaches(engine: Engine, start: Start, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [("--no-stdin",), (), ("--start",)])
+def test_ctrl_c_detaches_without_sig_proxy(engine: Engine, start: Start, arguments: tuple[str, ...]) -> None:
     engine.on("attach", stays(Stdout(b"ready\n")))
     engine.on("wait", waits(0, closed := threading.Event()))
-    process = start(*arguments, stdin=subprocess.PIPE)
+    process = start("attach", "--sig-proxy=false", *arguments, "web", stdin=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
@@ -461,7 +488,7 @@ def test_stdin_of_a_terminal_is_forwarded_line_by_line(engine: Engine, start: St
     """A terminal stays open, so the thread that reads it is still there when the command ends."""
     engine.on("attach", act := EchoesALine())
     ours, theirs = pty.openpty()
-    process = start("attach", "--stdin", "web", stdin=theirs)
+    process = start("attach", "web", stdin=theirs)
     os.close(theirs)
     os.write(ours, b"hello\n")
     assert process.wait(BOUND) == 0
@@ -484,7 +511,7 @@ class EchoesALine:
 def test_closed_stdin_is_an_empty_one(engine: Engine, start: Start) -> None:
     """As under some service managers."""
     engine.on("attach", echo)
-    process = start("attach", "--stdin", "web", prefix=("sh", "-c", 'exec "$@" <&-', "sh"))
+    process = start("attach", "web", prefix=("sh", "-c", 'exec "$@" <&-', "sh"))
     stdout, stderr = process.communicate(timeout=BOUND)
     assert (process.returncode, stdout, stderr) == (0, b"", b"read to its end\n")
 
@@ -501,7 +528,7 @@ def test_what_is_closed_at_our_start_is_not_the_engines_socket(engine: Engine, s
 
     engine.on("inspect", answers(container(stdin_once=False)))
     engine.on("attach", act)
-    process = start("attach", "--stdin", "web", prefix=("sh", "-c", 'echo hi | exec "$@" 2>&-', "sh"))
+    process = start("attach", "web", prefix=("sh", "-c", 'echo hi | exec "$@" 2>&-', "sh"))
     stdout, _ = process.communicate(timeout=BOUND)
     assert (process.returncode, stdout) == (0, b"late\n")
     assert seen == [b"hi\n", b""]
@@ -513,7 +540,7 @@ def test_output_that_ends_before_the_container_is_a_detach(engine: Engine, run: 
     engine.on("inspect", answers(container(tty=True)))
     engine.on("wait", waits(0, exited))
     try:
-        status, stdout, stderr = run("attach", "--stdin", "web", input=b"")
+        status, stdout, stderr = run("attach", "web", input=b"")
     finally:
         exited.set()
     assert (status, stdout) == (0, b"$ ")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from attachproto_adapters._cli import main
 from attachproto_adapters._transport import _hosts
+from attachproto_adapters.cli._main import main
 from attachproto_engine import Engine, ProxyAnswer
 from attachproto_engine._demo import demo
 

@@ -12,10 +12,10 @@ import attrs
 import pytest
 
 from attachproto_adapters import EngineUnreachable, HostInvalid
-from attachproto_adapters._cli import main
 from attachproto_adapters._transport import _hosts as hosts
 from attachproto_adapters._transport._hosts import resolve_api_version, resolve_host
 from attachproto_adapters._transport._schemes import SCHEMES, Host, SshHost, TcpHost, TlsFiles, UnixHost
+from attachproto_adapters.cli._main import main
 
 FROM_ENVIRONMENT = "from DOCKER_HOST"
 GIVEN = "as given"

@@ -367,7 +367,7 @@ def test_command_starts_and_ends_as_the_container(engine: Engine) -> None:
 def test_command_forwards_stdin(engine: Engine) -> None:
     data = random.Random(2).randbytes(1_000_000)
     container = engine.shell("cat; echo the end >&2; exit 4", open_stdin=True, stdin_once=True)
-    status, out, err = run(engine, "--start", "--stdin", container, stdin=data)
+    status, out, err = run(engine, "--start", container, stdin=data)
     assert out == data
     assert (status, err) == (4, b"the end\n")
 

@@ -1,0 +1,150 @@
+"""``attach``, ``exec``, ``logs`` and ``run``: from options to a stream."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from typing import Any
+
+import attrs
+
+from attachproto import Attach, AttachOptions, Logs
+from attachproto_adapters._blocking_attachment import Attachment
+from attachproto_adapters._errors import AttachError, RequestRejected
+from attachproto_adapters._flows._attach import open_attach
+from attachproto_adapters._flows._container_calls import create_request
+from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
+from attachproto_adapters._flows._flows import create_and_open_exec, inspect_container
+from attachproto_adapters._flows._logs import open_logs
+from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters.cli._client import CommandClient
+from attachproto_adapters.cli._statuses import complain, in_options, of_start
+from attachproto_adapters.cli._stream import run_stream
+from attachproto_adapters.cli._writers import make_writer
+
+
+def attach(arguments: argparse.Namespace) -> int:
+    """``attachproto attach``."""
+    container: str = arguments.container
+    client = CommandClient(arguments)
+    options = AttachOptions(stdin=not arguments.no_stdin, logs=arguments.logs, detach_keys=arguments.detach_keys)
+    attachment = client.open(_open_attach(container, options, start=arguments.start, api_version=client._api_version))
+    stdin = not arguments.no_stdin and attachment.inspected is not None and attachment.inspected.open_stdin
+    return _run_container(client, attachment, arguments, container, stdin=stdin)
+
+
+def _open_attach(container: str, options: AttachOptions, *, start: bool, api_version: str | None) -> Steps[Opened]:
+    Attach(container)  # checks the name, before the engine is asked
+    if options.stdin:
+        inspected = yield from inspect_container(container, api_version)
+        options = attrs.evolve(options, stdin=inspected.open_stdin and (start or not inspected.exited))
+    return (yield from open_attach(container, options, tty=None, start=start, wait=True, api_version=api_version))
+
+
+def _run_container(
+    client: CommandClient, attachment: Attachment, arguments: argparse.Namespace, container: str, *, stdin: bool
+) -> int:
+    """Write a container's output up to its end."""
+
+    def kill(signal: str = "KILL") -> None:
+        # A client of its own: the time of this one may be over.
+        CommandClient(argparse.Namespace(host=arguments.host, timeout=None))._drive(
+            kill_container(container, signal, client._api_version)
+        )
+
+    return run_stream(
+        client,
+        attachment,
+        make_writer(arguments),
+        arguments.container,
+        stdin=stdin,
+        kill=kill,
+        proxy=kill if arguments.sig_proxy else None,
+    )
+
+
+def exec_(arguments: argparse.Namespace) -> int:
+    """``attachproto exec``."""
+    client = CommandClient(arguments)
+    attachment = client.open(
+        create_and_open_exec(
+            arguments.container,
+            [arguments.command, *arguments.arguments],
+            stdin=arguments.interactive,
+            stdin_must_end=False,
+            api_version=client._api_version,
+            **_process(arguments),
+        )
+    )
+    return run_stream(
+        client,
+        attachment,
+        make_writer(arguments),
+        arguments.container,
+        stdin=arguments.interactive,
+        kill=attachment.close,
+    )
+
+
+def _process(arguments: argparse.Namespace) -> dict[str, Any]:
+    env = dict(each for each in arguments.env if each is not None)
+    return {
+        "tty": arguments.tty,
+        "env": env or None,
+        "user": arguments.user,
+        "workdir": arguments.workdir,
+    }
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """``attachproto logs``."""
+    client = CommandClient(arguments)
+    request = Logs(
+        arguments.container,
+        follow=arguments.follow,
+        tail=arguments.tail,
+        since=arguments.since,
+        until=arguments.until,
+        timestamps=arguments.timestamps,
+        details=arguments.details,
+        api_version=client._api_version,
+    )
+    attachment = client.open(open_logs(request))
+    writer = make_writer(arguments)
+    return run_stream(
+        client, attachment, writer, arguments.container, stdin=False, kill=attachment.close, exit_code=False
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``attachproto run``."""
+    client = CommandClient(arguments)
+    version = client._api_version
+    request = create_request(
+        arguments.image,
+        arguments.arguments,
+        stdin=arguments.interactive,
+        name=arguments.name,
+        # The engine removes it, also if this process does not live to see its end.
+        config={"HostConfig": {"AutoRemove": True}} if arguments.rm else None,
+        api_version=version,
+        **_process(arguments),
+    )
+    container = client._drive(create_container(request))
+    arguments.container = arguments.name or container[:12]
+    options = AttachOptions(stdin=arguments.interactive, detach_keys=arguments.detach_keys)
+    try:
+        steps = open_attach(container, options, tty=None, start=True, wait=True, api_version=version)
+        attachment = client.open(steps)
+    except BaseException as exc:
+        client.deadline = None
+        with contextlib.suppress(AttachError, OSError):
+            if arguments.rm:
+                client._drive(remove_container(container, force=True, volumes=True, api_version=version))
+            else:
+                client._drive(kill_container(container, "KILL", version))
+        if isinstance(exc, RequestRejected):
+            complain(in_options(exc))
+            return of_start(exc)
+        raise
+    return _run_container(client, attachment, arguments, container, stdin=arguments.interactive)

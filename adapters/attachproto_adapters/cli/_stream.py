@@ -1,0 +1,147 @@
+"""One stream of a command: output is written, stdin is forwarded, signals and the time limit are heeded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final
+
+from attachproto_adapters._blocking_attachment import Attachment
+from attachproto_adapters._errors import AttachError, AttachmentClosed, OutputCut
+from attachproto_adapters._forwarding import Background, StdinForwarder
+from attachproto_adapters.cli._client import CommandClient
+from attachproto_adapters.cli._statuses import TIMED_OUT, Signalled, complain, of_exit_code
+from attachproto_adapters.cli._writers import Writer
+
+_STDIN_STAYS_OPEN: Final = (
+    b"attachproto: stdin has ended; the container's stays open, as closing it would end the attach and lose output\n"
+)
+
+# The signals that go to the container. Those of job control act on this process, SIGCHLD and SIGPIPE are its own.
+_PROXIED: Final = ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM")
+
+# So many of SIGINT and SIGTERM end the command itself, as the docker CLI does since version 25.
+_INSISTING: Final = 3
+
+# How long the output may go on after the process was killed.
+_REST_SECONDS: Final = 5.0
+
+Kill = Callable[[], object]
+
+
+class TimeLimit:
+    """The time of ``--timeout``: when it is over, the process is ended.
+
+    Attributes:
+        over: it is over.
+    """
+
+    def __init__(self, client: CommandClient, attachment: Attachment, background: Background, kill: Kill) -> None:
+        self.over = False
+        self._attachment = attachment
+        self._kill = kill
+        if client.deadline is not None:
+            background.at(client.deadline, self._end)
+
+    def _end(self) -> None:
+        self.over = True
+        try:
+            self._kill()
+        except (AttachError, OSError):
+            self._attachment.close()
+        else:
+            # What comes after this has no end of its own: a process that could not be killed, or a proxy.
+            self._attachment.settimeout(_REST_SECONDS)
+
+
+def run_stream(
+    client: CommandClient,
+    attachment: Attachment,
+    writer: Writer,
+    name: str,
+    *,
+    stdin: bool,
+    kill: Kill,
+    proxy: Callable[[str], object] | None = None,
+    exit_code: bool = True,
+) -> int:
+    """Write the output up to its end, and return the exit status.
+
+    Args:
+        client: of this command.
+        attachment: the stream. It is closed.
+        writer: writes the output.
+        name: of the container, for messages.
+        stdin: whether stdin is forwarded.
+        kill: ends the process when the time is over.
+        proxy: sends a signal of this name to the process; ``None`` to leave signals to this process.
+        exit_code: whether the process has an exit code that is waited for.
+    """
+    tty = attachment.inspected is not None and attachment.inspected.tty
+    background = Background()
+    limit = TimeLimit(client, attachment, background, kill)
+    with attachment, background:
+        try:
+            with contextlib.ExitStack() as stack:
+                if proxy is not None and not tty:
+                    stack.enter_context(_proxied(background, proxy))
+                if stdin:
+                    # Not with sys.stderr: if the thread held its lock at the interpreter's exit, Python would abort.
+                    on_open_end = lambda: os.write(2, _STDIN_STAYS_OPEN)  # noqa: E731
+                    stack.enter_context(StdinForwarder(attachment, 0, on_open_end))
+                for event in attachment:
+                    writer.write(event)
+            code = attachment.wait() if exit_code else None
+        except (AttachmentClosed, TimeoutError, OutputCut) as exc:
+            if not limit.over and isinstance(exc, OutputCut) and stdin and _may_be_detached(attachment):
+                writer.finish("detached")
+                complain(f"detached from {name}, which keeps running")
+                return 0
+            if not limit.over:
+                raise
+            code = None
+        if limit.over:
+            writer.finish("timeout")
+            return TIMED_OUT
+        writer.finish("end" if code is None else "exit", code)
+        return 0 if code is None else of_exit_code(code)
+
+
+def _may_be_detached(attachment: Attachment) -> bool:
+    # dockerd looks for detach keys only with a TTY.
+    inspected = attachment.inspected
+    return inspected is not None and bool(inspected.tty or inspected.podman)
+
+
+@contextlib.contextmanager
+def _proxied(background: Background, proxy: Callable[[str], object]) -> Iterator[None]:
+    """Signals go to the process of the container."""
+    insisted = 0
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal insisted
+        if number in (signal.SIGINT, signal.SIGTERM):
+            insisted += 1
+            if insisted >= _INSISTING:
+                raise Signalled(number)
+        background.put(lambda: proxy(signal.Signals(number).name.removeprefix("SIG")))
+
+    before = {}
+    try:
+        for name in _PROXIED:
+            number = signal.Signals["SIG" + name]
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) sets it
+                before[number] = signal.signal(number, forward)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stdin_is_terminal() -> bool:
+    """Whether stdin is a terminal."""
+    return sys.stdin is not None and os.isatty(0)
