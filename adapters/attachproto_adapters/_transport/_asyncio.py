@@ -14,7 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from attachproto import Quirk
+from attachproto import Quirk, State
 from attachproto_adapters._flows._stdin import WRITE_SIZE
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
@@ -133,7 +133,6 @@ class StreamsSession(AsyncioSession):
         # asyncio's TLS never wakes a task in drain(). TLS buffers more below, so close_transport() waits for a while.
         self._is_tls = writer.get_extra_info("ssl_object") is not None
         writer.transport.set_write_buffer_limits(high=1 if self._is_tls else 0, low=0)
-        self._unsent = False
 
     @property
     def family(self) -> int | None:
@@ -155,11 +154,9 @@ class StreamsSession(AsyncioSession):
         return data
 
     async def send_all(self, data: bytes) -> None:
-        self._unsent = True
         for at in range(0, len(data), WRITE_SIZE):
             self._writer.write(data[at : at + WRITE_SIZE])
             await self._writer.drain()
-        self._unsent = False
 
     async def half_close(self) -> None:
         self._writer.write_eof()
@@ -171,7 +168,8 @@ class StreamsSession(AsyncioSession):
     async def close_transport(self) -> None:
         try:
             self._writer.close()
-            if self._is_tls and not self._unsent:
+            # While a send goes on, or after one that has failed, there are bytes that the peer may never read.
+            if self._is_tls and not self.sending.unfinished and self.connection.our_state is not State.ERROR:
                 with contextlib.suppress(OSError):
                     async with asyncio.timeout(_TLS_CLOSE_SECONDS):
                         await self._writer.wait_closed()

@@ -111,6 +111,11 @@ class Guard(OneCaller):
         return result
 
     @property
+    def unfinished(self) -> bool:
+        """Whether a step goes on, or was left unfinished."""
+        return self._unfinished
+
+    @property
     def interrupted(self) -> bool:
         """Whether a step was left unfinished, and its caller is gone."""
         return self._unfinished and (self._owner is None or self._owner == self._caller())

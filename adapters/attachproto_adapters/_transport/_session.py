@@ -18,6 +18,7 @@ from attachproto_adapters._errors import AttachmentClosed, unreachable
 from attachproto_adapters._flows._stdin import Sendable, stdin_lost
 from attachproto_adapters._transport._address import failure_reason
 from attachproto_adapters._transport._guard import Guard
+from attachproto_adapters._transport._health import BROKEN, RESET_HEARD, SOUND, Health
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._ssh import SshChild
 
@@ -37,8 +38,6 @@ class Session(abc.ABC):
         sending: the guard of what goes out.
         closed: whether we have closed it.
         asked: the call that was made on it, for errors.
-        broken: the error that has broken the connection. The kernel reports it once; the next read would find a false
-            end of file.
     """
 
     errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
@@ -64,13 +63,17 @@ class Session(abc.ABC):
         self.sending = Guard(self.caller, self.busy, self.caller_kind, "sending", stdin_lost)
         self.closed = False
         self.asked = ""
-        self.broken: BaseException | None = None
+        self._health = Health()
         self._host = host
         self._tls = tls
         self._child = child
         self._silent = True
-        self._reset: BaseException | None = None
         self._process = os.getpid()
+
+    @property
+    def broken(self) -> BaseException | None:
+        """The error that has broken the connection. Nothing more can be read."""
+        return self._health.why if self._health.state is BROKEN else None
 
     @staticmethod
     @abc.abstractmethod
@@ -140,12 +143,10 @@ class Session(abc.ABC):
         """Note a send that was interrupted in its middle."""
         if self.sending.interrupted:
             self.connection.send_failed()
-            if self._reset is None and self.family != socket.AF_UNIX:
-                # The kernel reports a reset once, and may have reported it to that send.
-                self._reset = ConnectionAbortedError(
-                    errno.ECONNABORTED,
-                    "a send was interrupted, so that a reset cannot be told from the end of the output",
-                )
+            if self._health.state is SOUND and self.family != socket.AF_UNIX:
+                # That send may have been told of a reset.
+                text = "a send was interrupted, so that a reset cannot be told from the end of the output"
+                self._health.move(RESET_HEARD, ConnectionAbortedError(errno.ECONNABORTED, text))
             self.sending.finish()
 
     def outgoing(self, event: Event) -> Sendable:
@@ -166,9 +167,12 @@ class Session(abc.ABC):
     def incoming(self, data: bytes) -> None:
         """Take what came from the transport, and finish the step of reading; ``b""`` is its end."""
         try:
-            self._take(data)
+            if self._silent or self._tls is not None or not data:
+                self._take(data)
+            else:
+                self.connection.receive_data(data)
         except Exception as exc:
-            self.broken = exc
+            self._health.move(BROKEN, exc)
             self.reading.finish()
             raise
         self.reading.finish()
@@ -193,11 +197,11 @@ class Session(abc.ABC):
             # With TLS 1.3 the peer's refusal of our certificate comes here, and not in the handshake.
             if self._silent:
                 raise unreachable(self._host, failure_reason(failure)) from failure
-            self.broken = failure
+            self._health.move(BROKEN, failure)
 
     def failed(self, exc: BaseException) -> BaseException:
         """Record an error of reading. Returns the error to raise: for ``ssh`` one that quotes what it has printed."""
-        self.broken = exc
+        self._health.move(BROKEN, exc)
         if isinstance(exc, Exception) and self._child is not None:  # and not Ctrl-C
             self._check_child()
             return self._child_failed("has died")
@@ -209,28 +213,28 @@ class Session(abc.ABC):
         self._note_reset(exc)
 
     def _note_reset(self, exc: BaseException | None) -> None:
-        # The kernel reports a reset, or that keepalive has given up, only once. Over TCP it has dropped the unread
-        # bytes, so the end of file that the next read finds is false. A Unix socket still has all that was sent to us.
+        # Also if keepalive has given up. Over TCP the kernel has dropped the unread bytes. A Unix socket still has all
+        # that was sent to us.
         if isinstance(exc, OSError) and not isinstance(exc, BrokenPipeError) and self.family != socket.AF_UNIX:
-            self._reset = exc
+            self._health.move(RESET_HEARD, exc)
 
     def _check_end(self) -> None:
         """At end of file: raise the reset that a send has reported."""
-        if self._reset is not None:
-            raise self._reset
+        if self._health.state is RESET_HEARD and self._health.why is not None:
+            raise self._health.why
 
     def end_at_reset(self) -> bool:
         """Take a reset for the end of the output, if that is what has broken the connection."""
         if not isinstance(self.broken, ConnectionResetError):
             return False
         self.connection.receive_data(b"")
-        self._reset = self.broken = None
+        self._health.move(SOUND, None)
         return True
 
     def ending(self) -> Generator[float, None, None]:
         """At end of file: wait for the program below; each value is how long to sleep before going on.
 
-        It sets ``broken`` if the program has not ended well.
+        The connection is broken afterwards if the program has not ended well.
         """
         if self._child is not None and not self._silent:
             status = yield from self._child.ended()
@@ -241,7 +245,7 @@ class Session(abc.ABC):
         # Not a reset, which may count as an end: it is not known how much of the output is missing.
         said = self._child.complaint() if self._child is not None else ""
         why = ConnectionAbortedError(errno.ECONNABORTED, f"ssh {how}: {said or 'it has printed nothing'}")
-        self.broken = why
+        self._health.move(BROKEN, why)
         return why
 
     def _check_child(self) -> None:
