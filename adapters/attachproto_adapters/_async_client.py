@@ -7,7 +7,8 @@ attachment and dialer in a subclass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
@@ -55,8 +56,10 @@ class AsyncClient(ClientBase, Generic[A, S]):
 
     @classmethod
     def _for_one_call(cls, host: str | None, api_version: str | None) -> Self:
-        """A client that makes one call, and then has nothing that must be closed."""
-        return cls(host, api_version=api_version)
+        """A client that keeps no connection when its call has ended, so that it need not be closed."""
+        client = cls(host, api_version=api_version)
+        client._hold.release()
+        return client
 
     # ---- streams ----
 
@@ -129,7 +132,7 @@ class AsyncClient(ClientBase, Generic[A, S]):
         check_max_output(max_output)
         stdin = input is not None
         steps = create_and_open_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
-        async with await self._open(steps) as attachment:
+        async with self._keeping(), await self._open(steps) as attachment:
             outputs = await attachment._exchange(input, max_output)
             with exit_code_wanted(outputs, attachment._session.errors):
                 exit_code = await attachment.wait()
@@ -155,6 +158,16 @@ class AsyncClient(ClientBase, Generic[A, S]):
             await dialer.aclose()
             raise
 
+    @contextlib.asynccontextmanager
+    async def _keeping(self) -> AsyncIterator[None]:
+        """For a method of several flows: keep an idle connection from one to the next."""
+        dialer = self._make_dialer(self._address)
+        hold = dialer.hold()
+        try:
+            yield
+        finally:
+            await dialer.let_go(hold)
+
     def _dialer(self) -> AsyncDialer[S]:
         """What makes the connections of one job. The caller closes it, or gives it to an attachment."""
         self._check_open()
@@ -163,8 +176,12 @@ class AsyncClient(ClientBase, Generic[A, S]):
     # ---- the end ----
 
     async def aclose(self) -> None:
-        """Close the client. Attachments that it has opened go on, and so do calls of other tasks."""
+        """Close the client, and the connection that it keeps. May be called more than once.
+
+        Attachments that it has opened go on, and so do calls of other tasks.
+        """
         self._closed = True
+        await self._make_dialer(self._address).let_go(self._hold)
 
     async def __aenter__(self) -> Self:
         return self

@@ -20,6 +20,8 @@ L = TypeVar("L", bound=AsyncSession)
 async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = None) -> FlowResult[T, L]:
     """Run a flow; whatever it opened is closed if it raises, or is cancelled. Arguments as in ``_blocking_runner``."""
     async with contextlib.AsyncExitStack() as undo:
+        hold = dialer.hold()
+        undo.push_async_callback(dialer.let_go, hold)
         if held is None:
             held = Held()
             undo.push_async_callback(close_held, held)
@@ -30,6 +32,7 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = 
             try:
                 step = steps.send(result)
             except StopIteration as stop:
+                await dialer.let_go(hold)
                 undo.pop_all()
                 return FlowResult(stop.value, stream, accepted, held)
             match step:

@@ -9,7 +9,8 @@ functions of the other adapters, refer to it. This is why the file has more than
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
@@ -25,7 +26,7 @@ from attachproto_adapters._flows._options import ClientRunExecOptions, CommandOp
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._flows._text import TextCodec
-from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout
+from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout, end_idle
 
 if TYPE_CHECKING:
     import ssl
@@ -71,8 +72,10 @@ class Client(ClientBase):
 
     @classmethod
     def _for_one_call(cls, host: str | None, api_version: str | None, timeout: float | None) -> Self:
-        """A client that makes one call, and then has nothing that must be closed."""
-        return cls(host, api_version=api_version, timeout=timeout)
+        """A client that keeps no connection when its call has ended, so that it need not be closed."""
+        client = cls(host, api_version=api_version, timeout=timeout)
+        client._hold.release()
+        return client
 
     # ---- streams ----
 
@@ -210,7 +213,7 @@ class Client(ClientBase):
         check_max_output(max_output)
         stdin = input is not None
         steps = create_and_open_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
-        with self._open(steps) as attachment:
+        with self._keeping(), self._open(steps) as attachment:
             outputs = attachment._exchange(input, max_output)
             with exit_code_wanted(outputs, (OSError,)):
                 exit_code = attachment.wait()
@@ -236,6 +239,15 @@ class Client(ClientBase):
             dialer.close()
             raise
 
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """For a method of several flows: keep an idle connection from one to the next."""
+        hold = self._address.idle.hold()
+        try:
+            yield
+        finally:
+            end_idle(hold.release())
+
     def _dialer(self) -> Dialer:
         """What makes the connections of one job. The caller closes it, or gives it to an attachment."""
         self._check_open()
@@ -244,11 +256,13 @@ class Client(ClientBase):
     # ---- the end ----
 
     def close(self) -> None:
-        """Close the client. Attachments that it has opened go on, and so do calls of other threads.
+        """Close the client, and the connection that it keeps.
 
-        May be called more than once, and from any thread.
+        Attachments that it has opened go on, and so do calls of other threads. May be called more than once, and from
+        any thread.
         """
         self._closed = True
+        end_idle(self._hold.release())
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,12 @@ from attachproto_adapters._flows import _steps
 from attachproto_adapters._flows._api_calls import is_refusal, named
 from attachproto_adapters._flows._steps import Broken, FlowResult, Held, Steps
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
-from attachproto_adapters._transport._blocking_dialer import Dialer, open_stream, response_within, whole_response
+from attachproto_adapters._transport._blocking_dialer import (
+    Dialer,
+    open_stream,
+    response_within,
+    whole_response,
+)
 from attachproto_adapters._transport._log import LoggedCall
 
 T = TypeVar("T")
@@ -28,6 +33,8 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
         held: the connection that an earlier flow has left open. It stays open, also if this flow raises.
     """
     with contextlib.ExitStack() as undo:
+        hold = dialer.hold()
+        undo.callback(dialer.let_go, hold)
         if held is None:
             held = Held()
             undo.callback(close_held, held)
@@ -40,6 +47,7 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
             try:
                 step = steps.send(result)
             except StopIteration as stop:
+                dialer.let_go(hold)
                 undo.pop_all()
                 return FlowResult(stop.value, stream, accepted, held)
             match step:

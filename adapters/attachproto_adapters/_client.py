@@ -24,6 +24,7 @@ class ClientBase:
         attrs.evolve(PING, api_version=self._api_version)  # it raises for a version that is not valid
         self._address = Address(resolve_host(host, os.environ, tls))
         self._closed = False
+        self._hold = self._address.idle.hold()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._address.host}{', closed' if self._closed else ''}>"

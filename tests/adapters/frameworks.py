@@ -179,10 +179,10 @@ class LiftedClient:
     """A blocking client with the face of the others."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
-        self._client = blocking_adapter.Client(*args, timeout=BOUND, **named)
+        self._owner = blocking_adapter.Client(*args, timeout=BOUND, **named)
 
     def __getattr__(self, name: str) -> Any:
-        call = getattr(self._client, {"aclose": "close"}.get(name, name))
+        call = getattr(self._owner, {"aclose": "close"}.get(name, name))
 
         async def lifted_call(*args: Any, **named: Any) -> Any:
             result = call(*args, **named)
@@ -191,11 +191,11 @@ class LiftedClient:
         return lifted_call
 
     async def __aenter__(self) -> Self:
-        self._client.__enter__()
+        self._owner.__enter__()
         return self
 
     async def __aexit__(self, *exc: Any) -> None:
-        self._client.__exit__(*exc)
+        self._owner.__exit__(*exc)
 
 
 class LiftedReader:

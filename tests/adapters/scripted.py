@@ -94,10 +94,10 @@ class Begun(Task[T]):
 class Peer:
     """The engine's end of one connection."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, keep_alive: bool = False) -> None:
         sock.settimeout(BOUND)
         self.sock = sock
-        self.connection = Connection(SERVER)
+        self.connection = Connection(SERVER, keep_alive=keep_alive)
         self.request: Request | StreamRequest | None = None
         # Set before the output ends: dockerd, too, says that a container has exited before it closes the stream.
         self.over = threading.Event()
@@ -377,9 +377,15 @@ class Engine:
         calls: what it was asked, in order: ``inspect``, ``attach``, ``wait next-exit``, ``start``. Of an exec
             ``exec`` is its creation, and the others are named as a container's.
         requests: the same, whole.
+        connections: the calls by connection, trials of a half-close and pings among them.
+        keep_alive: a connection goes on after a plain answer, as an engine's does.
     """
 
-    def __init__(self, path: str | None = None, *, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self, path: str | None = None, *, listener: socket.socket | None = None, keep_alive: bool = False
+    ) -> None:
+        self.keep_alive = keep_alive
+        self.connections: list[list[str]] = []
         self.calls: list[str] = []
         self.requests: list[Request | StreamRequest] = []
         self._acts: dict[str, list[Act]] = {
@@ -449,26 +455,35 @@ class Engine:
 
     def _serve(self, sock: socket.socket) -> None:
         with sock:
-            peer = Peer(sock)
-            try:
-                request = peer.read_request()
-            except RemoteProtocolError as exc:
-                if exc.reason is Reason.NOTHING_CAME:  # it was closed before it had asked
+            peer = Peer(sock, keep_alive=self.keep_alive)
+            calls: list[str] = []
+            with self._lock:
+                self.connections.append(calls)
+            while True:
+                try:
+                    request = peer.read_request()
+                except RemoteProtocolError as exc:
+                    if exc.reason is Reason.NOTHING_CAME:  # it was closed before it had asked
+                        return
+                    raise
+                if self._attach_over is not None and isinstance(request, Attach):
+                    peer.over = self._attach_over
+                act = self._next_act(request, calls)
+                # A client may leave whenever it likes; whether it should have is for the test to say.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    act(peer)
+                peer.over.set()
+                following = peer.connection.next_exchange()
+                if following is None or sock.fileno() == -1:
                     return
-                raise
-            if self._attach_over is not None and isinstance(request, Attach):
-                peer.over = self._attach_over
-            act = self._next_act(request)
-            # A client may leave whenever it likes; whether it should have is for the test to say.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                act(peer)
-            peer.over.set()
+                peer.connection = following
 
-    def _next_act(self, request: Request | StreamRequest) -> Act:
+    def _next_act(self, request: Request | StreamRequest, calls: list[str]) -> Act:
         plain = request.to_request() if isinstance(request, StreamRequest) else request
         call = "inspect" if plain.path[-1] == "json" else plain.path[-1]
         condition = dict(plain.query).get("condition")
         with self._lock:
+            calls.append(call)
             if call != "_ping":  # a trial of a half-close, over TCP alone
                 self.requests.append(request)
                 self.calls.append(call if condition is None else f"{call} {condition}")

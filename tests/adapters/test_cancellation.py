@@ -135,7 +135,7 @@ class Leavable(Engine):
         with sock:
             peer = Peer(sock)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError, RemoteProtocolError):
-                self._next_act(peer.read_request())(peer)
+                self._next_act(peer.read_request(), [])(peer)
             peer.until_closed()
 
 

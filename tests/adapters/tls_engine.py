@@ -171,12 +171,14 @@ class TlsEngine(Engine):
         refused: why handshakes failed.
     """
 
-    def __init__(self, context: ssl.SSLContext, end: Callable[[ServerTls], None] = ServerTls.end) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, end: Callable[[ServerTls], None] = ServerTls.end, *, keep_alive: bool = False
+    ) -> None:
         self.seen: list[Seen] = []
         self.refused: list[ssl.SSLError] = []
         self._context = context
         self._end = end
-        super().__init__()
+        super().__init__(keep_alive=keep_alive)
 
     def _serve(self, sock: socket.socket) -> None:
         tls = ServerTls(self._context, sock)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from attachproto_adapters._errors import EngineUnreachable, unreachable
-from attachproto_adapters._transport._schemes import Host, TcpHost, UnixHost
+from attachproto_adapters._transport._idle import IdleSlot
+from attachproto_adapters._transport._schemes import Host, SshHost, TcpHost, UnixHost
 
 if TYPE_CHECKING:
     from attachproto_adapters._transport._tls import TlsClient, TlsLayer
@@ -39,12 +40,17 @@ class Address:
 
     It may be shared by threads. Making it loads the files that TLS needs.
 
+    Attributes:
+        host: where the engine is.
+        idle: the place of a connection that is kept between two plain calls.
+
     Raises:
         HostInvalid: a file that TLS needs cannot be read, or does not hold a certificate or key.
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.idle = IdleSlot()
         self._tls_client: TlsClient | None = None
         if isinstance(host, TcpHost) and host.tls is not None:
             # Imported here, because it imports ssl: see is_tls_socket().
@@ -60,6 +66,11 @@ class Address:
     def can_try_half_close(self) -> bool:
         """Whether ``TryHalfClose`` can tell anything: over plain TCP."""
         return isinstance(self.host, TcpHost) and self.host.tls is None
+
+    @property
+    def connects_slowly(self) -> bool:
+        """Whether a new connection costs more than a call: over ssh it is a login, and with TLS a handshake."""
+        return isinstance(self.host, SshHost) or self._tls_client is not None
 
     @contextlib.contextmanager
     def reached(self, failures: tuple[type[Exception], ...] = CONNECT_ERRORS) -> Iterator[None]:

@@ -187,6 +187,8 @@ class AsyncSession(Session):
 
     async def aclose(self) -> None:
         self.closed = True
+        if self.released:
+            return
         if self.forked:
             self.let_go()
             if self._child is not None:

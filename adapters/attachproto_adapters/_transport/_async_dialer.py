@@ -1,4 +1,8 @@
-"""Makes connections, and calls on them: what asyncio and trio share."""
+"""Makes connections, and calls on them: what asyncio and trio share.
+
+The file has more than 250 lines, and ``AsyncDialer`` more than 15 methods, because it also declares what a framework's
+module has to provide.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,10 @@ from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import CONNECT_ERRORS, Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
+from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, is_repeatable
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
-from attachproto_adapters._transport._schemes import NonTcpHost
+from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
 from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close, join_with_half_close
 from attachproto_adapters._transport._ssh import SshChild
@@ -77,8 +82,14 @@ class AsyncDialer(abc.ABC, Generic[L]):
         """
 
     @abc.abstractmethod
-    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> L:
-        """A connection of the transport, before any handshake."""
+    async def open_tcp(self, host: TcpHost) -> socket.socket:
+        """A TCP connection."""
+
+    @abc.abstractmethod
+    def make_session(
+        self, sock: socket.socket, quirks: Iterable[Quirk], tls: TlsLayer | None, child: SshChild | None
+    ) -> L:
+        """A session over a connected socket."""
 
     async def open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
         """Open a connection that is not TCP. If it is cancelled, nothing stays open."""
@@ -93,11 +104,14 @@ class AsyncDialer(abc.ABC, Generic[L]):
 
     async def dial(self, quirks: Iterable[Quirk] = ()) -> L:
         """A new connection."""
-        self._sessions.difference_update([each for each in self._sessions if each.closed])
+        host, child = self.host, None
         with self._address.reached(self.failures):
             tls = self._address.tls()
-            session = await self.connect(quirks, tls)
-            self._sessions.add(session)
+            if isinstance(host, TcpHost):
+                sock = await self.open_tcp(host)
+            else:
+                sock, child = await self.open_non_tcp(host)
+            session = self._session(sock, quirks, tls, child)
             if tls is not None:
                 try:
                     await session.handshake(tls)
@@ -105,6 +119,12 @@ class AsyncDialer(abc.ABC, Generic[L]):
                     await session.aclose()
                     raise
             return session
+
+    def _session(self, sock: socket.socket, quirks: Iterable[Quirk], tls: TlsLayer | None, child: SshChild | None) -> L:
+        self._sessions.difference_update([each for each in self._sessions if each.closed or each.released])
+        session = self.make_session(sock, quirks, tls, child)
+        self._sessions.add(session)
+        return session
 
     async def ask(self, request: Request) -> L:
         """Make a plain call on a connection of its own; the caller reads its answer."""
@@ -117,16 +137,70 @@ class AsyncDialer(abc.ABC, Generic[L]):
         return session
 
     async def call(self, request: Request) -> Response:
-        """Make a plain call on a connection of its own, and wait for its whole answer."""
+        """Make a plain call, and wait for its whole answer. See ``_blocking_dialer`` for which connection it uses."""
         closings = self._closings
         with LoggedCall(request) as logged:
-            async with contextlib.aclosing(await self.ask(request)) as session:
-                if self._closings != closings:  # another task has closed all connections before this one was opened
-                    await session.aclose()
-                response = await whole_response(session)
+            response = None
+            if (session := await self._idle_session(request, closings)) is not None:
+                broken: tuple[type[Exception], ...] = (RemoteProtocolError, *session.errors)
+                try:
+                    response = await self._exchange(session, request, closings)
+                except broken:
+                    if session.heard or not is_repeatable(request):
+                        raise
+            if response is None:
+                response = await self._exchange(await self.dial(), request, closings)
             logged.answered(response.status_code)
+        return response
+
+    async def _exchange(self, session: L, request: Request, closings: int) -> Response:
+        """Make a call on this connection, which is then kept or closed."""
+        async with contextlib.aclosing(session):
+            await session.ask(request)
+            if self._closings != closings:  # another task has closed all connections before this one was opened
+                await session.aclose()
+            response = await whole_response(session)
+            assert isinstance(session, SocketSession)  # every connection of a dialer is one
+            session.keep_for_next_call(self._address.idle)
         self._sessions.discard(session)  # an attachment keeps its dialer, and would keep this
         return response
+
+    async def _idle_session(self, request: Request, closings: int) -> L | None:
+        """The idle connection, if this call may be made on it."""
+        if (idle := self._address.idle.take()) is None:
+            return None
+        use = idle.use_for(request, connects_slowly=self._address.connects_slowly)
+        if use is Use.NOT:
+            await self._end_idle(idle)
+            return None
+        session = self._session_over(idle)
+        if use is Use.AT_ONCE:
+            return session
+        broken: tuple[type[Exception], ...] = (RemoteProtocolError, *session.errors)
+        try:
+            await self._exchange(session, PING, closings)
+        except broken:
+            return None
+        return None if (idle := self._address.idle.take()) is None else self._session_over(idle)
+
+    def _session_over(self, idle: IdleConnection) -> L:
+        session = self._session(idle.sock, (), idle.tls, idle.child)
+        session.kept = True
+        return session
+
+    def hold(self) -> Hold:
+        """Let the address keep a connection until ``let_go``."""
+        return self._address.idle.hold()
+
+    async def let_go(self, hold: Hold) -> None:
+        """End a hold. The connection is closed if that was the last one."""
+        if (idle := hold.release()) is not None:
+            await self._end_idle(idle)
+
+    async def _end_idle(self, idle: IdleConnection) -> None:
+        with contextlib.closing(idle.end()) as pauses:
+            for seconds in pauses:
+                await self.sleep(seconds)
 
     async def passes_half_close(self) -> bool:
         """The result of the step ``TryHalfClose``."""

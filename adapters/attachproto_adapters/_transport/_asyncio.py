@@ -213,13 +213,13 @@ class Dialer(AsyncDialer[AsyncioSession]):
             raise cancelled
         return task.result()
 
-    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> AsyncioSession:
-        host, child = self.host, None
-        if isinstance(host, TcpHost):
-            sock = await _open_tcp(host)
-        else:
-            sock, child = await self.open_non_tcp(host)
-        return SocketSession(sock, host, quirks=quirks, tls=tls, child=child)
+    async def open_tcp(self, host: TcpHost) -> socket.socket:
+        return await _open_tcp(host)
+
+    def make_session(
+        self, sock: socket.socket, quirks: Iterable[Quirk], tls: TlsLayer | None, child: SshChild | None
+    ) -> AsyncioSession:
+        return SocketSession(sock, self.host, quirks=quirks, tls=tls, child=child)
 
 
 async def _open_tcp(host: TcpHost) -> socket.socket:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from attachproto import NEED_DATA, SEND_EOF, Event, LocalProtocolError, Quirk, Request, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import named
+from attachproto_adapters._transport._idle import IdleSlot
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close, is_tls_socket, wait_until_ready
@@ -236,6 +237,10 @@ class BlockingSession(SocketSession):
                     self._send_all(tls.alert)
             raise
 
+    def keep_for_next_call(self, slot: IdleSlot) -> bool:
+        with self._closing:  # another thread may close it
+            return super().keep_for_next_call(slot)
+
     def settimeout(self, timeout: float | None) -> None:
         self.timeout = timeout
 
@@ -247,6 +252,8 @@ class BlockingSession(SocketSession):
                 self._child.let_go()
             return
         with self._closing:
+            if self.released:
+                return
             try:
                 self.shut_down()
             finally:

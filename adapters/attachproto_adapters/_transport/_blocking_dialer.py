@@ -1,4 +1,8 @@
-"""Makes the blocking adapter's connections, and the calls on them."""
+"""Makes the blocking adapter's connections, and the calls on them.
+
+It has more than 250 lines, and ``Dialer`` more than 15 methods, because all connections of a job share its timeout, its
+deadline and its end.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from attachproto import (
     Accepted,
@@ -22,11 +27,15 @@ from attachproto_adapters._flows._api_calls import PING
 from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
+from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, is_repeatable
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
 from attachproto_adapters._transport._sockets import half_close, join_with_half_close, prepare_tcp
 from attachproto_adapters._transport._ssh import SshChild
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
 
 
 def check_timeout(timeout: float | None) -> None:
@@ -94,24 +103,30 @@ class Dialer:
     def dial(self, quirks: Iterable[Quirk] = ()) -> BlockingSession:
         """A new connection."""
         host, child = self.host, None
-        self._sessions.difference_update([each for each in self._sessions if each.closed])
         with self._address.reached(), self._in_time():
             tls = self._address.tls()
             if isinstance(host, TcpHost):
                 sock = self._open_tcp(host)
             else:
                 sock, child = self._open_non_tcp(host)
-            session = BlockingSession(sock, host, quirks=quirks, tls=tls, child=child)
-            self._sessions.add(session)
-            session.deadline = self._deadline
+            session = self._session(sock, quirks, tls, child)
             try:
-                session.settimeout(self.timeout)
                 if tls is not None:
                     session.handshake(tls)
             except BaseException:
                 session.close()
                 raise
             return session
+
+    def _session(
+        self, sock: socket.socket, quirks: Iterable[Quirk], tls: TlsLayer | None, child: SshChild | None
+    ) -> BlockingSession:
+        self._sessions.difference_update([each for each in self._sessions if each.closed or each.released])
+        session = BlockingSession(sock, self.host, quirks=quirks, tls=tls, child=child)
+        self._sessions.add(session)
+        session.settimeout(self.timeout)
+        session.deadline = self._deadline
+        return session
 
     @contextlib.contextmanager
     def _in_time(self) -> Iterator[None]:
@@ -156,16 +171,72 @@ class Dialer:
         return session
 
     def call(self, request: Request) -> Response:
-        """Make a plain call on a connection of its own, and wait for its whole answer."""
+        """Make a plain call, and wait for its whole answer.
+
+        It uses the idle connection of the address if there is one, and leaves one behind if somebody holds the slot. A
+        call whose idle connection has ended unanswered is made again on a new one if that is harmless.
+
+        Raises:
+            RemoteProtocolError: among others, a call that is not made again got no answer. It is not known whether the
+                engine has got it.
+        """
         closings = self._closings
         with LoggedCall(request) as logged:
-            with contextlib.closing(self.ask(request)) as session:
-                if self._closings != closings:  # another thread has closed all connections before this one was opened
-                    session.close()
-                response = whole_response(session)
+            response = None
+            if (session := self._idle_session(request, closings)) is not None:
+                try:
+                    response = self._exchange(session, request, closings)
+                except (RemoteProtocolError, OSError) as exc:
+                    if session.heard or is_own_timeout(exc) or not is_repeatable(request):
+                        raise
+            if response is None:
+                response = self._exchange(self.dial(), request, closings)
             logged.answered(response.status_code)
+        return response
+
+    def _exchange(self, session: BlockingSession, request: Request, closings: int) -> Response:
+        """Make a call on this connection, which is then kept or closed."""
+        with contextlib.closing(session):
+            session.ask(request)
+            if self._closings != closings:  # another thread has closed all connections before this one was opened
+                session.close()
+            response = whole_response(session)
+            session.keep_for_next_call(self._address.idle)
         self._sessions.discard(session)  # an attachment keeps its dialer, and would keep this
         return response
+
+    def _idle_session(self, request: Request, closings: int) -> BlockingSession | None:
+        """The idle connection, if this call may be made on it."""
+        if (idle := self._address.idle.take()) is None:
+            return None
+        use = idle.use_for(request, connects_slowly=self._address.connects_slowly)
+        if use is Use.NOT:
+            end_idle(idle)
+            return None
+        session = self._session_over(idle)
+        if use is Use.AT_ONCE:
+            return session
+        try:
+            self._exchange(session, PING, closings)
+        except (RemoteProtocolError, OSError) as exc:
+            if is_own_timeout(exc):
+                raise
+            return None
+        return None if (idle := self._address.idle.take()) is None else self._session_over(idle)
+
+    def _session_over(self, idle: IdleConnection) -> BlockingSession:
+        session = self._session(idle.sock, (), idle.tls, idle.child)
+        session.kept = True
+        return session
+
+    def hold(self) -> Hold:
+        """Let the address keep a connection until ``let_go``."""
+        return self._address.idle.hold()
+
+    @staticmethod
+    def let_go(hold: Hold) -> None:
+        """End a hold. The connection is closed if that was the last one."""
+        end_idle(hold.release())
 
     def passes_half_close(self) -> bool:
         """The result of the step ``TryHalfClose``."""
@@ -190,6 +261,14 @@ class Dialer:
         with contextlib.ExitStack() as stack:
             for session in list(self._sessions):
                 stack.callback(session.close)
+
+
+def end_idle(idle: IdleConnection | None) -> None:
+    """Close an idle connection."""
+    if idle is not None:
+        with contextlib.closing(idle.end()) as pauses:
+            for pause in pauses:
+                time.sleep(pause)
 
 
 def whole_response(session: BlockingSession) -> Response:

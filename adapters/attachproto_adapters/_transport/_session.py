@@ -1,7 +1,8 @@
 """A connection in every framework: the core's ``Connection``, with TLS or ``ssh`` below it.
 
 Strategy: an adapter's session adds the transport, and does nothing but move bytes between it and these methods.
-``Session`` has more than 15 methods: sending, receiving and the end of ``ssh`` all use what is known of how it ended.
+It has more than 250 lines, and ``Session`` more than 15 methods: sending, receiving and the end of ``ssh`` all use what
+is known of how it ended.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Session(abc.ABC):
         reading: the guard of what comes in.
         sending: the guard of what goes out.
         closed: whether we have closed it.
+        kept: it was used for a call before. So its end does not mean that the engine cannot be reached.
+        released: its transport is kept for the next call, and is not to be closed with it.
         asked: the call that was made on it, for errors.
     """
 
@@ -62,6 +65,8 @@ class Session(abc.ABC):
         self.reading = Guard(self.caller, self.busy, self.caller_kind, "receiving", _reading_lost)
         self.sending = Guard(self.caller, self.busy, self.caller_kind, "sending", stdin_lost)
         self.closed = False
+        self.kept = False
+        self.released = False
         self.asked = ""
         self._health = Health()
         self._host = host
@@ -94,6 +99,11 @@ class Session(abc.ABC):
     @abc.abstractmethod
     def can_half_close(self) -> bool:
         """Whether the transport can end our direction and go on with the other."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything has come."""
+        return not self._silent
 
     def timed_out(self, what: str, seconds: float) -> TimeoutError:
         """The error for what did not happen within this time; it names the call and the address."""
@@ -181,11 +191,11 @@ class Session(abc.ABC):
         if self._tls is None:
             if not data:
                 self._check_child()
-            if self._silent and self._host is not None and data.startswith(_TLS_ALERT):
+            if self._is_unreached and self._host is not None and data.startswith(_TLS_ALERT):
                 raise unreachable(
                     self._host, "the port speaks TLS: set DOCKER_TLS_VERIFY, and DOCKER_CERT_PATH to the certificates"
                 )
-            self._silent = False
+            self._silent = self._silent and not data
             self.connection.receive_data(data)
             return
         if plain := self._tls.decrypt(data):
@@ -195,9 +205,13 @@ class Session(abc.ABC):
             self.connection.receive_data(b"")
         elif (failure := self._tls.failure) is not None:
             # With TLS 1.3 the peer's refusal of our certificate comes here, and not in the handshake.
-            if self._silent:
+            if self._is_unreached:
                 raise unreachable(self._host, failure_reason(failure)) from failure
             self._health.move(BROKEN, failure)
+
+    @property
+    def _is_unreached(self) -> bool:
+        return self._silent and not self.kept
 
     def failed(self, exc: BaseException) -> BaseException:
         """Record an error of reading. Returns the error to raise: for ``ssh`` one that quotes what it has printed."""
@@ -249,7 +263,7 @@ class Session(abc.ABC):
         return why
 
     def _check_child(self) -> None:
-        if self._silent and self._child is not None:
+        if self._is_unreached and self._child is not None:
             raise unreachable(self._host, self._child.complaint() or "ssh ended and printed nothing") from self.broken
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from attachproto import SEND_EOF, Quirk
 from attachproto_adapters._flows._life import InputState
 from attachproto_adapters._flows._stdin import Feed
+from attachproto_adapters._transport._idle import IdleConnection, IdleSlot
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._session import Session
 from attachproto_adapters._transport._sockets import READ_SIZE, blocked_errors, half_close, is_tls_socket
@@ -100,6 +102,15 @@ class SocketSession(Session):
             feed.move(InputState.REFUSED)
         self.sending.finish()
         return sent > 0
+
+    def keep_for_next_call(self, slot: IdleSlot) -> bool:
+        """Put the connection into the slot if the next call may use it. Then closing this session does nothing."""
+        tls = self._tls
+        if self.closed or self.forked or self.broken is not None or not self.connection.reusable:
+            return False
+        if tls is not None and not tls.idle:
+            return False
+        return slot.put(self, IdleConnection(self.sock, tls, self._child, time.monotonic()))
 
     def shut_down(self) -> None:
         """Close the connection for every process that has this socket, such as a forked child."""

@@ -107,6 +107,11 @@ class TlsLayer:
         self.failure: ssl.SSLError | None = None
         self.alert = b""
 
+    @property
+    def idle(self) -> bool:
+        """Whether both directions are open, and everything that came was decrypted."""
+        return not self.ended and self.failure is None and not self._incoming.pending
+
     def handshake(self) -> Generator[bytes, bytes, bytes]:
         """Do the handshake: yields bytes to send, expects the bytes that were received, returns the last bytes to send.
 

@@ -14,8 +14,9 @@ from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
-from attachproto_adapters._transport._schemes import TcpHost
+from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
+from attachproto_adapters._transport._ssh import SshChild
 
 if TYPE_CHECKING:
     from attachproto_adapters._transport._tls import TlsLayer
@@ -198,12 +199,16 @@ class Dialer(AsyncDialer[TrioSession]):
             raise outcome
         return cast("T", outcome)
 
-    async def connect(self, quirks: Iterable[Quirk], tls: TlsLayer | None) -> TrioSession:
-        host, child = self.host, None
-        if isinstance(host, TcpHost):
-            sock = _taken_out(await trio.open_tcp_stream(host.name, host.port))
-            prepare_tcp(sock)
-        else:
-            await trio.lowlevel.checkpoint()
-            sock, child = await self.open_non_tcp(host)
-        return SocketSession(sock, host, quirks=quirks, tls=tls, child=child)
+    async def open_tcp(self, host: TcpHost) -> socket.socket:
+        sock = _taken_out(await trio.open_tcp_stream(host.name, host.port))
+        prepare_tcp(sock)
+        return sock
+
+    async def open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
+        await trio.lowlevel.checkpoint()
+        return await super().open_non_tcp(host)
+
+    def make_session(
+        self, sock: socket.socket, quirks: Iterable[Quirk], tls: TlsLayer | None, child: SshChild | None
+    ) -> TrioSession:
+        return SocketSession(sock, self.host, quirks=quirks, tls=tls, child=child)

@@ -1,0 +1,177 @@
+"""The connection that is kept between two plain calls. Nothing here waits, so that every framework can use it.
+
+Strategy: one slot belongs to one engine's address, and holds at most one connection. It keeps one as long as somebody
+holds the slot: an open client, and a flow while it runs. The one who lets go last closes the connection. A connection
+is taken out for a call, and put back only if the call has ended cleanly. So whatever happens to a call, such as a
+cancellation or an interruption, never happens to a connection in the slot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import socket
+import threading
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+
+from attachproto import Request
+from attachproto_adapters._transport._sockets import wait_until_ready
+from attachproto_adapters._transport._ssh import SshChild
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._tls import TlsLayer
+
+# A call that changes something is made only on a connection that was used so recently. Servers close idle connections:
+# Podman's after 10 s (with its default --time), those of Node.js after 5 s, and of gunicorn after 2 s.
+_RECENT_SECONDS: Final = 1.0
+
+# After this time a connection is not used any more: a router between may have forgotten it, and a call on it would get
+# no answer. docker's own client has the same limit (moby client/client.go, IdleConnTimeout).
+_IDLE_SECONDS: Final = 30.0
+
+_REPEATABLE: Final = ("GET", "HEAD")
+
+
+def is_repeatable(request: Request) -> bool:
+    """Whether a call may be made again if its connection has ended without an answer."""
+    return request.method in _REPEATABLE
+
+
+class Use(enum.Enum):
+    """Whether a call may be made on an idle connection.
+
+    Attributes:
+        AT_ONCE: yes.
+        AFTER_PING: if the engine still answers a call that may be repeated.
+        NOT: the connection has ended or may have, and has to be closed.
+    """
+
+    AT_ONCE = "at once"
+    AFTER_PING = "after a ping"
+    NOT = "not"
+
+
+@attrs.frozen(eq=False)
+class IdleConnection:
+    """A connection on which no call is being made.
+
+    Attributes:
+        sock: the socket.
+        tls: the layer on it.
+        child: the program at its other end.
+        since: when its last call has ended, in the time of ``time.monotonic``.
+    """
+
+    sock: socket.socket
+    tls: TlsLayer | None
+    child: SshChild | None
+    since: float
+
+    def use_for(self, request: Request, *, connects_slowly: bool) -> Use:
+        """Whether this call may be made on it.
+
+        Args:
+            request: the call.
+            connects_slowly: a new connection costs more than a ping on this one.
+        """
+        number, age = self.sock.fileno(), time.monotonic() - self.since
+        # Something to read is the end of file, or an answer that nobody has asked for.
+        if number == -1 or age > _IDLE_SECONDS or wait_until_ready(number, 0, read=True, write=False)[0]:
+            return Use.NOT
+        if is_repeatable(request) or age <= _RECENT_SECONDS:
+            return Use.AT_ONCE
+        return Use.AFTER_PING if connects_slowly else Use.NOT
+
+    def end(self) -> Generator[float, None, None]:
+        """Close it. Each value is how many seconds to sleep before the next; exhaust or close the generator."""
+        with contextlib.suppress(OSError):  # the peer was faster
+            self.sock.shutdown(socket.SHUT_RDWR)  # a forked child may have this socket, too
+        self.sock.close()
+        if self.child is not None:
+            yield from self.child.end()
+
+    def let_go(self) -> None:
+        """In a forked child: close the descriptors, and leave the connection to the parent."""
+        self.sock.close()
+        if self.child is not None:
+            self.child.let_go()
+
+
+class Releasable(Protocol):
+    """A session.
+
+    Attributes:
+        released: it must not close its connection any more.
+    """
+
+    released: bool
+
+
+class IdleSlot:
+    """The place of one idle connection. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._idle: IdleConnection | None = None
+        self._holds = 0
+        self._lock = threading.RLock()  # a signal's handler may close a client
+        self._process = os.getpid()
+
+    def hold(self) -> Hold:
+        """Let the slot keep a connection until ``Hold.release``."""
+        self._look_for_fork()
+        with self._lock:
+            self._holds += 1
+        return Hold(self)
+
+    def take(self) -> IdleConnection | None:
+        """Take the connection out, if there is one. The caller uses it or closes it."""
+        self._look_for_fork()
+        with self._lock:
+            idle, self._idle = self._idle, None
+        return idle
+
+    def put(self, session: Releasable, idle: IdleConnection) -> bool:
+        """Keep this connection of a session, which must not close it from then on; ``False`` if it is not kept."""
+        self._look_for_fork()
+        with self._lock:
+            if self._idle is not None or not self._holds:
+                return False
+            # No signal's handler runs between these two lines: there is no call in them.
+            session.released = True
+            self._idle = idle
+        return True
+
+    def let_go(self) -> IdleConnection | None:
+        """End one hold. Returns the connection for the caller to close, if that was the last one."""
+        self._look_for_fork()
+        with self._lock:
+            self._holds -= 1
+            return None if self._holds else self.take()
+
+    def _look_for_fork(self) -> None:
+        if self._process != os.getpid():
+            # A thread that does not exist in this process may hold the lock.
+            self._lock = threading.RLock()
+            self._process = os.getpid()
+            idle, self._idle = self._idle, None
+            if idle is not None:
+                idle.let_go()
+
+
+class Hold:
+    """The right to have a connection kept; ``IdleSlot.hold`` gives it."""
+
+    __slots__ = ("_slot",)
+
+    def __init__(self, slot: IdleSlot) -> None:
+        self._slot: IdleSlot | None = slot
+
+    def release(self) -> IdleConnection | None:
+        """End it. Returns the connection for the caller to close, if nobody else holds the slot. Once is enough."""
+        slot, self._slot = self._slot, None
+        return None if slot is None else slot.let_go()

@@ -1,0 +1,433 @@
+"""Plain calls share a connection, within one job and between the calls of a client, unless it may have ended."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from attachproto import Reason, RemoteProtocolError, Request, Response, Stdout
+from attachproto_adapters import blocking
+from attachproto_adapters._transport import _idle
+from attachproto_adapters._transport._sockets import wait_until_ready
+from tests.adapters.frameworks import ASYNCIO, BLOCKING, EACH_FRAMEWORK, TRIO, Client, Framework
+from tests.adapters.scripted import (
+    BOUND,
+    Act,
+    Engine,
+    Peer,
+    accepts,
+    answers,
+    close,
+    container,
+    docker_exec,
+    refuses,
+    then,
+    until_closed,
+    waits,
+)
+from tests.adapters.test_forked import in_a_child
+from tests.adapters.tls_engine import Certificates, TlsEngine
+
+ENDED = docker_exec(exit_code=0)
+EXEC = ["exec", "json"]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(params=["unix", "tls"])
+def keeping(
+    request: pytest.FixtureRequest, socket_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
+    """An engine that keeps connections open, over a Unix socket and over TLS."""
+    if request.param == "unix":
+        engine = Engine(str(socket_path), keep_alive=True)
+    else:
+        # Of 1.3: its tickets come behind the handshake, and could be taken for an answer that nobody has asked for.
+        engine = TlsEngine(certificates.server_context(ssl.TLSVersion.TLSv1_3), keep_alive=True)
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(certificates.client))
+    runs_commands(engine)
+    yield engine
+    engine.close()
+
+
+def runs_commands(engine: Engine) -> None:
+    engine.on("inspect", answers(ENDED))
+    engine.on("start", accepts(Stdout(b"hi")))
+    engine.on("logs", accepts(Stdout(b"hi"), status_code=200))
+
+
+async def run(client: Client) -> None:
+    result = await client.run_exec("web", ["true"])
+    assert (result.exit_code, result.stdout) == (0, b"hi")
+
+
+async def read_logs(client: Client) -> None:
+    """It begins with a call that may be repeated."""
+    async with await client.logs("web") as attachment:
+        assert await attachment.communicate() == (b"hi", b"")
+
+
+def used(engine: Engine) -> list[list[str]]:
+    """The calls by connection, without those of streams."""
+    with engine._lock:
+        return [calls for calls in engine.connections if calls[:1] not in (["start"], ["logs"])]
+
+
+# ---- which calls share a connection ----
+
+
+@EACH_FRAMEWORK
+def test_the_plain_calls_of_one_function_share_a_connection(framework: Framework, keeping: Engine) -> None:
+    async def scenario() -> None:
+        result = await framework.run_exec("web", ["true"], host=keeping.host)
+        assert result.stdout == b"hi"
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect"]]
+
+
+@EACH_FRAMEWORK
+def test_calls_of_one_client_share_a_connection(framework: Framework, keeping: Engine) -> None:
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            for _ in range(3):
+                await run(client)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect"] * 3]
+
+
+@EACH_FRAMEWORK
+def test_an_attach_asks_on_one_connection_and_holds_its_wait_on_another(framework: Framework, keeping: Engine) -> None:
+    """At the end it is asked once more whether the container has exited."""
+    keeping.on("inspect", answers(container(status="created")))
+    keeping.on("start", answers(None, 204))
+    keeping.on("attach", accepts(Stdout(b"hi")))
+    keeping.on("wait", waits(5))
+
+    async def scenario() -> None:
+        async with await framework.attach("web", host=keeping.host, start=True) as attachment:
+            assert await attachment.communicate() == (b"hi", b"")
+            assert await attachment.wait() == 5
+
+    framework.run(scenario)
+    assert sorted(keeping.connections) == [["attach"], ["inspect"], ["inspect", "start"], ["wait"]]
+
+
+@EACH_FRAMEWORK
+def test_an_attachment_asks_on_the_connection_of_its_client(framework: Framework, keeping: Engine) -> None:
+    keeping.on("inspect", answers(docker_exec()), answers(ENDED))
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client, await client.exec_start("e1") as attachment:
+            assert await attachment.communicate() == (b"hi", b"")
+            assert await attachment.wait() == 0
+
+    framework.run(scenario)
+    assert used(keeping) == [["inspect"] * 2]
+
+
+@EACH_FRAMEWORK
+def test_what_is_kept_is_closed_with_the_last_who_needs_it(framework: Framework, keeping: Engine) -> None:
+    """The attachment outlives its client, and asks on connections of its own."""
+    keeping.on("inspect", answers(docker_exec()), answers(ENDED))
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            attachment = await client.exec_start("e1")
+        async with attachment:
+            assert await attachment.communicate() == (b"hi", b"")
+            assert await attachment.wait() == 0
+
+    framework.run(scenario)
+    assert used(keeping) == [["inspect"], ["inspect"]]
+
+
+# ---- connections that are not used again ----
+
+NOT_KEPT: dict[str, Act] = {
+    "close": lambda peer: peer.write(
+        b"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 13\r\n\r\n" + b'{"Id": "e1"}\n'
+    ),
+    "HTTP/1.0": lambda peer: peer.write(b"HTTP/1.0 201 Created\r\nContent-Length: 13\r\n\r\n" + b'{"Id": "e1"}\n'),
+    "no length": then(lambda peer: peer.write(b"HTTP/1.1 201 Created\r\n\r\n" + b'{"Id": "e1"}\n'), close),
+    "more behind it": lambda peer: peer.write(
+        b"HTTP/1.1 201 Created\r\nContent-Length: 13\r\n\r\n" + b'{"Id": "e1"}\n' + b"HTTP/1.1 200 OK\r\n"
+    ),
+}
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("how", NOT_KEPT)
+def test_an_answer_that_does_not_leave_the_connection_open(framework: Framework, keeping: Engine, how: str) -> None:
+    keeping.on("exec", then(NOT_KEPT[how], until_closed) if how != "no length" else NOT_KEPT[how])
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec"], ["inspect"]]
+
+
+@EACH_FRAMEWORK
+def test_a_connection_that_the_engine_has_closed_is_not_used(framework: Framework, keeping: Engine) -> None:
+    closed = threading.Event()
+
+    def answer_and_close(peer: Peer) -> None:
+        answers(ENDED)(peer)
+        peer.close()
+        closed.set()
+
+    keeping.on("inspect", answer_and_close)
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            for _ in range(3):
+                closed.clear()
+                await run(client)
+                await framework.until(closed)
+                await arrived(framework, client)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect"]] * 3
+
+
+async def arrived(framework: Framework, client: Any) -> None:
+    """Wait until the end of file has come to the connection that is kept; with TLS threads stand between."""
+    owner = client._owner if framework is BLOCKING else client
+    if (idle := owner._address.idle._idle) is not None:
+        await framework.aside(lambda: wait_until_ready(idle.sock.fileno(), BOUND, read=True, write=False))
+
+
+@EACH_FRAMEWORK
+def test_a_get_is_made_again_if_the_connection_ends_unanswered(framework: Framework, keeping: Engine) -> None:
+    """The engine closes it at the moment at which we ask."""
+    keeping.on("inspect", answers(ENDED), close, answers(container()))
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+            await read_logs(client)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect", "inspect"], ["inspect"]]
+
+
+@EACH_FRAMEWORK
+def test_a_call_that_changes_something_is_made_once(framework: Framework, keeping: Engine) -> None:
+    keeping.on("exec", answers({"Id": "e1"}, 201), close)
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+            with pytest.raises(RemoteProtocolError) as caught:
+                await run(client)
+            assert caught.value.reason is Reason.NOTHING_CAME
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect", "exec"]]
+
+
+@EACH_FRAMEWORK
+def test_a_cut_answer_is_an_error_and_nothing_is_made_again(framework: Framework, keeping: Engine) -> None:
+    keeping.on("inspect", answers(ENDED), then(lambda peer: peer.write(b"HTTP/1.1 2"), close))
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+            with pytest.raises(RemoteProtocolError, match="inside the answer's head"):
+                await read_logs(client)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect", "inspect"]]
+
+
+@EACH_FRAMEWORK
+def test_after_a_second_nothing_is_changed_without_a_ping(
+    framework: Framework, keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a Unix socket a new connection costs less than a ping."""
+    monkeypatch.setattr(_idle, "_RECENT_SECONDS", -1.0)
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+            await run(client)
+
+    framework.run(scenario)
+    if isinstance(keeping, TlsEngine):
+        assert used(keeping) == [["exec", "inspect", "_ping", "exec", "inspect"]]
+    else:
+        assert used(keeping) == [["exec", "inspect"]] * 2
+
+
+@EACH_FRAMEWORK
+def test_a_ping_without_an_answer_leads_to_a_new_connection(
+    framework: Framework, keeping: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_idle, "_RECENT_SECONDS", -1.0)
+    keeping.on("_ping", close)
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+            await run(client)
+
+    framework.run(scenario)
+    pinged = ["_ping"] if isinstance(keeping, TlsEngine) else []
+    assert used(keeping) == [["exec", "inspect", *pinged], ["exec", "inspect"]]
+
+
+@EACH_FRAMEWORK
+def test_an_old_connection_is_not_used(framework: Framework, keeping: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_idle, "_IDLE_SECONDS", -1.0)
+
+    async def scenario() -> None:
+        await framework.run_exec("web", ["true"], host=keeping.host)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec"], ["inspect"]]
+
+
+@EACH_FRAMEWORK
+def test_a_refusal_leaves_the_connection_open(framework: Framework, keeping: Engine) -> None:
+    keeping.on("exec", refuses(404, "no such container"), answers({"Id": "e1"}, 201))
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            with pytest.raises(Exception, match="no such container"):
+                await run(client)
+            await run(client)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "exec", "inspect"]]
+
+
+def test_a_connection_on_which_a_call_timed_out_is_not_used(keeping: Engine) -> None:
+    keeping.on("exec", until_closed, answers({"Id": "e1"}, 201))
+    with blocking.Client(keeping.host, timeout=0.2) as client:
+        with pytest.raises(TimeoutError, match="no answer came"):
+            client.run_exec("web", ["true"])
+        assert client.run_exec("web", ["true"]).stdout == b"hi"
+    assert used(keeping) == [["exec"], ["exec", "inspect"]]
+
+
+@pytest.mark.parametrize("framework", [ASYNCIO, TRIO], ids=str)
+def test_a_cancelled_call_takes_its_connection_with_it(framework: Framework, keeping: Engine) -> None:
+    asked = threading.Event()
+
+    def hang(peer: Peer) -> None:
+        asked.set()
+        peer.until_closed()
+
+    keeping.on("inspect", answers(ENDED), hang, answers(ENDED))
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+            await cancelled_when(asked, framework, lambda: read_logs(client))
+            await run(client)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect", "inspect"], ["exec", "inspect"]]
+
+
+async def cancelled_when(
+    event: threading.Event, framework: Framework, call: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    if framework is TRIO:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await framework.until(event)
+            nursery.cancel_scope.cancel()
+        return
+    task = asyncio.create_task(call())
+    await framework.until(event)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+# ---- threads, loops, processes ----
+
+
+def test_threads_share_a_client_and_never_an_answer(keeping: Engine) -> None:
+    def answer(peer: Peer) -> None:
+        assert isinstance(peer.request, Request)
+        peer.send(Response(200, (), peer.request.path[1].encode()))
+
+    keeping.on("inspect", answer)
+    wrong: list[tuple[str, bytes]] = []
+
+    def work(number: int) -> None:
+        for at in range(20):
+            request = Request("GET", ("containers", f"{number * 100 + at}", "json"))
+            response = dialer.call(request)
+            if response.body != request.path[1].encode():
+                wrong.append((request.path[1], response.body))
+
+    with blocking.Client(keeping.host, timeout=BOUND) as client:
+        dialer = client._dialer()
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(BOUND)
+        dialer.close()
+    assert not wrong
+    assert sum(map(len, keeping.connections)) == 80
+
+
+@pytest.mark.parametrize("framework", [ASYNCIO, TRIO], ids=str)
+def test_a_second_event_loop_goes_on_with_the_connection_of_the_first(framework: Framework, keeping: Engine) -> None:
+    client = framework.client(keeping.host)
+    framework.run(lambda: run(client))
+    framework.run(lambda: run(client))
+    framework.run(client.aclose)
+    assert used(keeping) == [["exec", "inspect"] * 2]
+
+
+def test_a_forked_child_leaves_the_connection_to_its_parent(keeping: Engine) -> None:
+    with blocking.Client(keeping.host, timeout=BOUND) as client:
+        client.run_exec("web", ["true"])
+        in_a_child(lambda: _in_child(client))
+        client.run_exec("web", ["true"])
+    assert used(keeping) == [["exec", "inspect", "exec", "inspect"], ["exec", "inspect"]]
+
+
+def _in_child(client: blocking.Client) -> None:
+    assert client.run_exec("web", ["true"]).stdout == b"hi"
+    client.close()
+
+
+def test_a_forked_child_that_only_closes_leaves_the_connection_open(keeping: Engine) -> None:
+    with blocking.Client(keeping.host, timeout=BOUND) as client:
+        client.run_exec("web", ["true"])
+        in_a_child(client.close)
+        client.run_exec("web", ["true"])
+    assert used(keeping) == [["exec", "inspect"] * 2]
+
+
+def test_a_client_that_is_closed_during_a_call_leaves_nothing_open(keeping: Engine) -> None:
+    """The call goes on, and closes what it would have left behind."""
+    with blocking.Client(keeping.host, timeout=BOUND) as client:
+
+        def close_client(peer: Peer) -> None:
+            client.close()
+            answers(ENDED)(peer)
+
+        keeping.on("inspect", close_client)
+        assert client.run_exec("web", ["true"]).stdout == b"hi"
+    assert used(keeping) == [["exec", "inspect"]]
