@@ -100,6 +100,7 @@ class Holdings:
     threads: frozenset[threading.Thread] = attrs.Factory(lambda: frozenset(threading.enumerate()))
     processes: list[int] = attrs.Factory(lambda: children("self"))
     engines: collections.Counter[str] = attrs.field()
+    guards: list[int] = attrs.Factory(lambda self: children(self.engine), takes_self=True)
 
     @engines.default
     def _engines(self) -> collections.Counter[str]:
@@ -116,7 +117,7 @@ class Holdings:
                 "threads": threads,
                 "processes": [child for child in children("self") if child not in self.processes],
                 "the engine's descriptors": dict(descriptors(self.engine) - self.engines),
-                "the engine's processes": children(self.engine),
+                "the engine's processes": [child for child in children(self.engine) if child not in self.guards],
             }
             found = [f"{kind} {what}" for kind, what in left.items() if what]
             if not found or time.monotonic() > deadline:

@@ -161,10 +161,11 @@ def crowds(clients: int, size: int) -> None:
             engine.stdout.readline()
             call(path, "GET", "/_ping")
             held = descriptors(engine.pid)
+            guard = children(engine.pid)
             crowd(path, engine.pid, clients, size, own=True)
             crowd(path, engine.pid, clients, size, own=False)
             left = until(lambda: descriptors(engine.pid) - held, empty=True)
-            print(f"left behind: descriptors {dict(left)}, processes {children(engine.pid)}")
+            print(f"left behind: descriptors {dict(left)}, processes {sorted({*children(engine.pid)} - {*guard})}")
         finally:
             engine.send_signal(signal.SIGTERM)
             engine.communicate(timeout=10)

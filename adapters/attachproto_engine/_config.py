@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 import attrs
 
 from attachproto import parse_detach_keys
+from attachproto_engine._command import Command
 from attachproto_engine._errors import ApiError
-from attachproto_engine._process import Command
 
 # The default of ``docker stop``.
 _STOP_SECONDS: Final = 10

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from attachproto_engine._command import StartFailed
 from attachproto_engine._config import Config, ExecConfig, signal_number
 from attachproto_engine._errors import ApiError
 from attachproto_engine._exec import Exec
 from attachproto_engine._output import OutputLog
-from attachproto_engine._process import Process, Sink, StartFailed
+from attachproto_engine._process import Process, Sink
 from attachproto_engine._rules import Rules
 from attachproto_engine._supervisor import Supervisor
 from attachproto_engine._waiters import Waiters
@@ -109,7 +110,7 @@ class Container:
         if self.running:
             return False
         try:
-            process = Process(self.config.command())
+            process = self._supervisor.start(self.config.command())
         except StartFailed as exc:
             self.exit_code, self.exit_code_known = exc.exit_code, True
             self.error = _START_FAILED + str(exc)

@@ -12,6 +12,7 @@ from attachproto_engine._config import Config
 from attachproto_engine._container import Container
 from attachproto_engine._errors import ApiError
 from attachproto_engine._exec import Exec
+from attachproto_engine._guard import Guard
 from attachproto_engine._images import Images
 from attachproto_engine._rules import Rules
 from attachproto_engine._supervisor import Supervisor
@@ -26,11 +27,11 @@ class Containers:
         rules: those of the emulated engine.
     """
 
-    def __init__(self, rules: Rules, images: Images) -> None:
+    def __init__(self, rules: Rules, images: Images, guard: Guard) -> None:
         self.rules = rules
         self._images = images
         self._by_id: dict[str, Container] = {}
-        self._supervisor = Supervisor()
+        self._supervisor = Supervisor(guard)
         self._unnamed = 0
 
     def __iter__(self) -> Iterator[Container]:

@@ -21,6 +21,7 @@ from typing import Self
 
 from attachproto._validators import version_numbers
 from attachproto_engine._faults import Call, Fault, FaultBook
+from attachproto_engine._guard import Guard
 from attachproto_engine._images import Images
 from attachproto_engine._rules import EMULATED, HIGHEST, MINIMUM, RULES, Emulated
 from attachproto_engine._server import Server, listening
@@ -39,8 +40,8 @@ class Engine:
         with Engine() as engine:
             client = docker.DockerClient(base_url=engine.host)
 
-    Leaving it kills every container with its whole session. A process that has left the session by ``setsid``
-    runs on.
+    Leaving it kills every container with its whole session, and so does the end of the process that uses it, SIGKILL
+    included. A process that has left the session by ``setsid`` runs on.
 
     Args:
         host: ``unix:///PATH`` or ``tcp://127.0.0.1:PORT`` (0 for any port); by default a socket in a new temporary
@@ -159,15 +160,19 @@ class Engine:
 
     async def _run(self, ready: Future[str]) -> None:
         with contextlib.ExitStack() as opened:
+            guard = Guard()
+            opened.callback(guard.close)
             host = self._wanted
             if host is None:
                 directory = tempfile.mkdtemp(prefix="attachproto-")
                 opened.callback(shutil.rmtree, directory, ignore_errors=True)
                 host = f"unix://{directory}/engine.sock"
-            listener, host = opened.enter_context(listening(host))
+            listener, host = opened.enter_context(listening(host, guard))
+            if self._wanted is None:
+                guard.path(directory)
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             ready.set_result(host)
-            server = Server(self._rules, self._api_version, self._faults, self._images)
+            server = Server(self._rules, self._api_version, self._faults, self._images, guard)
             await server.run(listener, self._stop)
 
     def __enter__(self) -> Self:
@@ -226,8 +231,9 @@ async def _serve(host: str, emulate: Emulated) -> int:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         loop.add_signal_handler(number_, stop.set)
-    with listening(host) as (listener, address):
+    guard = Guard()
+    with contextlib.closing(guard), listening(host, guard) as (listener, address):
         print(f"attachproto: {NOT_A_SANDBOX}", file=sys.stderr, flush=True)
         print(address, flush=True)
-        await Server(RULES[emulate], HIGHEST, FaultBook(), Images(None)).run(listener, stop)
+        await Server(RULES[emulate], HIGHEST, FaultBook(), Images(None), guard).run(listener, stop)
     return 0

@@ -8,9 +8,10 @@ import secrets
 import signal
 from typing import Final
 
+from attachproto_engine._command import StartFailed
 from attachproto_engine._config import ExecConfig
 from attachproto_engine._errors import ApiError
-from attachproto_engine._process import Process, Sink, StartFailed
+from attachproto_engine._process import Process, Sink
 from attachproto_engine._supervisor import Supervisor
 
 # How runc begins the error of an exec whose command cannot be executed.
@@ -62,7 +63,7 @@ class Exec:
             missing = f'chdir to cwd ("{directory}") set in config.json failed: no such file or directory'
             raise ApiError(400, _FAILED + missing)
         try:
-            process = Process(self.config.command(attached=attached, size=size))
+            process = self._supervisor.start(self.config.command(attached=attached, size=size))
         except StartFailed as exc:
             self.exit_code = exc.exit_code
             raise ApiError(400, _FAILED + str(exc)) from None

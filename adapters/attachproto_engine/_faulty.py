@@ -12,8 +12,9 @@ import termios
 from typing import Final
 
 from attachproto_engine._errors import EndedByFault
+from attachproto_engine._hangups import Hangups
 from attachproto_engine._script import Script
-from attachproto_engine._server_connection import Hangups, ServerConnection, SocketWriter
+from attachproto_engine._server_connection import ServerConnection, SocketWriter
 from attachproto_engine._timing import End, Pause
 
 # The interval of polling the kernel: it reports no event when the peer has read, or when a second byte has come.

@@ -14,16 +14,16 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import struct
 import termios
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-import attrs
-
+from attachproto_engine._command import Command, StartFailed, failure, find
 from attachproto_engine._descriptor import Descriptor
+from attachproto_engine._guard import Guard
+from attachproto_engine._inherited import closed_in_child
 from attachproto_engine._output import PIECE, STDERR, STDOUT
 from attachproto_engine._sessions import reap, signal_session, until_zombie
 
@@ -42,51 +42,21 @@ _DEFAULT_SIGNALS: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal
 _IN_DIRECTORY: Final = 'cd "$0" && exec "$@"'
 
 
-class StartFailed(Exception):
-    """The command cannot be executed.
-
-    Attributes:
-        exit_code: 127 if there is no such file, 126 if it cannot be executed.
-    """
-
-    def __init__(self, text: str, exit_code: int) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-
-
-@attrs.frozen
-class Command:
-    """A command to execute.
-
-    Attributes:
-        arguments: the program and its arguments.
-        environment: all variables; nothing is inherited.
-        directory: the working directory; ``None`` for the engine's.
-        tty: run it on a terminal of its own.
-        stdin: give it an open stdin; otherwise stdin is ``/dev/null``. On a terminal stdin is always open.
-        size: height and width of the terminal.
-    """
-
-    arguments: Sequence[str]
-    environment: Mapping[str, str]
-    directory: str | None = None
-    tty: bool = False
-    stdin: bool = False
-    size: tuple[int, int] = (0, 0)
-
-
 class Process:
     """A running process. Create it inside the event loop."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, guard: Guard) -> None:
         """Start it.
 
         Raises:
             StartFailed: it cannot be started.
+            OSError: no descriptors are left for its pipes or its terminal.
         """
-        program = _find(command)
+        self._guard = guard
+        program = find(command)
         with contextlib.ExitStack() as opened:
             actions = self._open_terminal(command, opened) if command.tty else self._open_pipes(command, opened)
+            actions += closed_in_child()
             arguments = list(command.arguments)
             if command.directory is not None:
                 # posix_spawn cannot change the directory, and os.chdir() would change it for every thread.
@@ -103,9 +73,10 @@ class Process:
                     setsigdef=_DEFAULT_SIGNALS,
                 )
             except OSError as exc:
-                raise _failure(command.arguments[0], exc) from None
+                raise failure(command.arguments[0], exc) from None
             except ValueError as exc:  # a variable with NUL or '=' in its name
                 raise StartFailed(f'exec: "{command.arguments[0]}": {exc}', 126) from None
+            guard.add(self.pid)
             opened.pop_all()
         for number in self._child_ends:
             os.close(number)
@@ -194,6 +165,7 @@ class Process:
         await until_zombie(self.pid)
         while not signal_session(self.pid, signal.SIGKILL):
             await asyncio.sleep(_AGAIN_SECONDS)
+        self._guard.remove(self.pid)
         self.exit_code = reap(self.pid)
         if self._terminal_side is not None:
             os.close(self._terminal_side)
@@ -223,29 +195,3 @@ async def _pump(stream: int, descriptor: Descriptor, sink: Sink) -> None:
         await sink(stream, data)
         # A process that prints without pause must not block the event loop.
         await asyncio.sleep(0)
-
-
-def _find(command: Command) -> str:
-    name = command.arguments[0]
-    if "/" not in name:
-        found = shutil.which(name, path=command.environment.get("PATH", os.defpath))
-        if found is None:
-            raise StartFailed(f'exec: "{name}": executable file not found in $PATH', 127)
-        return os.path.abspath(found)
-    # Relative to the process's directory.
-    path = os.path.join(command.directory or os.getcwd(), name)
-    if not os.path.exists(path):
-        raise _failure(name, FileNotFoundError())
-    if os.path.isdir(path):
-        raise StartFailed(f'exec: "{name}": is a directory', 126)
-    if not os.access(path, os.X_OK):
-        raise _failure(name, PermissionError())
-    return path
-
-
-def _failure(name: str, exc: OSError) -> StartFailed:
-    if isinstance(exc, FileNotFoundError):
-        return StartFailed(f'exec: "{name}": stat {name}: no such file or directory', 127)
-    if isinstance(exc, PermissionError):
-        return StartFailed(f'exec: "{name}": permission denied', 126)
-    return StartFailed(f'exec: "{name}": {(exc.strerror or str(exc)).lower()}', 126)

@@ -20,10 +20,12 @@ from attachproto_engine._containers import Containers
 from attachproto_engine._errors import ClientGone
 from attachproto_engine._faults import FaultBook, Reset
 from attachproto_engine._faulty import FaultyWriter, HoldingConnection
+from attachproto_engine._guard import Guard
+from attachproto_engine._hangups import Hangups
 from attachproto_engine._images import Images
 from attachproto_engine._rules import Rules
 from attachproto_engine._script import Script
-from attachproto_engine._server_connection import Hangups, ServerConnection, is_loopback
+from attachproto_engine._server_connection import ServerConnection, is_loopback
 
 # The kernel lowers this to its own limit (somaxconn), as for dockerd. If the queue is full, connect() on a non-blocking
 # Unix socket fails with EAGAIN.
@@ -45,9 +47,9 @@ _RETRY_SECONDS: Final = 0.05
 class Server:
     """An engine inside a running event loop."""
 
-    def __init__(self, rules: Rules, api_version: str, faults: FaultBook, images: Images) -> None:
+    def __init__(self, rules: Rules, api_version: str, faults: FaultBook, images: Images, guard: Guard) -> None:
         self._faults = faults
-        self._containers = Containers(rules, images)
+        self._containers = Containers(rules, images, guard)
         self._api = Api(self._containers, api_version, self._prepare)
         self._connections: dict[asyncio.Task[None], ServerConnection] = {}
         self._loop: asyncio.AbstractEventLoop
@@ -134,8 +136,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def listening(host: str) -> Iterator[tuple[socket.socket, str]]:
-    """A listening socket, and the address that clients use for it.
+def listening(host: str, guard: Guard) -> Iterator[tuple[socket.socket, str]]:
+    """A listening socket, and the address that clients use for it. The guard removes its path if the engine is killed.
 
     Raises:
         ValueError: the address is invalid, or not one of loopback.
@@ -144,6 +146,7 @@ def listening(host: str) -> Iterator[tuple[socket.socket, str]]:
     parts = urlsplit(host)
     if parts.scheme == "unix" and parts.path and not parts.netloc:
         with _listening_on_path(parts.path) as sock:
+            guard.path(parts.path)
             yield sock, host
     elif parts.scheme == "tcp" and parts.hostname and parts.port is not None and parts.path in ("", "/"):
         if not is_loopback(parts.hostname):

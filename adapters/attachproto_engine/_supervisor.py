@@ -8,6 +8,8 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from attachproto_engine._command import Command
+from attachproto_engine._guard import Guard
 from attachproto_engine._process import Process
 
 # How long closing the engine waits for killed processes, and how often it kills again: a fork may have slipped through.
@@ -18,9 +20,14 @@ _KILL_AGAIN_SECONDS: Final = 0.2
 class Supervisor:
     """Runs one task for each process, and kills what is left when the engine is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._tasks: set[asyncio.Task[None]] = set()
         self._processes: set[Process] = set()
+
+    def start(self, command: Command) -> Process:
+        """Start a process. ``watch`` it before anything is awaited. Raises as ``Process`` does."""
+        return Process(command, self._guard)
 
     def watch(self, process: Process, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work``, which waits for the process to end. Until it returns, ``close`` kills the process."""
