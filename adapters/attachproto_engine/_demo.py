@@ -28,7 +28,7 @@ from attachproto import (
     Stderr,
     Stdout,
 )
-from attachproto_adapters._errors import AttachError, EngineUnreachable, RequestRejected
+from attachproto_adapters._errors import AttachError, EngineUnreachable, RequestRejected, printable
 from attachproto_adapters._flows._api_calls import exit_code, succeeded, wait_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._inspect import read_json
@@ -91,7 +91,7 @@ class _Table:
         else:
             lines = [f"{len(data)} bytes"]
             head, _, rest = data.partition(b"\r\n\r\n") if b"HTTP/1.1" in data else (b"", b"", data)
-            lines += [line.decode("latin-1") for line in head.split(b"\r\n") if head]
+            lines += [printable(line.decode("latin-1")) for line in head.split(b"\r\n") if head]
             while rest[:1] in (b"\x01", b"\x02") and rest[1:4] == b"\0\0\0":  # a frame: its header is not readable
                 size = int.from_bytes(rest[4:8], "big")
                 lines.append(f"{rest[:8].hex(' ')}  {rest[8 : 8 + size]!r}")
@@ -149,7 +149,8 @@ def _engine(host: str | None, image: str, out: TextIO) -> Iterator[Dialer]:
         version = Request("GET", ("version",))
         value = read_json(succeeded(version, dialer.call(version)))
         if host is not None or dialer.call(Request("GET", ("images", image, "json"))).status_code == 200:
-            out.write(f"engine: {value.get('Version')}, API {value.get('ApiVersion')}, at {dialer.host}\n\n")
+            name, api = (value.get(key) if isinstance(value, dict) else None for key in ("Version", "ApiVersion"))
+            out.write(printable(f"engine: {name}, API {api}, at {dialer.host}") + "\n\n")
             yield dialer
             return
         why = f"the engine at {dialer.host} has no image {image}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import http.server
 import io
 import json
 import os
@@ -13,13 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from attachproto_adapters._transport import _hosts
 from attachproto_adapters.cli._main import main
-from attachproto_engine import Engine, ProxyAnswer
+from attachproto_engine import Engine, ProxyAnswer, SetHeader
 from attachproto_engine._demo import demo
 
 BOUND = 60
@@ -104,6 +106,63 @@ def test_an_engine_without_the_image(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "No such image: other:latest" in stderr
     assert "pull the image, or name another one with --image" in stderr
     assert "on the wire" not in stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "shown"),
+    [
+        (
+            {"Version": "\x1b]0;title\x07 \x9b31m", "ApiVersion": "1\n.51"},
+            "engine: \\x1b]0;title\\x07 \\x9b31m, API 1\\n.51",
+        ),
+        ({}, "engine: None, API None"),
+        ([], "engine: None, API None"),
+        ("text", "engine: None, API None"),
+        (None, "engine: None, API None"),
+        ({"Version": ["\x1b"]}, "engine: ['\\x1b']"),
+    ],
+)
+def test_what_an_engine_calls_itself(version: object, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(200, json.dumps(version))
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(500, '{"message": "no\\u001b[2J more"}')
+
+        def answer(self, status: int, body: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            assert main(["demo", "--host", f"tcp://127.0.0.1:{server.server_address[1]}"]) == 1
+        finally:
+            server.shutdown()
+            thread.join()
+    stdout, stderr = capsys.readouterr()
+    assert stdout.startswith(shown)
+    assert stderr.count("\n") == 1
+    assert all(char.isprintable() or char == "\n" for char in stdout + stderr)
+
+
+def test_the_heads_of_an_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with Engine() as engine:
+        monkeypatch.setattr(secrets, "token_hex", lambda size: "00" * size)
+        engine.fault("attachproto-demo-00000000", SetHeader("x-name", "\x9b31m"))
+        assert main(["demo", "--host", engine.host]) == 0
+    stdout, _ = capsys.readouterr()
+    assert "x-name: \\x9b31m" in stdout
+    assert all(char.isprintable() or char == "\n" for char in stdout)
 
 
 def test_colours_on_a_terminal(tmp_path: Path) -> None:
