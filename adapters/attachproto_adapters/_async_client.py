@@ -50,9 +50,14 @@ class AsyncClient(ClientBase, Generic[A, S]):
     _make_dialer: Callable[[Address], AsyncDialer[S]]
 
     def __init__(
-        self, host: str | None = None, *, tls: ssl.SSLContext | None = None, api_version: str | None = None
+        self,
+        host: str | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        api_version: str | None = None,
     ) -> None:
-        super().__init__(host, tls, api_version)
+        super().__init__(host, tls, headers, api_version)
 
     @classmethod
     def _for_one_call(cls, host: str | None, api_version: str | None) -> Self:

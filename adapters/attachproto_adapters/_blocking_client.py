@@ -45,9 +45,12 @@ class Client(ClientBase):
 
     Args:
         host: the engine, as ``unix://PATH``, ``tcp://NAME:PORT`` or ``ssh://USER@NAME``; by default as the docker CLI
-            finds it: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context, Docker's own socket; then Podman's.
+            finds it: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context, Docker's own socket; then Podman's. A
+            path behind the port, where a proxy serves the engine, stands before the path of every request.
         tls: speak TLS with this context, to an engine at ``tcp://``. By default ``DOCKER_TLS_VERIFY``, ``DOCKER_TLS``
             and ``DOCKER_CERT_PATH`` decide, or the docker context.
+        headers: pairs of a name and a value, which go with every request. They win over the ``HttpHeaders`` of docker's
+            ``config.json``.
         api_version: such as ``"1.41"``; by default ``DOCKER_API_VERSION``. Without either, the engine uses its newest.
         timeout: how many seconds each connect, read, write or wait may take, here and later (see
             ``Attachment.settimeout``).
@@ -63,11 +66,12 @@ class Client(ClientBase):
         host: str | None = None,
         *,
         tls: ssl.SSLContext | None = None,
+        headers: Iterable[tuple[str, str]] = (),
         api_version: str | None = None,
         timeout: float | None = None,
     ) -> None:
         check_timeout(timeout)
-        super().__init__(host, tls, api_version)
+        super().__init__(host, tls, headers, api_version)
         self._timeout = timeout
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
 class ClientBase:
     """The part of a client that is the same in every framework. It finds the engine, and loads the files for TLS."""
 
-    def __init__(self, host: str | None, tls: ssl.SSLContext | None, api_version: str | None) -> None:
+    def __init__(
+        self,
+        host: str | None,
+        tls: ssl.SSLContext | None,
+        headers: Iterable[tuple[str, str]],
+        api_version: str | None,
+    ) -> None:
         self._api_version = resolve_api_version(api_version, os.environ)
         attrs.evolve(PING, api_version=self._api_version)  # it raises for a version that is not valid
-        self._address = Address(resolve_host(host, os.environ, tls))
+        self._address = Address(resolve_host(host, os.environ, tls, headers))
         self._closed = False
         self._hold = self._address.idle.hold()
 

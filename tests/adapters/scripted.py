@@ -110,8 +110,12 @@ class Peer:
 
     def next_event(self) -> Event:
         while (event := self.connection.next_event()) is NEED_DATA:
-            self.connection.receive_data(self.sock.recv(READ_SIZE))
+            self.connection.receive_data(self.receive())
         return event
+
+    def receive(self) -> bytes:
+        """What comes next from the client."""
+        return self.sock.recv(READ_SIZE)
 
     def send(self, *events: Event) -> None:
         """Says the events, all in one write where that is possible."""
@@ -455,7 +459,7 @@ class Engine:
 
     def _serve(self, sock: socket.socket) -> None:
         with sock:
-            peer = Peer(sock, keep_alive=self.keep_alive)
+            peer = self.make_peer(sock)
             calls: list[str] = []
             with self._lock:
                 self.connections.append(calls)
@@ -477,6 +481,10 @@ class Engine:
                 if following is None or sock.fileno() == -1:
                     return
                 peer.connection = following
+
+    def make_peer(self, sock: socket.socket) -> Peer:
+        """The engine's end of a connection that was accepted."""
+        return Peer(sock, keep_alive=self.keep_alive)
 
     def _next_act(self, request: Request | StreamRequest, calls: list[str]) -> Act:
         plain = request.to_request() if isinstance(request, StreamRequest) else request

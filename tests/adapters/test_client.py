@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -11,9 +13,9 @@ from typing import Any
 import pytest
 
 from attachproto import Stdout
-from attachproto_adapters import ClientClosed, EngineUnreachable, HostInvalid, blocking
+from attachproto_adapters import AttachWarning, ClientClosed, EngineUnreachable, HostInvalid, blocking
 from tests.adapters.frameworks import EACH_FRAMEWORK, Framework
-from tests.adapters.scripted import BOUND, Engine, accepts, answers, docker_exec
+from tests.adapters.scripted import BOUND, Engine, Peer, accepts, answers, container, docker_exec, waits
 from tests.adapters.tls_engine import VERSIONS, Certificates, TlsEngine
 
 
@@ -159,3 +161,120 @@ def test_threads_share_a_client(engine: Engine) -> None:
         for thread in threads:
             thread.join(BOUND)
     assert outputs == [b"hi"] * 8
+
+
+# ---- what goes with every request ----
+
+
+class BehindPath(Engine):
+    """An engine that a proxy serves below a path, as Portainer does: every request has it."""
+
+    PATH = b"/api/endpoints/1/docker/v1.41/"
+
+    def make_peer(self, sock: socket.socket) -> Peer:
+        return PeerBehindPath(sock)
+
+
+class PeerBehindPath(Peer):
+    def receive(self) -> bytes:
+        method, space, rest = super().receive().partition(b" ")
+        if not rest:
+            return method  # the end, or stdin
+        assert rest.startswith(BehindPath.PATH), rest
+        return method + space + rest.replace(BehindPath.PATH, b"/v1.41/", 1)
+
+
+@EACH_FRAMEWORK
+def test_the_path_of_an_address_stands_before_the_version_of_every_request(framework: Framework) -> None:
+    engine = BehindPath()
+    engine.on("inspect", answers(container(open_stdin=False)))
+    engine.on("attach", accepts(Stdout(b"hi")))
+    engine.on("start", answers(None, 204))
+    engine.on("wait", waits(4))
+
+    async def scenario() -> None:
+        async with (
+            framework.client(f"{engine.host}/api/endpoints/1/docker/", api_version="1.41") as client,
+            await client.attach("web", start=True) as attachment,
+        ):
+            assert await attachment.communicate() == (b"hi", b"")
+            assert await attachment.wait() == 4
+            await attachment.resize(24, 80)
+
+    try:
+        framework.run(scenario)
+    finally:
+        engine.close()
+    assert {"inspect", "attach", "wait next-exit", "start", "resize"} <= set(engine.calls)
+
+
+def headers_of(engine: Engine) -> list[dict[str, str]]:
+    found = []
+    for request in engine.requests:
+        names = [name for name, _ in request.headers]
+        assert len(names) == len(set(names)), names
+        found.append(dict(request.headers))
+    return found
+
+
+@EACH_FRAMEWORK
+def test_headers_go_with_plain_calls_and_with_streams(
+    framework: Framework, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the caller win over those of docker's configuration, and those of a call win over both."""
+    configured = {"X-Meta": "config", "x-token": "old", "User-Agent": "not sent", "Content-Type": "not/this"}
+    (tmp_path / "config.json").write_text(json.dumps({"HttpHeaders": configured}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    engine.on("inspect", answers(docker_exec(exit_code=0)))
+    engine.on("start", accepts(Stdout(b"hi")))
+
+    async def scenario() -> None:
+        async with framework.client(engine.host, headers=[("X-Token", "s3cret")]) as client:
+            assert (await client.run_exec("web", ["true"])).stdout == b"hi"
+            assert "s3cret" not in repr(client)
+        assert (await framework.run_exec("web", ["true"], host=engine.host)).stdout == b"hi"
+
+    framework.run(scenario)
+    assert engine.calls == ["exec", "start", "inspect"] * 2
+    seen = headers_of(engine)
+    assert [each["x-token"] for each in seen] == ["s3cret"] * 3 + ["old"] * 3
+    assert {each["x-meta"] for each in seen} == {"config"}
+    assert all(each["user-agent"].startswith("attachproto/") for each in seen)
+    assert seen[0]["content-type"] == seen[1]["content-type"] == "application/json"
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("header", [("Host", "x"), ("connection", "close"), ("X", "a\r\nY: b"), ("X Y", "z"), ("X", 1)])
+def test_a_header_that_cannot_go_with_every_request(
+    framework: Framework, engine: Engine, header: tuple[str, Any]
+) -> None:
+    with pytest.raises((ValueError, TypeError), match="header"):
+        framework.client(engine.host, headers=[header])
+
+
+CONFIGS = {
+    "a name that only the connection writes": '{"HttpHeaders": {"Host": "s3cret"}}',
+    "a line end": '{"HttpHeaders": {"X": "s3cret\\r\\nY: z"}}',
+    "a number": '{"HttpHeaders": {"X": 1}}',
+    "a list": '{"HttpHeaders": ["X", "s3cret"]}',
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_http_headers_that_are_not_valid(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text(config)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(HostInvalid, match=r"HttpHeaders of .*config\.json are not valid") as caught:
+        blocking.Client("tcp://engine")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_configuration_that_cannot_be_read_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with the docker CLI; a context that has to be looked up in it is an error."""
+    (tmp_path / "config.json").write_text("{")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.warns(AttachWarning, match="no HttpHeaders are sent") as warnings:
+        blocking.Client("tcp://engine").close()
+    assert warnings[0].filename == __file__
+    with pytest.raises(HostInvalid, match="is not JSON"):
+        blocking.Client()

@@ -100,7 +100,7 @@ def but_for_the_streams_type(api: Iterator[tuple[str, Found]]) -> dict[str, Foun
 def test_a_function_takes_what_the_method_of_the_client_takes_and_what_the_client_takes() -> None:
     what = dict(public(BLOCKING))
     for name in FUNCTIONS - {"open_attachment"}:
-        of_client = {each[0] for each in what["Client.__init__"].parameters} - {"self", "tls"}
+        of_client = {each[0] for each in what["Client.__init__"].parameters} - {"self", "tls", "headers"}
         of_method = {each[0]: each for each in what[f"Client.{name}"].parameters if each[0] != "self"}
         of_function = {each[0]: each for each in what[name].parameters}
         assert {each: of_function.pop(each)[0] for each in of_client} == {each: each for each in of_client}, name

@@ -1,4 +1,4 @@
-"""Docker contexts: finds the chosen one and reads its files."""
+"""Docker's configuration: the chosen context with its files, and the header fields of every request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Final
 
 import attrs
 
-from attachproto_adapters._errors import HostInvalid
+from attachproto._headers import CONNECTION_HEADERS, Headers
+from attachproto._request_writer import common_headers
+from attachproto_adapters._errors import HostInvalid, warn
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]+")
 
@@ -79,6 +81,39 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
             )
         case _:
             raise HostInvalid(f"{what} has no docker endpoint with a Host in {file}; {_REMEDY}")
+
+
+def config_headers(environ: Mapping[str, str]) -> Headers:
+    """The ``HttpHeaders`` of docker's ``config.json``, which go with every request. They may be secret.
+
+    ``User-Agent`` is left out, because the docker CLI sends its own, too. As with the docker CLI, a file that cannot be
+    read is a warning and nothing more, unless a context has to be looked up in it.
+
+    Raises:
+        HostInvalid: they are not valid.
+    """
+    config = config_dir(environ) / "config.json"
+    try:
+        found = (_read(config, "docker's configuration") or {}).get("HttpHeaders")
+    except HostInvalid as exc:
+        warn(f"no HttpHeaders are sent, because {exc}")
+        return ()
+    match found:
+        case None:
+            return ()
+        case dict():
+            try:
+                headers = common_headers(found.items())
+            except (TypeError, ValueError):  # its text may quote a secret
+                headers = None
+        case _:
+            headers = None
+    if headers is None:
+        raise HostInvalid(
+            f"the HttpHeaders of {config} are not valid: mend them; they are an object of header names and values, and "
+            f"none of them is one that decides what the connection is used for ({', '.join(CONNECTION_HEADERS)})"
+        )
+    return tuple(each for each in headers if each[0] != "user-agent")
 
 
 def _read(file: Path, what: str) -> dict[str, object] | None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from attachproto._request_writer import common_headers
 from attachproto_adapters._errors import EngineUnreachable, HostInvalid
 from attachproto_adapters._flows._arguments import check_text
-from attachproto_adapters._transport._contexts import Context, config_dir, find_context
+from attachproto_adapters._transport._contexts import Context, config_dir, config_headers, find_context
 from attachproto_adapters._transport._schemes import Host, TcpHost, TlsFiles, UnixHost, parse_host
 
 if TYPE_CHECKING:
@@ -29,25 +30,40 @@ _PODMAN_SOCKET = "/run/podman/podman.sock"
 _TLS_PORT: Final = 2376
 
 
-def resolve_host(host: str | None, environ: Mapping[str, str], tls: ssl.SSLContext | None = None) -> Host:
+def resolve_host(
+    host: str | None,
+    environ: Mapping[str, str],
+    tls: ssl.SSLContext | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+) -> Host:
     """Read the given address, or find the engine that the environment names.
-
-    A TLS context wins over what the environment or a docker context says of TLS, and no TLS file is looked for.
 
     The order is the docker CLI's: ``DOCKER_HOST``, ``DOCKER_CONTEXT``, the current context of docker's configuration,
     Docker's own socket. If we cannot connect to that socket, these follow, which the docker CLI does not try: rootless
     Docker's socket, ``CONTAINER_HOST`` of Podman, and, without that variable, the sockets of rootless Podman and of
     Podman.
 
+    A TLS context wins over what the environment or a docker context says of TLS, and no TLS file is looked for. The
+    header fields win over the ``HttpHeaders`` of docker's configuration, which go to every engine, whoever names it
+    (docker/cli cli/command/cli.go, ``newAPIClientFromEndpoint``).
+
     Raises:
-        TypeError: the address is not a string; the TLS context is not one.
-        ValueError: the TLS context is for servers.
+        TypeError: the address is not a string; the TLS context is not one; a header field is not a pair of str.
+        ValueError: the TLS context is for servers; a header field is not valid.
         HostInvalid: the address is not valid, or its scheme, its context or a TLS file that it needs does not exist; or
-            a TLS context was given for an address without TCP.
+            a TLS context was given for an address without TCP; or ``HttpHeaders`` are not valid.
         EngineUnreachable: nothing names an engine, and no engine's socket is in one of the usual places.
     """
+    given = common_headers(headers)
     if tls is not None:
         _check_client_context(tls)
+    found = _find(host, environ, tls)
+    names = {name for name, _ in given}
+    configured = [each for each in config_headers(environ) if each[0] not in names]
+    return attrs.evolve(found, headers=(*configured, *given))
+
+
+def _find(host: str | None, environ: Mapping[str, str], tls: ssl.SSLContext | None) -> Host:
     if host is not None:
         check_text("host", host, "unix:///var/run/docker.sock")
         return _with_environment_tls(parse_host(host, "as given"), environ, tls)

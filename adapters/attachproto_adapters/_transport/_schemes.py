@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import quote, unquote
 
 import attrs
 
+from attachproto._headers import Headers
+from attachproto._validators import check_segments
 from attachproto_adapters._errors import HostInvalid
 
 if TYPE_CHECKING:
@@ -49,10 +51,18 @@ class TlsFiles:
 
 @attrs.frozen
 class UnixHost:
-    """An engine behind a Unix socket. ``origin`` is where the address came from, for errors."""
+    """An engine behind a Unix socket.
+
+    Attributes:
+        path: of the socket.
+        origin: where the address came from, for errors.
+        headers: more header fields of every request. They may be secret.
+    """
 
     path: str
     origin: str
+    headers: Headers = attrs.field(default=(), repr=False)
+    base_path: ClassVar[tuple[str, ...]] = ()
 
     @property
     def header(self) -> str:
@@ -72,12 +82,23 @@ class UnixHost:
 
 @attrs.frozen
 class TcpHost:
-    """An engine behind TCP, with TLS if there is ``tls``: the files for it, or a context of the caller's."""
+    """An engine behind TCP.
+
+    Attributes:
+        name: of the machine, or its IP address.
+        port: the port there.
+        origin, headers: as for ``UnixHost``.
+        tls: for TLS, the files that it needs, or a context of the caller's.
+        base_path: the segments of the path that stands before the version in every target, where a proxy serves the
+            engine below one.
+    """
 
     name: str
     port: int
     origin: str
     tls: TlsFiles | ssl.SSLContext | None = None
+    base_path: tuple[str, ...] = ()
+    headers: Headers = attrs.field(default=(), repr=False)
 
     @property
     def header(self) -> str:
@@ -85,18 +106,27 @@ class TcpHost:
         return f"{_bracketed(self.name)}:{self.port}"
 
     def __str__(self) -> str:
-        return f"tcp://{self.header} ({self.origin})"
+        path = "".join(f"/{quote(segment, safe='')}" for segment in self.base_path)
+        return f"tcp://{self.header}{path} ({self.origin})"
 
 
 @attrs.frozen
 class SshHost:
-    """An engine that the ``docker`` command on another machine connects to; ``path`` is its socket there."""
+    """An engine that the ``docker`` command on another machine connects to.
+
+    Attributes:
+        name, user, port: of the machine, as ssh takes them.
+        path: of the engine's socket there; ``None`` for the one that ``docker`` finds.
+        origin, headers: as for ``UnixHost``.
+    """
 
     name: str
     origin: str
     user: str | None = None
     port: int | None = None
     path: str | None = None
+    headers: Headers = attrs.field(default=(), repr=False)
+    base_path: ClassVar[tuple[str, ...]] = ()
 
     @property
     def header(self) -> str:
@@ -138,9 +168,14 @@ def _parse_unix(rest: str, shown: str, origin: str) -> UnixHost:
 
 def _parse_tcp(rest: str, shown: str, origin: str) -> TcpHost:
     name, user, port, path = _parse_authority(rest, shown, "tcp")
-    if user is not None or path.strip("/"):
-        raise HostInvalid(f"{shown} has more than a name and a port, which is all that tcp:// takes: {_write('tcp')}")
-    return TcpHost(name, port or TCP_PORT, origin)
+    if user is not None or {"?", "#"}.intersection(rest):
+        raise HostInvalid(f"{shown} has a user, a query or a fragment, which tcp:// does not take: {_write('tcp')}")
+    try:
+        segments = tuple(unquote(segment, errors="strict") for segment in path.strip("/").split("/") if path.strip("/"))
+        check_segments(segments)
+    except ValueError as exc:  # UnicodeDecodeError is one
+        raise HostInvalid(f"{shown} has no valid path: {exc}: {_write('tcp')}") from None
+    return TcpHost(name, port or TCP_PORT, origin, base_path=segments)
 
 
 def _parse_ssh(rest: str, shown: str, origin: str) -> SshHost:
@@ -155,7 +190,7 @@ def _parse_ssh(rest: str, shown: str, origin: str) -> SshHost:
 
 SCHEMES: Final = {
     "unix": Scheme("unix:///PATH", "unix:///PATH", _parse_unix),
-    "tcp": Scheme("tcp://NAME[:PORT]", "tcp://NAME:PORT", _parse_tcp),
+    "tcp": Scheme("tcp://NAME[:PORT][/PATH]", "tcp://NAME:PORT", _parse_tcp),
     "ssh": Scheme("ssh://[USER@]NAME[:PORT][/PATH OF THE SOCKET THERE]", "ssh://USER@NAME", _parse_ssh),
 }
 

@@ -60,8 +60,12 @@ class Session(abc.ABC):
         tls: TlsLayer | None = None,
         child: SshChild | None = None,
     ) -> None:
-        header = "localhost" if host is None else host.header
-        self.connection = Connection(CLIENT, host=header, quirks=quirks)
+        if host is None:
+            self.connection = Connection(CLIENT, quirks=quirks)
+        else:
+            self.connection = Connection(
+                CLIENT, host=host.header, headers=host.headers, base_path=host.base_path, quirks=quirks
+            )
         self.reading = Guard(self.caller, self.busy, self.caller_kind, "receiving", _reading_lost)
         self.sending = Guard(self.caller, self.busy, self.caller_kind, "sending", stdin_lost)
         self.closed = False
