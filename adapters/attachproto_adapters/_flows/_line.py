@@ -70,7 +70,7 @@ class TimeReader:
         if not self._in_line:
             self._time, text = _split(text)
         self._in_line = line.progress or not line.ended
-        return line if self._time is None else attrs.evolve(line, text=text, time=self._time)
+        return line if self._time is None else Line(text, line.kind, line.ended, line.progress, self._time)
 
     def forget(self) -> None:
         """Go on at the beginning of a line."""
