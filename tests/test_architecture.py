@@ -20,7 +20,6 @@ AT_MOST = {
     "a quirk": 1,
     "a host scheme": 3,
     "Windows' named pipes": 3,
-    "anyio as a fourth adapter": 2,
     "WebSocket attach": 4,
     "an option of exec": 2,
     "the size of a joined event": 1,

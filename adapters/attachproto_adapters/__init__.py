@@ -1,4 +1,4 @@
-"""Attach to containers from blocking sockets, asyncio or trio: one module for each.
+"""Attach to containers from blocking sockets, asyncio, trio or anyio: one module for each.
 
 ``blocking`` works on plain sockets, ``asyncio`` and ``trio`` in the framework of that name. All three have the same
 functions with the same parameters. Importing this package imports none of the three.

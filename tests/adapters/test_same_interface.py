@@ -1,4 +1,4 @@
-"""The three adapters are one library: the same names with the same parameters, and each imports only what it is for."""
+"""The adapters are one library: the same names with the same parameters, and each imports only what it is for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import attachproto_adapters.anyio
 import attachproto_adapters.asyncio
 import attachproto_adapters.blocking
 import attachproto_adapters.trio
 from tests.adapters.scripted import BOUND
 
 BLOCKING = attachproto_adapters.blocking
-ASYNC = [attachproto_adapters.asyncio, attachproto_adapters.trio]
+ASYNC = [attachproto_adapters.asyncio, attachproto_adapters.trio, attachproto_adapters.anyio]
 
 # What the blocking one calls otherwise, because a coroutine cannot have that name.
 RENAMED = {
@@ -151,7 +152,8 @@ def python(code: str) -> list[str]:
     return run.stdout.split()
 
 
-FRAMEWORKS = ("asyncio", "trio", *(f"attachproto_adapters.{name}" for name in ("blocking", "asyncio", "trio")))
+NAMES = ("blocking", "asyncio", "trio", "anyio")
+FRAMEWORKS = ("asyncio", "trio", "anyio", *(f"attachproto_adapters.{name}" for name in NAMES))
 
 
 @pytest.mark.parametrize(
@@ -159,6 +161,7 @@ FRAMEWORKS = ("asyncio", "trio", *(f"attachproto_adapters.{name}" for name in ("
     [
         ("attachproto_adapters", []),
         ("attachproto_adapters.blocking", ["attachproto_adapters.blocking"]),
+        ("attachproto_adapters.anyio", ["attachproto_adapters.anyio"]),
         ("attachproto_adapters.asyncio", ["asyncio", "attachproto_adapters.asyncio"]),
     ],
 )

@@ -1,0 +1,93 @@
+"""Attach with anyio: each call uses the adapter of the framework that runs, asyncio or trio.
+
+Deadlines and cancellation are anyio's, such as ``anyio.fail_after``. Errors of the connection are those of the adapter
+in use: ``OSError`` in asyncio, and ``trio.BrokenResourceError`` in trio. Arguments and other errors are those of
+``attachproto_adapters.blocking``.
+
+Importing this module imports no framework. anyio itself is needed only for ``open_attachment``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from attachproto import Quirk, StreamRequest
+from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_client import AsyncClient
+from attachproto_adapters._async_functions import AsyncFunctions
+from attachproto_adapters._transport._address import Address
+from attachproto_adapters._transport._async_base import AsyncSession
+from attachproto_adapters._transport._async_dialer import AsyncDialer
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteStream
+
+    Attachment = AsyncAttachment[Any]
+else:
+    Attachment = AsyncAttachment  # the attachments of both adapters are instances of it
+
+__all__ = ["Attachment", "Client", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
+
+
+def _running_client() -> type[AsyncClient[Any, Any]]:
+    """The client of the adapter whose framework runs the calling task.
+
+    A framework that runs was imported. Trio is looked for first, because it can run as a guest of an asyncio loop.
+
+    Raises:
+        RuntimeError: neither runs.
+    """
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        from attachproto_adapters.trio import Client as TrioClient
+
+        return TrioClient
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        from attachproto_adapters.asyncio import Client as AsyncioClient
+
+        return AsyncioClient
+    raise RuntimeError("neither asyncio nor trio runs here: call it in a task of one of them")
+
+
+class Client(AsyncClient[Attachment, AsyncSession]):
+    """One engine, and the calls that it answers: see ``blocking.Client``. Deadlines: ``anyio.fail_after``."""
+
+    @staticmethod
+    def _make_attachment(*args: Any) -> Attachment:
+        made: Attachment = _running_client()._make_attachment(*args)
+        return made
+
+    @staticmethod
+    def _make_dialer(address: Address) -> AsyncDialer[AsyncSession]:
+        return _running_client()._make_dialer(address)
+
+
+_functions = AsyncFunctions(Client)
+attach = _functions.attach
+exec_start = _functions.exec_start
+logs = _functions.logs
+run_exec = _functions.run_exec
+
+
+async def open_attachment(stream: ByteStream, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:
+    """Attach over a connected stream of your own. The request must have ``tty=``.
+
+    ``wait()`` and ``resize()`` of the attachment raise. The attachment owns the stream from now on; if this raises, the
+    stream is closed. A ``TLSStream`` cannot end stdin. Sending after the end of the output raises the error of the
+    adapter in use.
+
+    Args:
+        stream: the stream.
+        request: the stream request to send.
+        quirks: bugs of the engine to work around.
+
+    Raises:
+        RequestRejected, RemoteProtocolError, LocalProtocolError: as for ``blocking.open_attachment``.
+        anyio.BrokenResourceError: the stream failed.
+    """
+    from attachproto_adapters._transport._anyio import ByteStreamSession
+
+    return await _functions.open_on(ByteStreamSession(stream, quirks=quirks), request)
