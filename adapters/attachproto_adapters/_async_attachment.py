@@ -23,7 +23,7 @@ from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
-from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, as_view
+from attachproto_adapters._flows._stdin import Feed, slices
 from attachproto_adapters._flows._stdout_buffer import LIMIT
 from attachproto_adapters._flows._steps import Held, Opened
 from attachproto_adapters._line_iterator import LinesBase
@@ -78,9 +78,8 @@ class AsyncAttachment(AttachmentBase[L]):
             RuntimeError: another task is sending. (*)
         """
         self._check_send()
-        view = as_view(data)
-        for at in range(0, len(view), WRITE_SIZE):
-            await self._send(Stdin(bytes(view[at : at + WRITE_SIZE])))
+        for piece in slices(data):
+            await self._send(Stdin(piece))
 
     async def close_stdin(self) -> None:
         """End the container's stdin with a half-close. Output can still be read.

@@ -130,7 +130,7 @@ class Connection:
             LocalProtocolError: data after end of file.
         """
         self._buffer.put(data)
-        if self.their_state in DISCARD_STATES and not self._side.keeps_rest:
+        if self._machine.states[self._their_role] in DISCARD_STATES and not self._side.keeps_rest:
             self._buffer.clear()
 
     def next_event(self) -> Event | Literal[Signal.NEED_DATA]:
@@ -152,7 +152,7 @@ class Connection:
             check_can_come(state, self._failure, at_end=self._buffer.eof)
         try:
             event = self._read_next()
-            if type(event) in UNMOVING_EVENTS[role] and state is _STREAMING:
+            if event is NEED_DATA or (state is _STREAMING and type(event) in UNMOVING_EVENTS[role]):
                 return event  # type: ignore[return-value]  # a Trigger is not among them
             while isinstance(event, Trigger):
                 move_peer(self._machine, role, event)
@@ -182,8 +182,10 @@ class Connection:
         event = self.next_event()
         if event is NEED_DATA:
             return []
-        events: list[Event] = [*self._ready, event]
-        self._ready.clear()
+        if not (ready := self._ready):
+            return [event]
+        events: list[Event] = [*ready, event]
+        ready.clear()
         return events
 
     def events(self) -> Iterator[Event]:

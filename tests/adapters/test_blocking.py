@@ -218,6 +218,7 @@ def test_a_peer_that_tcp_gives_up_on_never_becomes_a_clean_end(opened: Opener) -
     assert attachment.receive() == Stdout(b"x")
     assert isinstance(opened.sock, Dead)
     opened.sock.reads = 1
+    opened.sock.shutdown(socket.SHUT_RD)  # poll() returns, as it does for the error
     for _ in range(3):
         with pytest.raises(OSError, match=os.strerror(errno.ETIMEDOUT)):
             attachment.receive()

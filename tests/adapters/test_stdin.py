@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from attachproto import SEND_EOF, LocalProtocolError, State, Stdin, StdinClosed
 from attachproto_adapters import HalfCloseEndsAttach, HalfCloseUnsupported, InspectedContainer, InspectedExec
 from attachproto_adapters._flows._life import InputState
-from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, Sendable, as_bytes, as_view, check_input
+from attachproto_adapters._flows._stdin import WRITE_SIZE, Feed, Sendable, as_bytes, check_input, slices
 
 
 class Outgoing:
@@ -149,12 +149,20 @@ def test_stdin_that_was_not_asked_for_is_told_how_to_ask() -> None:
 
 
 def test_a_str_is_told_how_to_become_bytes() -> None:
-    for call in (as_bytes, as_view):
+    for call in (as_bytes, lambda data: b"".join(slices(data))):
         with pytest.raises(TypeError, match=r"not str: .*text\.encode\(\)"):
-            call("text")  # type: ignore[arg-type]
+            call("text")
         with pytest.raises(TypeError, match="takes bytes, not int"):
             call(5)  # type: ignore[arg-type]
-        assert bytes(call(bytearray(b"abc"))) == b"abc"  # type: ignore[arg-type]
+        assert call(bytearray(b"abc")) == b"abc"  # type: ignore[arg-type]
+
+
+def test_what_is_sent_comes_in_slices() -> None:
+    data = bytes(range(256)) * 1024
+    assert [len(piece) for piece in slices(data[: 2 * WRITE_SIZE + 1])] == [WRITE_SIZE, WRITE_SIZE, 1]
+    assert b"".join(slices(memoryview(data).cast("I"))) == data  # type: ignore[arg-type]
+    assert list(slices(data[:WRITE_SIZE])) == [data[:WRITE_SIZE]]
+    assert not any(slices(b""))
 
 
 def test_where_a_half_close_ends_the_attach() -> None:

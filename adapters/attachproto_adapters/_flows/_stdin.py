@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 from attachproto import SEND_EOF, LocalProtocolError, Signal, State, Stdin, StdinClosed
@@ -74,9 +74,12 @@ def as_bytes(input: bytes | str | None) -> bytes | None:
     return input if input is None or type(input) is bytes else bytes(_as_memory(input))
 
 
-def as_view(data: bytes) -> memoryview:
-    """A view of the data whose items are single bytes; ``TypeError`` if it is not bytes."""
-    return _as_memory(data).cast("B")
+def slices(data: bytes) -> Iterable[bytes]:
+    """The data in slices of ``WRITE_SIZE``, none of them empty; ``TypeError`` if it is not bytes."""
+    if type(data) is bytes and len(data) <= WRITE_SIZE:
+        return (data,) if data else ()
+    view = _as_memory(data).cast("B")
+    return (bytes(view[at : at + WRITE_SIZE]) for at in range(0, len(view), WRITE_SIZE))
 
 
 def _as_memory(data: object) -> memoryview:
@@ -117,7 +120,7 @@ def check_stdin(our_state: State, inspected: Facts | None, *, asked: bool) -> No
     Raises:
         LocalProtocolError: stdin was not asked for, has ended, or an earlier send has failed.
     """
-    if not asked or (isinstance(inspected, InspectedExec) and not inspected.open_stdin):
+    if not asked or not takes_stdin(inspected):
         raise LocalProtocolError(
             "stdin was not asked for: attach with AttachOptions(stdin=True); for a command, give run_exec() input=, or "
             "create the exec with AttachStdin"
@@ -126,6 +129,11 @@ def check_stdin(our_state: State, inspected: Facts | None, *, asked: bool) -> No
         raise stdin_lost()
     if our_state is not State.STREAMING:
         raise LocalProtocolError("stdin was ended before: nothing can be sent after its end, and it can end only once")
+
+
+def takes_stdin(inspected: Facts | None) -> bool:
+    """Whether it has a stdin, as far as is known."""
+    return not isinstance(inspected, InspectedExec) or inspected.open_stdin
 
 
 def stdin_lost() -> LocalProtocolError:

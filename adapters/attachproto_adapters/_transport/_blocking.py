@@ -12,11 +12,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attachproto import NEED_DATA, SEND_EOF, Event, LocalProtocolError, Quirk, Request, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import named
+from attachproto_adapters._transport._health import BROKEN
 from attachproto_adapters._transport._idle import IdleSlot
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._socket_session import SocketSession
@@ -25,6 +26,10 @@ from attachproto_adapters._transport._ssh import SshChild
 
 if TYPE_CHECKING:
     from attachproto_adapters._transport._tls import TlsLayer
+
+
+# A read of less, in bytes, has mostly emptied the socket.
+_LITTLE: Final = 4096
 
 
 def is_own_timeout(exc: BaseException) -> bool:
@@ -61,6 +66,9 @@ class BlockingSession(SocketSession):
         # Reentrant, because a signal's handler may close while its thread holds it.
         self._closing = threading.RLock()
         self._waiting: set[int] = set()
+        # A TLS socket of the caller's may have data that poll() does not see.
+        self._little = 0 if is_tls_socket(sock) else _LITTLE
+        self._last_size = self._little
 
     def _wait(self, timeout: float | None, missing: str, *, read: bool, write: bool = False) -> tuple[bool, bool]:
         """Wait until the socket is readable or writable; returns which of the two. Nothing is read or sent.
@@ -69,8 +77,8 @@ class BlockingSession(SocketSession):
             TimeoutError: neither came in time.
             AttachmentClosed: we have closed it.
         """
-        self.check_deadline()
         if self.deadline is not None:
+            self.check_deadline()
             left = max(0.0, self.deadline - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
         thread = threading.get_ident()
@@ -78,17 +86,19 @@ class BlockingSession(SocketSession):
             with self._closing:
                 self._waiting.add(thread)
                 number = self.sock.fileno()
-                self._check_not_closed()
+                if self.closed:
+                    self._check_not_closed()
             ready = wait_until_ready(number, timeout, read=read, write=write)
         finally:
             with self._closing:
                 self._waiting.discard(thread)
                 if self.closed and not self._waiting:
                     self.sock.close()
-        self._check_not_closed()
-        if not any(ready):
+        if self.closed:
+            self._check_not_closed()
+        if not (ready[0] or ready[1]):
             self.check_deadline()
-            raise self.timed_out(missing, self.timeout or 0.0)
+            raise self.timed_out(missing or self.awaited(), self.timeout or 0.0)
         return ready
 
     def check_deadline(self) -> None:
@@ -133,14 +143,16 @@ class BlockingSession(SocketSession):
         self.sending.finish()
 
     def _send_all(self, data: bytes) -> None:
+        sent = self.send_now(data) if data else 0
+        if sent == len(data):
+            return
         view, left = memoryview(data), self._deadline()
-        while view:
-            sent = self.send_now(view)
-            view = view[sent:]
+        while view := view[sent:]:
             if not sent:
                 # A TLS socket of the caller's may have to read before it can send.
                 reads = is_tls_socket(self.sock)
                 self._wait(left(), "the engine took no more input", read=reads, write=True)
+            sent = self.send_now(view)
 
     def next_event(self) -> Event:
         """The next event. For a connection that only the caller uses: it leaves no step of reading open."""
@@ -171,10 +183,15 @@ class BlockingSession(SocketSession):
             OSError: the connection is broken, now and from now on.
             AttachmentClosed: we have closed it.
         """
-        self.check_deadline()
-        left = self._deadline()
-        while not self.read_now():
-            self._wait(left(), self.awaited(), read=True)
+        if self.deadline is not None:
+            self.check_deadline()
+        self._check_readable()
+        left = None
+        # After a little data there is mostly no more, and to find that out takes as long as to wait for it.
+        while self._last_size < self._little or not self.read_now():
+            left = left or self._deadline()
+            self._wait(left(), "", read=True)
+            self._last_size = self._little
 
     def read_now(self) -> bool:
         """Read once, without waiting; whether there was something. Raises as ``read`` does."""
@@ -186,13 +203,18 @@ class BlockingSession(SocketSession):
                 time.sleep(pause)
             self._check_not_broken()
             self.reading.begin()
+        self._last_size = len(data)
         self.incoming(data)
         return True
 
-    def _receive(self) -> bytes | None:
-        self._check_not_broken()
+    def _check_readable(self) -> None:
+        if self._health.state is BROKEN:
+            self._check_not_broken()
         if self.closed:
             raise AttachmentClosed("the attachment is closed: nothing more can be read")
+
+    def _receive(self) -> bytes | None:
+        self._check_readable()
         try:
             data = self.receive_now()
         except OSError as exc:

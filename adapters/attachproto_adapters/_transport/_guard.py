@@ -61,11 +61,10 @@ class OneCaller:
         """Whether a caller is inside."""
         return self._owner is not None
 
-    def __enter__(self) -> None:
-        self.enter()
+    __enter__ = enter
 
     def __exit__(self, *_: object) -> None:
-        self.leave()
+        self._owner = None
 
 
 class Guard(OneCaller):

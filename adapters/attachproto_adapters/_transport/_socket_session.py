@@ -73,7 +73,7 @@ class SocketSession(Session):
             self.reading.finish()
         return data
 
-    def send_now(self, data: memoryview) -> int:
+    def send_now(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes at once, which may be nothing."""
         with self._calls:
             try:

@@ -16,6 +16,8 @@ and reads of 1 MiB three times slower, as they go through memory that no cache h
 
 _BLOCKED: Final = (BlockingIOError, InterruptedError)
 
+_HAS_POLL: Final = hasattr(select, "poll")  # Windows has none
+
 # What poll() takes: 24 days in milliseconds.
 _POLL_MAX = 2**31 - 1
 
@@ -76,12 +78,15 @@ def half_close(sock: socket.socket) -> None:
 
 def wait_until_ready(number: int, timeout: float | None, *, read: bool, write: bool) -> tuple[bool, bool]:
     """Wait until a descriptor is readable or writable, or the timeout has passed; returns which of the two it is."""
-    if not hasattr(select, "poll"):  # Windows
+    if not _HAS_POLL:
         readable, writable, _ = select.select([number] if read else [], [number] if write else [], [], timeout)
         return bool(readable), bool(writable)
     poller = select.poll()
-    poller.register(number, select.POLLIN * read | select.POLLOUT * write)
+    wanted = select.POLLIN if not write else select.POLLIN | select.POLLOUT if read else select.POLLOUT
+    poller.register(number, wanted)
     found = poller.poll(None if timeout is None else min(math.ceil(timeout * 1000), _POLL_MAX))
+    if read and not write:
+        return bool(found), False
     events = found[0][1] if found else 0
     # The read or write that follows reports an error or a hang-up.
     other = bool(events & ~(select.POLLIN | select.POLLOUT))
