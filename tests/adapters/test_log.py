@@ -72,7 +72,7 @@ def test_each_call_the_attach_and_the_end(framework: Framework, engine: Engine, 
 
 @EACH_FRAMEWORK
 def test_no_secret_is_logged(framework: Framework, engine: Engine, lines: Callable[[], list[str]]) -> None:
-    """Neither the environment of the command, nor its arguments, input or output, nor what a refusal says."""
+    """Neither the command's environment, arguments, input or output, nor a header, nor what a refusal says."""
     engine.on("exec", answers({"Id": "e1"}, 201))
     engine.on("inspect", answers(docker_exec(exit_code=0)), answers(container()))
     engine.on("start", echo)
@@ -82,8 +82,9 @@ def test_no_secret_is_logged(framework: Framework, engine: Engine, lines: Callab
         await framework.run_exec(
             "web", ["login", SECRET], env={"TOKEN": SECRET}, user=SECRET, input=SECRET.encode(), host=engine.host
         )
-        with pytest.raises(RequestRejected, match=SECRET):
-            await framework.attach("web", AttachOptions(stdin=True, detach_keys="ctrl-h"), tty=False, host=engine.host)
+        async with framework.client(engine.host, headers=[("Authorization", SECRET)]) as client:
+            with pytest.raises(RequestRejected, match=SECRET):
+                await client.attach("web", AttachOptions(stdin=True, detach_keys="ctrl-h"), tty=False)
 
     framework.run(scenario)
     assert lines() == [
