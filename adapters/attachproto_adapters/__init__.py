@@ -20,6 +20,7 @@ from attachproto_adapters._errors import HalfCloseUnsupported as HalfCloseUnsupp
 from attachproto_adapters._errors import HostInvalid as HostInvalid
 from attachproto_adapters._errors import ImageNotFound as ImageNotFound
 from attachproto_adapters._errors import IncompleteRead as IncompleteRead
+from attachproto_adapters._errors import KillUnsupported as KillUnsupported
 from attachproto_adapters._errors import LogsUnavailable as LogsUnavailable
 from attachproto_adapters._errors import OutputCut as OutputCut
 from attachproto_adapters._errors import OutputTooLarge as OutputTooLarge
@@ -32,4 +33,5 @@ from attachproto_adapters._flows._line import Line as Line
 from attachproto_adapters._flows._line import LogTime as LogTime
 from attachproto_adapters._flows._options import CommandOptions as CommandOptions
 from attachproto_adapters._flows._options import LogsOptions as LogsOptions
+from attachproto_adapters._flows._output import CompletedRun as CompletedRun
 from attachproto_adapters._flows._output import ExecResult as ExecResult

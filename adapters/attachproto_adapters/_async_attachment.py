@@ -289,6 +289,22 @@ class AsyncAttachment(AttachmentBase[L]):
         assert self._dialer is not None
         done(request, await self._dialer.call(request))
 
+    async def kill(self, signal: str = "KILL") -> None:
+        """Send a signal to the container's main process. Its output ends when it has ended.
+
+        Args:
+            signal: its name, such as ``"TERM"``.
+
+        Raises:
+            KillUnsupported: this is the stream of an exec.
+            RequestRejected: the engine refused: the container does not run, or there is no such signal.
+            AttachError: this attachment was opened over a connection of your own.
+            TypeError, ValueError: the signal is not a str, or is empty.
+        """
+        request = self._kill_request(signal)
+        assert self._dialer is not None
+        done(request, await self._dialer.call(request), 204)
+
     async def detach(self) -> None:
         """Leave the container running: the same as ``aclose``. No detach keys are sent."""
         await self.aclose()

@@ -2,26 +2,32 @@
 
 Strategy: as in ``_blocking_client``, where the methods are documented. ``_drive`` performs a flow and returns its
 result, and ``_open`` makes an attachment of the stream that the flow has opened. Each adapter names the framework's
-attachment and dialer in a subclass.
+attachment and dialer in a subclass. The file has more than 250 lines, because each method has its own signature.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from attachproto import AttachOptions, Logs, Quirk
 from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_run import run_container
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._client import ClientBase
-from attachproto_adapters._flows._arguments import check_max_output
+from attachproto_adapters._flows._api_calls import created_id
+from attachproto_adapters._flows._arguments import check_max_output, check_seconds
 from attachproto_adapters._flows._attach import open_attach
-from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
+from attachproto_adapters._flows._container_calls import create_request
+from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
+from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
-from attachproto_adapters._flows._options import ClientRunExecOptions, CommandOptions, LogsOptions
-from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
+from attachproto_adapters._flows._options import ClientRunExecOptions, ClientRunOptions, CommandOptions, LogsOptions
+from attachproto_adapters._flows._output import CompletedRun, ExecResult, exit_code_wanted
+from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._flows._text import TextCodec
 from attachproto_adapters._transport._address import Address
@@ -143,6 +149,141 @@ class AsyncClient(ClientBase, Generic[A, S]):
                 exit_code = await attachment.wait()
         return ExecResult(exit_code, *text.decode(exit_code, outputs))
 
+    async def create_exec(
+        self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[CommandOptions]
+    ) -> str:
+        """Create a command in a running container, and return its ID, for ``exec_start``.
+
+        Arguments and errors are those of ``blocking.Client.create_exec``.
+        """
+        steps = create_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
+        return created_id("exec", await self._drive(steps))
+
+    async def open_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        stdin: bool = False,
+        console_size: tuple[int, int] | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> A:
+        """Start a command in a running container, and attach to it.
+
+        Arguments and errors are those of ``blocking.Client.open_exec``.
+        """
+        return await self._open(
+            create_and_open_exec(
+                container,
+                command,
+                stdin=stdin,
+                stdin_must_end=False,
+                console_size=console_size,
+                api_version=self._api_version,
+                **options,
+            )
+        )
+
+    # ---- containers ----
+
+    @overload
+    async def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | None = None,
+        encoding: None = None,
+        **options: Unpack[ClientRunOptions],
+    ) -> CompletedRun[bytes]: ...
+    @overload
+    async def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        encoding: str,
+        **options: Unpack[ClientRunOptions],
+    ) -> CompletedRun[str]: ...
+    async def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
+        max_output: int | None = None,
+        console_size: tuple[int, int] | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        remove: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> CompletedRun[Any]:
+        """Run a command in a new container, wait until it has ended, and remove the container.
+
+        If it is cancelled, the container is removed before the cancellation goes on. Arguments and errors are those of
+        ``blocking.Client.run``.
+        """
+        text = TextCodec(encoding, errors)
+        data = text.encode(input)
+        check_max_output(max_output)
+        check_seconds("timeout", timeout)
+        job = ContainerRun(
+            image,
+            command,
+            token=os.urandom(8).hex(),
+            stdin=data is not None,
+            name=name,
+            remove=remove,
+            console_size=console_size,
+            config=config,
+            api_version=self._api_version,
+            **options,
+        )
+        async with self._keeping():
+            result = await run_container(
+                job, self._dialer(), self._open, input=data, max_output=max_output, timeout=timeout
+            )
+        return CompletedRun(result.exit_code, *text.decode(result.exit_code, (result.stdout, result.stderr)))
+
+    async def create(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        stdin: bool = False,
+        console_size: tuple[int, int] | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> str:
+        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
+
+        Arguments and errors are those of ``blocking.Client.create``.
+        """
+        request = create_request(
+            image,
+            command,
+            stdin=stdin,
+            console_size=console_size,
+            config=config,
+            name=name,
+            api_version=self._api_version,
+            **options,
+        )
+        return await self._drive(create_container(request))
+
+    async def kill(self, container: str, signal: str = "KILL") -> None:
+        """Send a signal to a container's main process. Arguments and errors are those of ``blocking.Client.kill``."""
+        await self._drive(kill_container(container, signal, self._api_version))
+
+    async def remove(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container. Arguments and errors are those of ``blocking.Client.remove``."""
+        await self._drive(remove_container(container, force=force, volumes=volumes, api_version=self._api_version))
+
     # ---- how a method makes its calls ----
 
     async def _drive(self, steps: Steps[T]) -> T:
@@ -153,9 +294,9 @@ class AsyncClient(ClientBase, Generic[A, S]):
         finally:
             await dialer.aclose()
 
-    async def _open(self, steps: Steps[Opened]) -> A:
+    async def _open(self, steps: Steps[Opened], dialer: AsyncDialer[S] | None = None) -> A:
         """Perform a flow that opens a stream, and return the attachment. If it raises, nothing stays open."""
-        dialer = self._dialer()
+        dialer = self._dialer() if dialer is None else dialer
         try:
             driven = await drive(steps, dialer)
             return self._make_attachment(*driven.streamed(), driven.value, dialer, driven.held)

@@ -1,12 +1,13 @@
 """The functions that the asyncio and trio adapters share: each is a call on a client of its own.
 
 Strategy: ``AsyncFunctions`` is written once. Each adapter binds it to its client, exports the bound methods as
-functions, and adds what differs: ``open_attachment``, because each framework has streams of its own.
+functions, and adds what differs: ``open_attachment``, because each framework has streams of its own. The file has more
+than 250 lines, because each function has its own signature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from attachproto import Accepted, AttachOptions, Quirk, StreamRequest
@@ -14,8 +15,8 @@ from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_client import DEFAULT_OPTIONS, AsyncClient
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
-from attachproto_adapters._flows._options import CommandOptions, LogsOptions, RunExecOptions
-from attachproto_adapters._flows._output import ExecResult
+from attachproto_adapters._flows._options import CommandOptions, LogsOptions, RunExecOptions, RunOptions
+from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import open_stream
 
@@ -114,6 +115,135 @@ class AsyncFunctions(Generic[A, S]):
         call: Callable[..., Awaitable[ExecResult[Any]]] = self._client._for_one_call(host, api_version).run_exec
         text = {"encoding": encoding, "errors": errors}
         return await call(container, command, input=input, max_output=max_output, **text, **options)
+
+    @overload
+    async def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | None = None,
+        encoding: None = None,
+        **options: Unpack[RunOptions],
+    ) -> CompletedRun[bytes]: ...
+    @overload
+    async def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        encoding: str,
+        **options: Unpack[RunOptions],
+    ) -> CompletedRun[str]: ...
+    async def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
+        max_output: int | None = None,
+        console_size: tuple[int, int] | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        remove: bool = True,
+        host: str | None = None,
+        api_version: str | None = None,
+        timeout: float | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> CompletedRun[Any]:
+        """Run a command in a new container, wait until it has ended, and remove the container.
+
+        If it is cancelled, the container is removed before the cancellation goes on. Arguments and errors are those of
+        ``blocking.run``.
+        """
+        call: Callable[..., Awaitable[CompletedRun[Any]]] = self._client._for_one_call(host, api_version).run
+        text = {"encoding": encoding, "errors": errors}
+        how = {"console_size": console_size, "config": config, "name": name, "remove": remove, "timeout": timeout}
+        return await call(image, command, input=input, max_output=max_output, **text, **how, **options)
+
+    async def create(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        stdin: bool = False,
+        console_size: tuple[int, int] | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        host: str | None = None,
+        api_version: str | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> str:
+        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
+
+        Arguments and errors are those of ``blocking.create``.
+        """
+        client = self._client._for_one_call(host, api_version)
+        return await client.create(
+            image, command, stdin=stdin, console_size=console_size, config=config, name=name, **options
+        )
+
+    async def kill(
+        self,
+        container: str,
+        signal: str = "KILL",
+        *,
+        host: str | None = None,
+        api_version: str | None = None,
+    ) -> None:
+        """Send a signal to a container's main process. Arguments and errors are those of ``blocking.kill``."""
+        await self._client._for_one_call(host, api_version).kill(container, signal)
+
+    async def remove(
+        self,
+        container: str,
+        *,
+        force: bool = False,
+        volumes: bool = False,
+        host: str | None = None,
+        api_version: str | None = None,
+    ) -> None:
+        """Remove a container. Arguments and errors are those of ``blocking.remove``."""
+        await self._client._for_one_call(host, api_version).remove(container, force=force, volumes=volumes)
+
+    async def create_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        stdin: bool = False,
+        host: str | None = None,
+        api_version: str | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> str:
+        """Create a command in a running container, and return its ID, for ``exec_start``.
+
+        Arguments and errors are those of ``blocking.create_exec``.
+        """
+        return await self._client._for_one_call(host, api_version).create_exec(
+            container, command, stdin=stdin, **options
+        )
+
+    async def open_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        stdin: bool = False,
+        console_size: tuple[int, int] | None = None,
+        host: str | None = None,
+        api_version: str | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> A:
+        """Start a command in a running container, and attach to it.
+
+        Arguments and errors are those of ``blocking.open_exec``.
+        """
+        client = self._client._for_one_call(host, api_version)
+        return await client.open_exec(container, command, stdin=stdin, console_size=console_size, **options)
 
     async def open_on(self, session: S, request: StreamRequest) -> A:
         """Open the stream on a session over the caller's connection. If this raises, the session is closed."""

@@ -1,8 +1,8 @@
 """What attachments do in every framework: checks, state, and the meaning of events; no waiting.
 
 Strategy: an adapter's ``Attachment`` adds the methods that wait. Whatever they have to decide is decided here, so that
-the three differ only in how they wait. The class has more than 15 methods: most are a few lines, for one method of each
-adapter.
+the three differ only in how they wait. The file has more than 250 lines, and the class more than 15 methods: most are
+a few lines, for one method of each adapter.
 """
 
 from __future__ import annotations
@@ -12,8 +12,16 @@ import threading
 from typing import Any, Final, Generic, TypeVar
 
 from attachproto import Accepted, LocalProtocolError, OutputClosed, Request, State
-from attachproto_adapters._errors import AttachError, AttachmentClosed, ContainerNotRunning, OutputTooLarge, warn
+from attachproto_adapters._errors import (
+    AttachError,
+    AttachmentClosed,
+    ContainerNotRunning,
+    KillUnsupported,
+    OutputTooLarge,
+    warn,
+)
 from attachproto_adapters._flows._api_calls import resize_request
+from attachproto_adapters._flows._container_calls import kill_request
 from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
 from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
@@ -275,3 +283,9 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
     def _resize_request(self, height: int, width: int) -> Request:
         opened = self._engine("resize()")
         return resize_request(opened.kind, opened.name, height, width, opened.api_version)
+
+    def _kill_request(self, signal: str) -> Request:
+        opened = self._engine("kill()")
+        if opened.kind != "containers":
+            raise KillUnsupported("engines have no call that sends a signal to an exec, only one for a container")
+        return kill_request(opened.name, signal, opened.api_version)

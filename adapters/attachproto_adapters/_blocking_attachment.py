@@ -321,6 +321,22 @@ class Attachment(AttachmentBase[BlockingSession]):
         assert self._dialer is not None
         done(request, self._dialer.call(request))
 
+    def kill(self, signal: str = "KILL") -> None:
+        """Send a signal to the container's main process. Its output ends when it has ended.
+
+        Args:
+            signal: its name, such as ``"TERM"``.
+
+        Raises:
+            KillUnsupported: this is the stream of an exec.
+            RequestRejected: the engine refused: the container does not run, or there is no such signal.
+            AttachError: this attachment was opened over a connection of your own.
+            TypeError, ValueError: the signal is not a str, or is empty.
+        """
+        request = self._kill_request(signal)
+        assert self._dialer is not None
+        done(request, self._dialer.call(request), 204)
+
     def settimeout(self, timeout: float | None) -> None:
         """Set how many seconds each read, write or wait may take; ``None`` for no limit.
 

@@ -4,26 +4,33 @@ Strategy: a method checks its arguments, builds a flow (``_flows``), and gives i
 returns its result, or to ``_open``, which makes an attachment of the stream that the flow has opened.
 
 The class is where its methods are documented, for every framework: the functions of ``blocking``, and the clients and
-functions of the other adapters, refer to it. This is why the file has more than 250 lines.
+functions of the other adapters, refer to it. That is why the file has more than 250 lines, and the class more than 15
+methods.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from attachproto import AttachOptions, Logs, Quirk
 from attachproto_adapters._blocking_attachment import Attachment
+from attachproto_adapters._blocking_run import run_container
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._client import ClientBase
-from attachproto_adapters._flows._arguments import check_max_output
+from attachproto_adapters._flows._api_calls import created_id
+from attachproto_adapters._flows._arguments import check_max_output, check_seconds
 from attachproto_adapters._flows._attach import open_attach
-from attachproto_adapters._flows._flows import create_and_open_exec, open_exec
+from attachproto_adapters._flows._container_calls import create_request
+from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
+from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
-from attachproto_adapters._flows._options import ClientRunExecOptions, CommandOptions, LogsOptions
-from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
+from attachproto_adapters._flows._options import ClientRunExecOptions, ClientRunOptions, CommandOptions, LogsOptions
+from attachproto_adapters._flows._output import CompletedRun, ExecResult, exit_code_wanted
+from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._flows._text import TextCodec
 from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout, end_idle
@@ -223,6 +230,223 @@ class Client(ClientBase):
                 exit_code = attachment.wait()
         return ExecResult(exit_code, *text.decode(exit_code, outputs))
 
+    def create_exec(
+        self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[CommandOptions]
+    ) -> str:
+        """Create a command in a running container, and return its ID, for ``exec_start``.
+
+        Args:
+            container: its name or ID.
+            command: the program and its arguments, which go through no shell.
+            stdin: whether it has a stdin.
+            options: how the command is created: see ``CommandOptions``.
+
+        Raises:
+            ContainerNotRunning: it has exited, is paused, or was never started.
+            TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
+            RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        steps = create_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
+        return created_id("exec", self._drive(steps))
+
+    def open_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        stdin: bool = False,
+        console_size: tuple[int, int] | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> Attachment:
+        """Start a command in a running container, and attach to it.
+
+        Args:
+            container: its name or ID.
+            command: the program and its arguments, which go through no shell.
+            stdin: whether it has a stdin.
+            console_size: height and width of the terminal in characters; API 1.42 and later, with ``tty=True``.
+            options: how the command is created: see ``CommandOptions``.
+
+        Raises:
+            ContainerNotRunning: it has exited, is paused, or was never started.
+            TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
+            RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        return self._open(
+            create_and_open_exec(
+                container,
+                command,
+                stdin=stdin,
+                stdin_must_end=False,
+                console_size=console_size,
+                api_version=self._api_version,
+                **options,
+            )
+        )
+
+    # ---- containers ----
+
+    @overload
+    def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | None = None,
+        encoding: None = None,
+        **options: Unpack[ClientRunOptions],
+    ) -> CompletedRun[bytes]: ...
+    @overload
+    def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        encoding: str,
+        **options: Unpack[ClientRunOptions],
+    ) -> CompletedRun[str]: ...
+    def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
+        max_output: int | None = None,
+        console_size: tuple[int, int] | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        remove: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> CompletedRun[Any]:
+        """Run a command in a new container, wait until it has ended, and remove the container.
+
+        The container is also removed if this raises, or is interrupted at any moment: an interruption waits until the
+        engine has answered, for at most half a minute. If the removal fails, a note in the error says so, or a warning
+        (``AttachWarning``) if there is no error.
+
+        Args:
+            image: its name or ID. The engine must have it.
+            command: the program and its arguments, which go through no shell; by default the image's own.
+            input: what the command reads from its stdin; by default it has no stdin. With ``encoding`` also a ``str``.
+            encoding: of the output, which is then ``str`` in place of bytes. Line ends stay as they are.
+            errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
+            max_output: how many bytes stdout and stderr may have together.
+            console_size: height and width of the terminal in characters, with ``tty=True``. It is there when the
+                command starts; dockerd before 23.0 has it just after that.
+            config: fields of the engine's API for the creation, such as ``{"HostConfig": {"Memory": 2**29}}``. Mappings
+                are merged into what the other arguments say; any other value replaces it.
+            name: of the container; by default a random one.
+            remove: remove the container and its nameless volumes. Otherwise it stays, and does not run.
+            timeout: how many seconds all of it may take, but for the removal. Then the container is killed.
+            options: how the command is created: see ``CommandOptions``.
+
+        Raises:
+            ImageNotFound: the engine does not have the image. The text says how to get it.
+            RequestRejected: the engine refused a call: the name is taken, or the command was not found, for instance.
+            CommandTimeout: it was not over in time. What was read is in the error.
+            OutputTooLarge: there was more output than ``max_output``; the first ``max_output`` bytes are in the error.
+            OutputCut: the output ended while the container went on; what was read is in the error.
+            ExitCodeUnknown: the engine could not be asked for the exit code; the outputs are in the error.
+            HalfCloseEndsAttach: there is input, and the container has a TTY, or no ``StdinOnce``; or an intermediary is
+                known to close the whole connection when stdin ends.
+            EngineReportedError: the engine put an error of its own into the stream.
+            OutputUndecodable: the command has ended, and its output is not text in this encoding; it is in the error.
+            TypeError, ValueError, LookupError: an argument is not valid. Nothing was sent.
+            EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        text = TextCodec(encoding, errors)
+        data = text.encode(input)
+        check_max_output(max_output)
+        check_seconds("timeout", timeout)
+        job = ContainerRun(
+            image,
+            command,
+            token=os.urandom(8).hex(),
+            stdin=data is not None,
+            name=name,
+            remove=remove,
+            console_size=console_size,
+            config=config,
+            api_version=self._api_version,
+            **options,
+        )
+        with self._keeping():
+            result = run_container(job, self._dialer(), self._open, input=data, max_output=max_output, timeout=timeout)
+        return CompletedRun(result.exit_code, *text.decode(result.exit_code, (result.stdout, result.stderr)))
+
+    def create(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        stdin: bool = False,
+        console_size: tuple[int, int] | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> str:
+        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
+
+        Args:
+            image: its name or ID. The engine must have it.
+            command: the program and its arguments, which go through no shell; by default the image's own.
+            stdin: whether it has a stdin. Then the first half-close ends it (``StdinOnce``).
+            console_size: height and width of the terminal in characters, with ``tty=True``. Podman, and dockerd
+                before 23.0, ignore it: there ``Attachment.resize`` sets it.
+            config: as for ``run``.
+            name: of the container; by default the engine makes one up.
+            options: how the command is created: see ``CommandOptions``.
+
+        Raises:
+            ImageNotFound: the engine does not have the image. The text says how to get it.
+            TypeError, ValueError: an argument is not valid. Nothing was sent.
+            RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        request = create_request(
+            image,
+            command,
+            stdin=stdin,
+            console_size=console_size,
+            config=config,
+            name=name,
+            api_version=self._api_version,
+            **options,
+        )
+        return self._drive(create_container(request))
+
+    def kill(self, container: str, signal: str = "KILL") -> None:
+        """Send a signal to a container's main process.
+
+        Args:
+            container: its name or ID.
+            signal: its name, such as ``"TERM"``.
+
+        Raises:
+            RequestRejected: the engine refused: the container does not run, or there is no such container or signal.
+            TypeError, ValueError: an argument is not valid. Nothing was sent.
+            EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        self._drive(kill_container(container, signal, self._api_version))
+
+    def remove(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container.
+
+        Args:
+            container: its name or ID.
+            force: kill it first if it runs.
+            volumes: remove those of its volumes that have no name, too.
+
+        Raises:
+            RequestRejected: the engine refused: the container runs, or there is none of this name.
+            TypeError, ValueError: an argument is not valid. Nothing was sent.
+            EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
+        """
+        self._drive(remove_container(container, force=force, volumes=volumes, api_version=self._api_version))
+
     # ---- how a method makes its calls ----
 
     def _drive(self, steps: Steps[T]) -> T:
@@ -233,9 +457,9 @@ class Client(ClientBase):
         finally:
             dialer.close()
 
-    def _open(self, steps: Steps[Opened]) -> Attachment:
+    def _open(self, steps: Steps[Opened], dialer: Dialer | None = None) -> Attachment:
         """Perform a flow that opens a stream, and return the attachment. If it raises, nothing stays open."""
-        dialer = self._dialer()
+        dialer = self._dialer() if dialer is None else dialer
         try:
             driven = drive(steps, dialer)
             return Attachment(*driven.streamed(), driven.value, dialer, driven.held)

@@ -141,6 +141,10 @@ class ExecAlreadyStarted(AttachError):
     """The exec was started before. Engines start an exec, and attach to it, only once."""
 
 
+class KillUnsupported(AttachError):
+    """The engine's API has no call that sends a signal to this: it can signal a container, and not an exec."""
+
+
 class HalfCloseEndsAttach(AttachError):
     """A half-close would end the attach, and output would be lost. It depends on the container or an intermediary."""
 

@@ -28,7 +28,21 @@ if TYPE_CHECKING:
 else:
     Attachment = AsyncAttachment  # the attachments of both adapters are instances of it
 
-__all__ = ["Attachment", "Client", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
+__all__ = [
+    "Attachment",
+    "Client",
+    "attach",
+    "create",
+    "create_exec",
+    "exec_start",
+    "kill",
+    "logs",
+    "open_attachment",
+    "open_exec",
+    "remove",
+    "run",
+    "run_exec",
+]
 
 
 def _running_client() -> type[AsyncClient[Any, Any]]:
@@ -70,6 +84,12 @@ attach = _functions.attach
 exec_start = _functions.exec_start
 logs = _functions.logs
 run_exec = _functions.run_exec
+run = _functions.run
+create = _functions.create
+kill = _functions.kill
+remove = _functions.remove
+create_exec = _functions.create_exec
+open_exec = _functions.open_exec
 
 
 async def open_attachment(stream: ByteStream, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:

@@ -3,12 +3,14 @@
 One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader. After
 a timeout while reading, nothing is lost. After a timeout while sending, stdin cannot be used any more, because it is
 not known how much was sent.
+
+The file has more than 250 lines, because each function has its own signature. What they do is in ``_blocking_client``.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Unpack, overload
 
 from attachproto import AttachOptions, Quirk, StreamRequest
@@ -16,13 +18,27 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_client import DEFAULT_OPTIONS, Client
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
-from attachproto_adapters._flows._options import BlockingRunExecOptions, CommandOptions, LogsOptions
-from attachproto_adapters._flows._output import ExecResult
+from attachproto_adapters._flows._options import BlockingRunExecOptions, CommandOptions, LogsOptions, RunOptions
+from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import check_timeout, open_stream
 from attachproto_adapters._transport._sockets import is_tls_socket
 
-__all__ = ["Attachment", "Client", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
+__all__ = [
+    "Attachment",
+    "Client",
+    "attach",
+    "create",
+    "create_exec",
+    "exec_start",
+    "kill",
+    "logs",
+    "open_attachment",
+    "open_exec",
+    "remove",
+    "run",
+    "run_exec",
+]
 
 
 def attach(
@@ -116,6 +132,140 @@ def run_exec(
     call: Callable[..., ExecResult[Any]] = Client._for_one_call(host, api_version, timeout).run_exec
     text = {"encoding": encoding, "errors": errors}
     return call(container, command, input=input, max_output=max_output, **text, **options)
+
+
+@overload
+def run(
+    image: str,
+    command: Sequence[str] = (),
+    *,
+    input: bytes | None = None,
+    encoding: None = None,
+    **options: Unpack[RunOptions],
+) -> CompletedRun[bytes]: ...
+@overload
+def run(
+    image: str,
+    command: Sequence[str] = (),
+    *,
+    input: bytes | str | None = None,
+    encoding: str,
+    **options: Unpack[RunOptions],
+) -> CompletedRun[str]: ...
+def run(
+    image: str,
+    command: Sequence[str] = (),
+    *,
+    input: bytes | str | None = None,
+    encoding: str | None = None,
+    errors: str = "strict",
+    max_output: int | None = None,
+    console_size: tuple[int, int] | None = None,
+    config: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    remove: bool = True,
+    host: str | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+    **options: Unpack[CommandOptions],
+) -> CompletedRun[Any]:
+    """Run a command in a new container, wait until it has ended, and remove the container.
+
+    ``timeout`` bounds the whole, as for ``Client.run``. Arguments and errors are those of ``Client`` (``host``,
+    ``api_version``) and of ``Client.run``.
+    """
+    call: Callable[..., CompletedRun[Any]] = Client._for_one_call(host, api_version, None).run
+    text = {"encoding": encoding, "errors": errors}
+    how = {"console_size": console_size, "config": config, "name": name, "remove": remove, "timeout": timeout}
+    return call(image, command, input=input, max_output=max_output, **text, **how, **options)
+
+
+def create(
+    image: str,
+    command: Sequence[str] = (),
+    *,
+    stdin: bool = False,
+    console_size: tuple[int, int] | None = None,
+    config: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    host: str | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+    **options: Unpack[CommandOptions],
+) -> str:
+    """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
+
+    Arguments and errors are those of ``Client`` and of ``Client.create``.
+    """
+    client = Client._for_one_call(host, api_version, timeout)
+    return client.create(image, command, stdin=stdin, console_size=console_size, config=config, name=name, **options)
+
+
+def kill(
+    container: str,
+    signal: str = "KILL",
+    *,
+    host: str | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Send a signal to a container's main process.
+
+    Arguments and errors are those of ``Client`` and of ``Client.kill``.
+    """
+    Client._for_one_call(host, api_version, timeout).kill(container, signal)
+
+
+def remove(
+    container: str,
+    *,
+    force: bool = False,
+    volumes: bool = False,
+    host: str | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Remove a container.
+
+    Arguments and errors are those of ``Client`` and of ``Client.remove``.
+    """
+    Client._for_one_call(host, api_version, timeout).remove(container, force=force, volumes=volumes)
+
+
+def create_exec(
+    container: str,
+    command: Sequence[str],
+    *,
+    stdin: bool = False,
+    host: str | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+    **options: Unpack[CommandOptions],
+) -> str:
+    """Create a command in a running container, and return its ID, for ``exec_start``.
+
+    Arguments and errors are those of ``Client`` and of ``Client.create_exec``.
+    """
+    return Client._for_one_call(host, api_version, timeout).create_exec(container, command, stdin=stdin, **options)
+
+
+def open_exec(
+    container: str,
+    command: Sequence[str],
+    *,
+    stdin: bool = False,
+    console_size: tuple[int, int] | None = None,
+    host: str | None = None,
+    api_version: str | None = None,
+    timeout: float | None = None,
+    **options: Unpack[CommandOptions],
+) -> Attachment:
+    """Start a command in a running container, and attach to it.
+
+    Arguments and errors are those of ``Client`` and of ``Client.open_exec``.
+    """
+    client = Client._for_one_call(host, api_version, timeout)
+    return client.open_exec(container, command, stdin=stdin, console_size=console_size, **options)
 
 
 def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:

@@ -22,7 +22,21 @@ from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._async_functions import AsyncFunctions
 from attachproto_adapters._transport._trio import Dialer, TrioSession, session_over
 
-__all__ = ["Attachment", "Client", "attach", "exec_start", "logs", "open_attachment", "run_exec"]
+__all__ = [
+    "Attachment",
+    "Client",
+    "attach",
+    "create",
+    "create_exec",
+    "exec_start",
+    "kill",
+    "logs",
+    "open_attachment",
+    "open_exec",
+    "remove",
+    "run",
+    "run_exec",
+]
 
 
 class Attachment(AsyncAttachment[TrioSession]):
@@ -64,6 +78,12 @@ attach = _functions.attach
 exec_start = _functions.exec_start
 logs = _functions.logs
 run_exec = _functions.run_exec
+run = _functions.run
+create = _functions.create
+kill = _functions.kill
+remove = _functions.remove
+create_exec = _functions.create_exec
+open_exec = _functions.open_exec
 
 
 async def open_attachment(

@@ -224,8 +224,7 @@ def created_run(**options: Any) -> ContainerRun:
 
 
 def started(run: ContainerRun) -> list[Step]:
-    more = () if run._console_size is None else (Response(200),)
-    return drive(run.open(), inspected(status="created"), ACCEPTED, HEAD, STARTED, *more)[0]
+    return drive(run.open(), inspected(status="created"), ACCEPTED, HEAD, STARTED)[0]
 
 
 def test_a_run_that_was_not_created_has_nothing_to_remove() -> None:
@@ -266,11 +265,22 @@ def test_a_run_whose_start_was_refused_is_not_killed(status: str) -> None:
 def test_a_run_that_is_kept_is_only_killed() -> None:
     run = created_run(remove=False)
     started(run)
-    assert drive(run.clean_up(), inspected(), Response(204)) == ([INSPECT, KILL], None)
+    seen, _ = drive(run.clean_up(), inspected(), Response(204), None, inspected(), None, inspected(status="exited"))
+    assert [each for each in seen if not isinstance(each, Pause)] == [INSPECT, KILL, INSPECT, INSPECT]
+    assert run.ended
     kept = created_run(remove=False)
     started(kept)
     kept.ended = True
     assert drive(kept.clean_up()) == ([], None)
+
+
+def test_a_run_that_does_not_end_when_it_is_killed() -> None:
+    run = created_run(remove=False)
+    started(run)
+    seen = answered_alike(run.clean_up(), inspected())
+    assert seen.count(KILL) == 1
+    assert not run.ended
+    assert not run.timed_out(1.0).ended
 
 
 @pytest.mark.parametrize(
@@ -366,10 +376,34 @@ def test_an_interrupted_clean_up_can_be_made_again() -> None:
     assert drive(run.clean_up(), inspected(status="exited"), GONE) == ([INSPECT, REMOVE], None)
 
 
-def test_the_size_is_set_again_after_the_start() -> None:
-    run = created_run(tty=True, console_size=(33, 77))
-    resize = Call(Request("POST", ("containers", "c1", "resize"), (("h", "33"), ("w", "77"))))
-    assert started(run)[-1] == resize
+RESIZE = Call(Request("POST", ("containers", "c1", "resize"), (("h", "33"), ("w", "77"))))
+START = Call(Request("POST", ("containers", "c1", "start")))
+
+
+def test_after_a_broken_connection_it_is_killed_without_a_look() -> None:
+    run = created_run()
+    started(run)
+    next(run.clean_up())
+    assert not run.may_try_again(RequestRejected(500, "busy", "DELETE"))
+    run = created_run()
+    started(run)
+    next(run.clean_up())
+    assert run.may_try_again(ConnectionResetError())
+    assert drive(run.clean_up(), NOT_RUNNING, GONE) == ([KILL, REMOVE], None)
+    assert not run.may_try_again(ConnectionResetError())
+
+
+@pytest.mark.parametrize(
+    ("first", "after"),
+    [
+        (Response(200), []),  # Podman, where the attach has made the terminal
+        (NOT_RUNNING, [RESIZE]),  # dockerd
+    ],
+)
+def test_the_size_is_there_as_early_as_the_engine_takes_it(first: Response, after: list[Step]) -> None:
+    flow = created_run(tty=True, console_size=(33, 77)).open()
+    answers = [inspected(status="created", tty=True), ACCEPTED, HEAD, first, STARTED, *(Response(200) for _ in after)]
+    assert drive(flow, *answers)[0][3:] == [RESIZE, START, *after]
 
 
 def test_stdin_is_attached_if_there_is_input() -> None:

@@ -36,7 +36,22 @@ BLOCKING_ONLY = {"settimeout"}
 NEVER_ASYNC = {"__aiter__", "__init__", "__repr__", "lines", "stdout_reader"}
 
 CLASSES = ("Attachment", "Client")
-FUNCTIONS = {"attach", "exec_start", "logs", "open_attachment", "run_exec"}
+FUNCTIONS = {
+    "attach",
+    "create",
+    "create_exec",
+    "exec_start",
+    "kill",
+    "logs",
+    "open_attachment",
+    "open_exec",
+    "remove",
+    "run",
+    "run_exec",
+}
+
+# Their timeout bounds all of the call, and ends what it has started.
+WITH_A_DEADLINE = {"run"}
 
 
 class Found(NamedTuple):
@@ -86,7 +101,7 @@ def expected() -> Iterator[tuple[str, Found]]:
             continue
         method = RENAMED.get(method, method)
         renamed = f"{owner}.{method}" if owner else method
-        parameters = [parameter for parameter in each.parameters if parameter[0] != "timeout"]
+        parameters = [each for each in each.parameters if each[0] != "timeout" or method in WITH_A_DEADLINE]
         is_async = method not in NEVER_ASYNC and not each.is_property
         yield renamed, each._replace(parameters=[*parameters], is_async=is_async)
 
@@ -104,6 +119,8 @@ def test_a_function_takes_what_the_method_of_the_client_takes_and_what_the_clien
         of_client = {each[0] for each in what["Client.__init__"].parameters} - {"self", "tls", "headers"}
         of_method = {each[0]: each for each in what[f"Client.{name}"].parameters if each[0] != "self"}
         of_function = {each[0]: each for each in what[name].parameters}
+        if name in WITH_A_DEADLINE:
+            del of_method["timeout"]
         assert {each: of_function.pop(each)[0] for each in of_client} == {each: each for each in of_client}, name
         assert of_function == of_method, name
 

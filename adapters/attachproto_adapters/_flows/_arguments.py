@@ -103,3 +103,17 @@ def check_env(env: object) -> None:
         if not name or "=" in name:
             raise ValueError(f"a name in env is not empty and has no '=' in it, not {name!r}")
         check_whole("env", f"{name}={value}")
+
+
+# Far more than anybody waits, and less than what the clocks of all frameworks take.
+_SECONDS_MAX = 1e9
+
+
+def check_seconds(name: str, seconds: float | None) -> None:
+    """Raise ``TypeError`` or ``ValueError`` if this is neither a time to wait, in seconds, nor ``None``."""
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{name} is a number of seconds or None, not {seconds!r}")
+    if not 0 < seconds <= _SECONDS_MAX:
+        raise ValueError(f"{name} is None or above 0 seconds and at most {_SECONDS_MAX:g}, not {seconds!r}")

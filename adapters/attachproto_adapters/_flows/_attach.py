@@ -14,7 +14,7 @@ import attrs
 
 from attachproto import Accepted, Attach, AttachOptions, Quirk, Rejected, Response
 from attachproto_adapters._errors import ContainerNotRunning, RequestRejected, shown, warn
-from attachproto_adapters._flows._api_calls import done, start_request
+from attachproto_adapters._flows._api_calls import done, is_refusal, resize_request, start_request
 from attachproto_adapters._flows._arguments import check_flag, check_quirks
 from attachproto_adapters._flows._flows import (
     hold_wait,
@@ -40,8 +40,11 @@ def open_attach(
     wait: bool,
     api_version: str | None,
     quirks: Iterable[Quirk] | None = None,
+    console_size: tuple[int, int] | None = None,
 ) -> Steps[Opened]:
     """Inspect, hold the wait, attach, start, and inspect again.
+
+    ``console_size``, with ``start``, is the size of the TTY.
 
     Raises:
         ValueError: the container's name is not valid.
@@ -70,7 +73,7 @@ def open_attach(
     # dockerd ends an attach to neither stdout nor stderr at once.
     follows = options.stream and (options.stdout or options.stderr)
     if start:
-        if (yield from _attach_and_start(request, known, inspected)):
+        if (yield from _attach_and_start(request, known, inspected, console_size)):
             check_nothing_was_missed(request, options, inspected)
         return attrs.evolve(opened, follows=follows, wait_held=True)
     if inspected.exited:
@@ -117,7 +120,12 @@ def _has_ended(latest: InspectedContainer, first: InspectedContainer) -> bool:
     return latest.exited or (latest.created and not first.created)
 
 
-def _attach_and_start(request: Attach, quirks: frozenset[Quirk], inspected: InspectedContainer) -> Steps[bool]:
+def _attach_and_start(
+    request: Attach,
+    quirks: frozenset[Quirk],
+    inspected: InspectedContainer,
+    console_size: tuple[int, int] | None,
+) -> Steps[bool]:
     """Attach, hold the wait, and start; whether the container was running already."""
     container, api_version = request.container, request.api_version
     yield from _until_cleaned_up(container, inspected, api_version)
@@ -125,11 +133,18 @@ def _attach_and_start(request: Attach, quirks: frozenset[Quirk], inspected: Insp
     # The wait is held before the start, because AutoRemove may remove the container when it exits. It needs the
     # condition: without one, dockerd answers 0 at once for a container that has not run, and Podman -1.
     yield from hold_wait(container, "next-exit", api_version)
+    resize = None if console_size is None else resize_request("containers", container, *console_size, api_version)
+    resized = False
+    if resize is not None:
+        # Podman has a terminal from the attach on, and dockerd only from the start on.
+        resized = not is_refusal((yield Call(resize)))
     start = start_request(container, api_version)
     response: Response = yield Call(start)
     if response.status_code == 304:
         return True
     done(start, response, 204)
+    if resize is not None and not resized:
+        yield Call(resize)  # for dockerd before 23.0, which ignores the size at the creation; refused if it has exited
     return False
 
 

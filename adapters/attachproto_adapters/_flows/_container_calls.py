@@ -43,7 +43,7 @@ def create_request(
         api_version: the version in the path.
         stdin: whether it has a stdin. The first half-close ends it (``StdinOnce``).
         tty: whether it has a TTY.
-        console_size: of the TTY. dockerd 20.10 and Podman ignore it.
+        console_size: of the TTY. dockerd before 23.0 and Podman ignore it.
         env: as for ``CommandOptions``.
         user: likewise.
         workdir: likewise.

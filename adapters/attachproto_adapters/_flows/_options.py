@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class CommandOptions(TypedDict, total=False):
@@ -44,6 +44,25 @@ class BlockingRunExecOptions(RunExecOptions, total=False):
     """The same for ``blocking.run_exec``."""
 
     timeout: float | None
+
+
+class ClientRunOptions(CommandOptions, total=False):
+    """What the overloads of the clients' ``run`` have in common, as for ``run_exec``."""
+
+    errors: str
+    max_output: int | None
+    console_size: tuple[int, int] | None
+    config: Mapping[str, Any] | None
+    name: str | None
+    remove: bool
+    timeout: float | None
+
+
+class RunOptions(ClientRunOptions, total=False):
+    """The same for the functions ``run``."""
+
+    host: str | None
+    api_version: str | None
 
 
 class LogsOptions(TypedDict, total=False):

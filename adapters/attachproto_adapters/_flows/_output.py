@@ -52,6 +52,21 @@ class ExecResult(Generic[Output]):
     stderr: Output
 
 
+@attrs.frozen
+class CompletedRun(Generic[Output]):
+    """The result of ``run``. ``CompletedRun`` alone, as a type, is ``CompletedRun[bytes]``.
+
+    Attributes:
+        exit_code: of the container's main process. If a signal has ended it, it is 128 and the signal's number.
+        stdout: what the container wrote to stdout; with a TTY, all that it wrote.
+        stderr: what it wrote to stderr.
+    """
+
+    exit_code: int
+    stdout: Output
+    stderr: Output
+
+
 class Gathered:
     """The output of one attachment so far. It is kept if ``communicate`` is interrupted."""
 

@@ -13,14 +13,12 @@ and has to have the random label that it was created with. A random name needs n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
-import attrs
-
 from attachproto import AttachOptions, Response
-from attachproto_adapters._errors import HalfCloseEndsAttach, RequestRejected
-from attachproto_adapters._flows._api_calls import inspect_request, is_refusal, refused, resize_request
+from attachproto_adapters._errors import CommandTimeout, EngineUnreachable, HalfCloseEndsAttach, RequestRejected
+from attachproto_adapters._flows._api_calls import inspect_request, is_refusal, refused
 from attachproto_adapters._flows._arguments import check_flag
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import RUN_LABEL, create_request, kill_request, remove_request
@@ -36,23 +34,9 @@ CREATE_GRACE: Final = 10.0
 CLEANUP_SECONDS: Final = 30.0
 """How many seconds all calls of ``remove`` may take together."""
 
-# How long a container is searched for whose creation was sent and not answered, and how long a removal is repeated.
-_FIND_SECONDS, _REMOVE_SECONDS = 3.0, 10.0
-
-
-@attrs.frozen
-class CompletedRun:
-    """The result of ``run``.
-
-    Attributes:
-        exit_code: of the container's main process; 128 and the signal's number if a signal has ended it.
-        stdout: what the container wrote to stdout; with a TTY, all that it wrote.
-        stderr: what it wrote to stderr.
-    """
-
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
+# How long a container is searched for whose creation was sent and not answered, how long the end of one that was killed
+# is awaited, and how long a removal is repeated.
+_FIND_SECONDS, _KILL_SECONDS, _REMOVE_SECONDS = 3.0, 5.0, 10.0
 
 
 class ContainerRun:
@@ -62,6 +46,8 @@ class ContainerRun:
         name: the container's name.
         ended: the container has ended, or was killed, or never ran.
         removed: nothing is left to remove.
+        late: its time was over before it was.
+        so_far: stdout and stderr as far as they were read.
     """
 
     def __init__(
@@ -91,6 +77,8 @@ class ContainerRun:
         self.name = f"attachproto-{token}" if name is None else name
         self.ended = True
         self.removed = True
+        self.late = False
+        self.so_far: Callable[[], tuple[bytes, bytes]] = lambda: (b"", b"")
         self._create = create_request(
             image,
             command,
@@ -114,6 +102,26 @@ class ContainerRun:
         self._console_size = console_size
         self._api_version = api_version
         self._container: str | None = None
+        self._tried_again = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether ``clean_up`` has nothing to do."""
+        return self.removed or (self.ended and not self._remove and self._container is not None)
+
+    def left_behind(self, exc: Exception) -> str:
+        """What to tell the caller if ``clean_up`` has failed."""
+        what = "removed" if self._remove else "killed"
+        return f"the container {self.name} of this run could not be {what}: {exc}"
+
+    def timed_out(self, timeout: float) -> CommandTimeout:
+        """The error for a run that was not over in time, after ``clean_up``."""
+        how = "was killed" if self.ended else "may go on"
+        return CommandTimeout(
+            f"timed out: the run was not over within {timeout:g} s; its container {self.name} {how}",
+            *self.so_far(),
+            self.ended,
+        )
 
     def create(self) -> Steps[None]:
         """Create the container.
@@ -138,16 +146,26 @@ class ContainerRun:
         assert self._container is not None
         container, api_version = self._container, self._api_version
         self.ended = False
-        opened = yield from open_attach(
-            container, AttachOptions(stdin=self._stdin), tty=None, start=True, wait=True, api_version=api_version
+        return (
+            yield from open_attach(
+                container,
+                AttachOptions(stdin=self._stdin),
+                tty=None,
+                start=True,
+                wait=True,
+                api_version=api_version,
+                console_size=self._console_size,
+            )
         )
-        if self._console_size is not None:
-            # For dockerd 20.10 and Podman, which ignore the size at the creation. Refused if it has exited already.
-            _: Response = yield Call(resize_request("containers", container, *self._console_size, api_version))
-        return opened
+
+    def may_try_again(self, exc: Exception) -> bool:
+        """Whether another ``clean_up`` may succeed where this error has ended the first: a connection broke."""
+        again = not self._tried_again and not isinstance(exc, TimeoutError | EngineUnreachable | RequestRejected)
+        self._tried_again = True
+        return again
 
     def clean_up(self) -> Steps[None]:
-        """End the container if it may run, and remove it. May be called again if it was interrupted.
+        """End the container if it may run, and remove it. May be called again if it was interrupted or has failed.
 
         Raises:
             RequestRejected: the engine refused the removal.
@@ -160,11 +178,10 @@ class ContainerRun:
                 self.removed = True
                 return
         if not self.ended:
-            yield from self._kill(self._container)
-            self.ended = True
+            self.ended = yield from self._kill(self._container)
         if self._remove:
             yield from self._remove_it(self._container)
-        self.removed = True
+            self.removed = self.ended = True
 
     def _find(self) -> Steps[str | None]:
         """The ID of the container whose creation was not answered; ``None`` if the engine has not created it.
@@ -184,17 +201,33 @@ class ContainerRun:
         is_ours = self._label is None or labels.get(RUN_LABEL) == self._label
         return str(found["Id"]) if is_ours else None
 
-    def _kill(self, container: str) -> Steps[None]:
-        """Kill the container if it runs.
+    def _kill(self, container: str) -> Steps[bool]:
+        """Kill the container if it runs; whether it was seen to have ended, or it is removed next.
 
         It is inspected first. An engine that is starting the container answers when the start is over, and would refuse
-        to kill what does not run yet.
+        to kill what does not run yet. If that has failed before, the kill is tried without it.
         """
-        response: Response = yield Call(inspect_request("containers", container, self._api_version))
-        if not is_refusal(response):
+        pauses, killed = Pauses(), False
+        if self._tried_again:
+            yield Call(kill_request(container, "KILL", self._api_version))
+            if self._remove:
+                return True
+        while True:
+            response: Response = yield Call(inspect_request("containers", container, self._api_version))
+            if is_refusal(response):
+                return True  # it is gone
             now = InspectedContainer.from_response(response)
-            if not (now.created or now.exited):
-                _: Response = yield Call(kill_request(container, "KILL", self._api_version))
+            if now.created or now.exited:
+                return True
+            if not killed:
+                yield Call(kill_request(container, "KILL", self._api_version))
+                killed = True
+                if self._remove:
+                    return True
+            elif pauses.bounded_sum >= _KILL_SECONDS:
+                return False
+            # dockerd's kill is answered when the process has ended, and Podman's before that.
+            yield from pauses.bounded()
 
     def _remove_it(self, container: str) -> Steps[None]:
         """Remove it; again if the engine refuses, because it may be removing it already (``AutoRemove``)."""

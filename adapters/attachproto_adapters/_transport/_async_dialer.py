@@ -10,7 +10,7 @@ import abc
 import contextlib
 import functools
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attachproto import (
@@ -63,6 +63,11 @@ class AsyncDialer(abc.ABC, Generic[L]):
     @abc.abstractmethod
     async def sleep(seconds: float) -> None:
         """Sleep."""
+
+    @staticmethod
+    @abc.abstractmethod
+    async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T | None:
+        """The call's result; ``None`` if it has none within this time. Then it is cancelled."""
 
     @staticmethod
     @abc.abstractmethod

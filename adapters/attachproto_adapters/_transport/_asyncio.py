@@ -183,6 +183,7 @@ class Dialer(AsyncDialer[AsyncioSession]):
     """Makes connections to one engine."""
 
     sleep = staticmethod(AsyncioSession.sleep)
+    within = staticmethod(AsyncioSession.within)
 
     @staticmethod
     async def shielded(seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:

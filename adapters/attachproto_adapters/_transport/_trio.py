@@ -158,6 +158,7 @@ class Dialer(AsyncDialer[TrioSession]):
 
     failures = (*AsyncDialer.failures, *TrioSession.errors)
     sleep = staticmethod(TrioSession.sleep)
+    within = staticmethod(TrioSession.within)
 
     @staticmethod
     async def shielded(seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -182,7 +183,8 @@ class Dialer(AsyncDialer[TrioSession]):
                     outcome = await call()
             except Exception as exc:
                 outcome = exc  # raised inside the nursery, it would come out as an ExceptionGroup
-            done.set()
+            finally:
+                done.set()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(finish)

@@ -1,0 +1,79 @@
+"""``run`` in asyncio and trio: performs the flows of one run, and removes its container whatever happened."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_runner import clean_up, finish
+from attachproto_adapters._errors import EngineUnreachable, warn
+from attachproto_adapters._flows._output import CompletedRun, exit_code_wanted
+from attachproto_adapters._flows._run import CLEANUP_SECONDS, CREATE_GRACE, ContainerRun
+from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._transport._async_dialer import AsyncDialer
+
+Opening = Callable[[Steps[Opened], Any], Awaitable[AsyncAttachment[Any]]]
+
+
+async def run_container(
+    job: ContainerRun,
+    dialer: AsyncDialer[Any],
+    opening: Opening,
+    *,
+    input: bytes | None,
+    max_output: int | None,
+    timeout: float | None,
+) -> CompletedRun:
+    """Create, attach, start, feed, read, wait and remove. Arguments as in ``_blocking_run``."""
+    completed = functools.partial(_completed, job, dialer, opening, input, max_output)
+    try:
+        result = await (completed() if timeout is None else dialer.within(timeout, completed))
+        if result is not None:
+            return result
+    finally:
+        failure = sys.exception()
+        try:
+            await _clean_up(job, dialer, failure)
+        except BaseException:  # the loop has cancelled the task of the clean-up too, or KeyboardInterrupt came in trio
+            await _clean_up(job, dialer, failure)
+            raise
+        finally:
+            del failure  # its traceback refers to this frame
+    assert timeout is not None
+    raise job.timed_out(timeout)
+
+
+async def _completed(
+    job: ContainerRun, dialer: AsyncDialer[Any], opening: Opening, input: bytes | None, max_output: int | None
+) -> CompletedRun:
+    try:
+        await finish(job.create(), dialer, CREATE_GRACE)
+    except EngineUnreachable:
+        job.removed = True  # nothing was asked
+        raise
+    async with await opening(job.open(), dialer) as attachment:
+        job.so_far = attachment._gathered.so_far
+        outputs = await attachment._exchange(input, max_output)
+        with exit_code_wanted(outputs, attachment._session.errors):
+            result = CompletedRun(await attachment.wait(), *outputs)
+        job.ended = True
+        return result
+
+
+async def _clean_up(job: ContainerRun, dialer: AsyncDialer[Any], failure: BaseException | None) -> None:
+    """End and remove the container. If that fails, the caller gets a note in the error, or else a warning."""
+    try:
+        if not job.settled:
+            await clean_up(job.clean_up(), dialer, CLEANUP_SECONDS)
+    except Exception as exc:
+        if job.may_try_again(exc):
+            await _clean_up(job, dialer, failure)
+        elif failure is None:
+            warn(job.left_behind(exc))
+        else:
+            failure.add_note(job.left_behind(exc))
+    finally:
+        await dialer.aclose()
