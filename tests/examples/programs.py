@@ -18,7 +18,8 @@ from typing import IO, Any
 from tests.live import engines
 
 FOLDER = Path(__file__).parents[2] / "examples"
-BOUND = 30.0
+# Chromium on a machine that has much else to do takes long.
+BOUND = 60.0
 
 
 @dataclass
@@ -34,14 +35,23 @@ class Target:
         """The options of each example that creates containers."""
         return ["--host", self.host, "--host-config", json.dumps(self.host_config)]
 
+    @property
+    def socket(self) -> str:
+        return self.host.removeprefix("unix://")
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        status, answer = engines.request(self.host.removeprefix("unix://"), method, path, data, timeout=BOUND)
+        status, answer = engines.request(self.socket, method, path, data, timeout=BOUND)
         assert status < 400, answer
         return json.loads(answer) if answer.strip() else None
 
     def containers(self) -> list[str]:
         return [each["Id"] for each in self.call("GET", "/containers/json?all=1") if self.image in each["Image"]]
+
+    def execs(self) -> list[str]:
+        """The commands that were started in the test's containers, and have not ended."""
+        found = [self.call("GET", f"/containers/{container}/json")["ExecIDs"] for container in self.containers()]
+        return [each for execs in found for each in execs or []]
 
     def start(self, script: str) -> str:
         """A container that runs a shell script."""
@@ -51,11 +61,12 @@ class Target:
         return container
 
     def remove_all(self) -> None:
-        socket = self.host.removeprefix("unix://")
         for container in self.containers():
-            # Killed first: Podman stops what it removes, and waits for a shell that ignores the signal.
-            engines.request(socket, "POST", f"/containers/{container}/kill", timeout=BOUND)
-            self.call("DELETE", f"/containers/{container}?force=1&v=1")
+            # Killed first: Podman stops what it removes, and waits for a shell that ignores the signal. Either fails if
+            # the container has ended, or is being removed by the engine itself.
+            for method, path in (("POST", f"{container}/kill"), ("DELETE", f"{container}?force=1&v=1")):
+                engines.request(self.socket, method, f"/containers/{path}", timeout=BOUND)
+        until(lambda: not self.containers(), "all containers are removed")
 
 
 class Program:
@@ -70,22 +81,25 @@ class Program:
             text=True,
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._log: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._errors: list[str] = []
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._readers = [
-            threading.Thread(target=self._read, args=(self.process.stdout, self._lines.put)),
-            threading.Thread(target=self._read, args=(self.process.stderr, self._errors.append)),
+            threading.Thread(target=self._read, args=(self.process.stdout, self._lines)),
+            threading.Thread(target=self._read, args=(self.process.stderr, self._log, self._errors)),
         ]
         for reader in self._readers:
             reader.start()
 
     @staticmethod
-    def _read(stream: IO[str], take: Any) -> None:
+    def _read(stream: IO[str], lines: queue.SimpleQueue[str], kept: list[str] | None = None) -> None:
         with stream:
             for line in stream:
-                take(line.rstrip("\n"))
-        take("")
+                lines.put(line.rstrip("\n"))
+                if kept is not None:
+                    kept.append(line.rstrip("\n"))
+        lines.put("")
 
     def send(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -94,8 +108,15 @@ class Program:
 
     def line(self) -> str:
         """The next line that it prints; an empty one at the end."""
+        return self._next(self._lines)
+
+    def error_line(self) -> str:
+        """The next line that it prints to stderr."""
+        return self._next(self._log)
+
+    def _next(self, lines: queue.SimpleQueue[str]) -> str:
         try:
-            return self._lines.get(timeout=BOUND)
+            return lines.get(timeout=BOUND)
         except queue.Empty:
             raise AssertionError(f"no line within {BOUND:.0f} s; stderr: {self._errors}") from None
 
