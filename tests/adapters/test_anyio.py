@@ -25,6 +25,7 @@ from attachproto import Attach, OutputClosed, Stdout
 from attachproto_adapters import anyio as anyio_adapter
 from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import trio as trio_adapter
+from attachproto_adapters._transport import _asyncio, _trio
 from attachproto_adapters._transport._anyio import ByteStreamSession
 from tests.adapters import engine_scenarios, scenarios, text_scenarios
 from tests.adapters.frameworks import WITH_STDIN, Native, Opener, Scenario, Way, connected
@@ -286,6 +287,42 @@ def test_a_task_group_that_is_cancelled_closes_what_it_has_opened(framework: Any
 
     framework.run(scenario)
     engine.close()  # it waits until the connections are closed
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize("late", [False, True])
+def test_what_goes_on_after_a_cancellation_does_not_spin(
+    framework: Anyio, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In asyncio a cancelled scope cancels its task in each turn of the loop."""
+    dialer: Any = {"asyncio": _asyncio.Dialer, "trio": _trio.Dialer}[framework.backend]
+    turns = 0
+    wait = asyncio.wait
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        return wait(*args, **kwargs)
+
+    monkeypatch.setattr(asyncio, "wait", counted)
+    ended: list[bool] = []
+
+    async def clean_up() -> None:
+        await anyio.sleep(0.05)
+        ended.append(True)
+
+    async def scenario() -> None:
+        with anyio.move_on_after(0.01) as scope:
+            try:
+                await anyio.sleep(BOUND if late else 0)
+            finally:
+                await dialer.shielded(BOUND, clean_up)
+        assert scope.cancel_called
+        await anyio.sleep(0)  # nothing is left of the cancellation
+
+    framework.run(scenario)
+    assert ended == [True]
+    assert turns < 5
 
 
 # ---- streams ----

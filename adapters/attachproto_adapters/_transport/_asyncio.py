@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import copy
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -199,16 +200,20 @@ class Dialer(AsyncDialer[AsyncioSession]):
         cancelled: asyncio.CancelledError | None = None
         end: float | None = None
         task = asyncio.create_task(call())
-        while not task.done():
-            try:
-                await asyncio.wait({task}, timeout=None if end is None else max(0.0, end - clock()))
-            except asyncio.CancelledError as exc:
-                if cancelled is None:
-                    cancelled, end = exc, clock() + grace
-            else:
-                if not task.done():
-                    task.cancel()
-                    end = None
+        with contextlib.ExitStack() as shield:
+            while not task.done():
+                try:
+                    await asyncio.wait({task}, timeout=None if end is None else max(0.0, end - clock()))
+                except asyncio.CancelledError as exc:
+                    if cancelled is None:
+                        cancelled, end = exc, clock() + grace
+                        # A cancelled scope of anyio cancels its task again in each turn of the loop.
+                        if (anyio := sys.modules.get("anyio")) is not None:
+                            shield.enter_context(anyio.CancelScope(shield=True))
+                else:
+                    if not task.done():
+                        task.cancel()
+                        end = None
         if cancelled is not None:
             task.cancelled() or task.exception()  # else asyncio reports that nobody has asked for it
             raise cancelled
