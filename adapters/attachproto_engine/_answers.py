@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from email.utils import formatdate
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ _SERVER: Final = f"attachproto-engine/{__version__} (not a sandbox)"
 _JSON: Final = (("content-type", "application/json"),)
 # The version whose behaviour is emulated where versions differ.
 _LIBPOD: Final = "5.4.2"
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 _TEXT: Final = (("content-type", "text/plain; charset=utf-8"),)
 
@@ -32,7 +35,11 @@ def _named() -> Headers:
 
 
 def _encoded(document: Any) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    try:
+        return text.encode("utf-8", "surrogateescape") + b"\n"
+    except UnicodeEncodeError:  # half of a pair, which JSON can hold and UTF-8 cannot; Go writes U+FFFD for it
+        return _SURROGATE.sub("\ufffd", text).encode() + b"\n"
 
 
 class Answers:

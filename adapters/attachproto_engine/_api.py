@@ -35,7 +35,7 @@ from attachproto._validators import version_numbers
 from attachproto_engine._answers import Answers, PodmanAnswers, as_rejected
 from attachproto_engine._attach import attach
 from attachproto_engine._call import Call, DeferredResponse, check_json
-from attachproto_engine._checks import clean_location, padded, version_problem, web_page_problem
+from attachproto_engine._checks import clean_location, long_version_problem, padded, version_problem, web_page_refusal
 from attachproto_engine._containers import Containers
 from attachproto_engine._duplex import cancel, run_until
 from attachproto_engine._errors import ApiError, ClientGone
@@ -101,18 +101,17 @@ class Api:
                 raise
 
     async def _serve(self, connection: ServerConnection, request: Request | StreamRequest) -> None:
-        if not connection.local and (text := web_page_problem(request.headers)):
-            await self._refuse(connection, request, self._answers.refusal(ApiError(403, text)))
-            return
-        if (answer := self._prepared(connection, request)) is not None:
-            await connection.write(answer)
-            await connection.finish()
-            return
-        if self._rules.checks_versions and (text := version_problem(request.api_version, self._maximum)):
-            plain = padded(request.api_version) < padded(_JSON_SINCE)
-            await self._refuse(connection, request, self._answers.version_refusal(text, plain=plain))
-            return
         try:
+            if not connection.local and (refused := web_page_refusal(request.headers)):
+                raise refused
+            if (answer := self._prepared(connection, request)) is not None:
+                await connection.write(answer)
+                await connection.finish()
+                return
+            if self._rules.checks_versions and (text := version_problem(request.api_version, self._maximum)):
+                plain = padded(request.api_version) < padded(_JSON_SINCE)
+                await self._refuse(connection, request, self._answers.version_refusal(text, plain=plain))
+                return
             match request:
                 case Attach():
                     await self._attach(connection, request)
@@ -212,7 +211,8 @@ class Api:
             return
         found = find_route(request.method, request.path)
         if found is None:
-            await connection.send(self._answers.page_not_found())
+            text, make = long_version_problem(request.path, self._maximum), self._answers
+            await connection.send(make.version_refusal(text, plain=False) if text else make.page_not_found())
             return
         route, name = found
         answer = await route.handler(Call(request, name, self._containers, self._answers))

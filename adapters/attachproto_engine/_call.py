@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -66,7 +67,7 @@ class Call:
             raise ApiError(400, "invalid JSON: got EOF while reading request body")
         check_json(self.request.headers)
         try:
-            value = json.loads(self.request.body)
+            value = json.loads(self.request.body, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as exc:
             raise ApiError(400, f"invalid JSON: {exc}") from None
         if not isinstance(value, dict):
@@ -82,6 +83,14 @@ def check_json(headers: Headers) -> None:
     kind = next((value for name, value in headers if name == "content-type"), "")
     if kind.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(400, f"Content-Type specified ({kind}) must be 'application/json'")
+
+
+def _finite(text: str) -> float:
+    """A number with a fraction or an exponent. ``NaN`` and ``Infinity`` are no JSON, though Python writes them."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"cannot unmarshal number {text[:40]}")
+    return value
 
 
 def _dimension(name: str, text: str) -> int:

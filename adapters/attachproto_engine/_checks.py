@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import posixpath
+import re
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from attachproto import Headers, Request
 from attachproto._validators import version_numbers
+from attachproto_engine._errors import ApiError
 from attachproto_engine._rules import MINIMUM
 from attachproto_engine._server_connection import is_loopback
+
+# As dockerd's router matches it (moby api/server/server.go).
+_LONG_VERSION: Final = re.compile(r"v[0-9.]{8,}")
 
 
 def version_problem(version: str | None, maximum: str) -> str:
@@ -25,23 +31,38 @@ def version_problem(version: str | None, maximum: str) -> str:
     return ""
 
 
+def long_version_problem(path: tuple[str, ...], maximum: str) -> str:
+    """The error for a version with more digits than the core reads, at the beginning of a path; else empty."""
+    if not path or not _LONG_VERSION.fullmatch(path[0]):
+        return ""
+    return f"client version {path[0][1:30]}... is too new. Maximum supported API version is {maximum}"
+
+
 def padded(version: str | None) -> tuple[int, ...]:
     """A version as dockerd compares it: number by number, with 0 for what is missing."""
     parts = version_numbers(version or "0")
     return parts + (0,) * (4 - len(parts))
 
 
-def web_page_problem(headers: Headers) -> str:
-    """Why a request seems to come from a web page; empty if it does not.
+def web_page_refusal(headers: Headers) -> ApiError | None:
+    """The refusal of a request that seems to come from a web page; ``None`` for any other.
 
     On loopback any page that a browser on this machine shows can send requests. A browser names the page in
-    ``Origin``; and a page whose own name was made to resolve to loopback sends that name in ``Host``.
+    ``Origin`` or says ``Sec-Fetch-Site``; and a page whose own name was made to resolve to loopback sends that name in
+    ``Host``.
     """
     fields = dict(headers)
-    if "origin" in fields:
-        return "this engine does not answer web pages"
-    name = urlsplit(f"//{fields.get('host', '')}").hostname or "localhost"
-    return "" if is_loopback(name) else f"this engine is not {name!r}"
+    # What a user types into a browser's address line comes with "none".
+    if "origin" in fields or fields.get("sec-fetch-site", "none") != "none":
+        return ApiError(403, "this engine does not answer web pages")
+    host = fields.get("host", "")
+    try:
+        name = urlsplit(f"//{host}").hostname or "localhost"
+    except ValueError:  # a bracket without its other one
+        return ApiError(400, "malformed Host header")
+    if is_loopback(name) and not set(host) & set("@/?#"):
+        return None
+    return ApiError(403, f"this engine is not {host[:100]!r}")
 
 
 def clean_location(request: Request) -> str:

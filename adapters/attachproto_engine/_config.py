@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Mapping
 from typing import Any, Final, Self
@@ -15,6 +16,8 @@ from attachproto_engine._errors import ApiError
 
 # The default of ``docker stop``.
 _STOP_SECONDS: Final = 10
+
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}")
 
 # No timeout and no size of a terminal is larger; asyncio takes this many seconds.
 _INTEGER_MAX: Final = 2**31 - 1
@@ -73,7 +76,7 @@ class Config:
             auto_remove=bool(host.get("AutoRemove")),
             log_driver=str(logging.get("Type") or "json-file"),
             log_options=dict(logging.get("Config") or {}),
-            labels=dict(given.get("Labels") or {}),
+            labels=_labels(given.get("Labels")),
             console_size=_size(host.get("ConsoleSize")),
             stop_signal=stop_signal,
             stop_seconds=_STOP_SECONDS if seconds is None else integer(seconds),
@@ -183,7 +186,31 @@ def _check_strings(*values: object) -> None:
 
 
 def _size(value: object) -> tuple[int, int]:
-    return (integer(value[0]), integer(value[1])) if isinstance(value, list) and len(value) == 2 else (0, 0)
+    """The height and width of a terminal, 0 for what is not said."""
+    if not isinstance(value, list) or len(value) != 2:
+        return 0, 0
+    height, width = integer(value[0]), integer(value[1])
+    if height < 0 or width < 0:
+        raise ApiError(400, f"invalid JSON: cannot unmarshal {value!r} into a [2]uint")
+    return height, width
+
+
+def _labels(value: object) -> dict[str, str]:
+    labels = value or {}
+    if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
+        raise ApiError(400, "invalid JSON: the labels are an object with strings as its values")
+    return labels
+
+
+def number(text: str) -> int:
+    """A number in a query, as Go reads it into an int.
+
+    Raises:
+        ApiError: it is none, or too large.
+    """
+    if not _NUMBER.fullmatch(text) or abs(value := int(text)) > _INTEGER_MAX:
+        raise ApiError(400, f'strconv.Atoi: parsing "{text[:100]}": invalid syntax')
+    return value
 
 
 def integer(value: object) -> int:

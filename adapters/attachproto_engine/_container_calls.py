@@ -9,7 +9,7 @@ from attachproto import Response
 from attachproto_engine import _json as documents
 from attachproto_engine import _top as processes
 from attachproto_engine._call import Call, DeferredResponse
-from attachproto_engine._config import Config, integer, signal_number
+from attachproto_engine._config import Config, number, signal_number
 from attachproto_engine._errors import ApiError
 
 
@@ -22,10 +22,9 @@ async def list_(call: Call) -> Response:
         for container in reversed(list(call.containers))
         if call.flag("all") or container.running
     ]
-    limit = call.value("limit") or ""
-    # The docker CLI sends -1 for no limit. int() refuses very long numbers, and no list is that long.
-    count = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else 0
-    return call.answers.document(found[:count] if count else found)
+    # The docker CLI sends -1 for no limit.
+    count = number(call.value("limit") or "0")
+    return call.answers.document(found[:count] if count > 0 else found)
 
 
 async def create(call: Call) -> Response:
@@ -72,11 +71,7 @@ async def restart(call: Call) -> Response:
 def _end(call: Call) -> tuple[int | None, int | None]:
     """After how many seconds a stop kills, and the signal that it sends first; ``None`` for the container's own."""
     given, signal = call.value("t"), call.value("signal")
-    try:
-        seconds = None if given is None else integer(int(given))
-    except ValueError:
-        raise ApiError(400, f'strconv.Atoi: parsing "{given}": invalid syntax') from None
-    return seconds, signal_number(signal) if signal else None
+    return None if given is None else number(given), signal_number(signal) if signal else None
 
 
 async def rename(call: Call) -> Response:

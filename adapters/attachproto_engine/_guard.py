@@ -94,7 +94,7 @@ class Guard:
     def path(self, path: str) -> None:
         """Name what is removed: a file or a directory that the engine has made."""
         if "\n" not in path:
-            self._say(f"path {os.stat(path).st_ino} {os.path.abspath(path)}")
+            self._say(f"path {os.lstat(path).st_ino} {os.path.abspath(path)}")
 
     def add(self, leader: int) -> None:
         """A session was started."""

@@ -210,4 +210,4 @@ def exec_inspect(container: Container, exec_: Exec) -> dict[str, Any]:
 
 def image_id(name: str) -> str:
     """An image's ID; the same for the same name."""
-    return name if name.startswith("sha256:") else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+    return name if name.startswith("sha256:") else f"sha256:{hashlib.sha256(name.encode(errors='replace')).hexdigest()}"

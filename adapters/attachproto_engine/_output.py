@@ -1,11 +1,13 @@
-"""The output of a container: one file, which each reader reads at its own speed.
+"""The output of a container: one log, which each reader reads at its own speed.
 
 Strategy: output is appended to a temporary file without a name. Attach, logs, and replay followed by output all read
-from that file. So the boundary between replay and new output is exact, a reader costs one position and no buffer, and
+from there. So the boundary between replay and new output is exact, a reader costs one position and no buffer, and
 memory does not grow with output or readers. A reader with ``gates`` slows the container down: while it is more than
 ``_LAG`` bytes behind, ``room()`` waits, and the process's pipe fills. dockerd does so at about the same distance.
 
-A record in the file holds what one read from the process returned, and its time. Lines, for logs, are cut when they are
+What is kept is bounded. A reader without ``gates`` that is too far behind goes on where the oldest output begins.
+
+A record holds what one read from the process returned, and its time. Lines, for logs, are cut when they are
 read.
 """
 
@@ -14,12 +16,12 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
-import os
 import struct
-import tempfile
 from typing import Final
 
 import attrs
+
+from attachproto_engine._log_files import LogFiles
 
 STDOUT: Final = 1
 STDERR: Final = 2
@@ -38,6 +40,9 @@ _LAG: Final = 1024 * 1024
 
 # The largest file of a container whose output is not kept (log driver none).
 _UNKEPT: Final = 4 * 1024 * 1024
+
+# Of output that is kept. dockerd's json-file driver has no bound unless it is asked for one, and fills the disk.
+_FILE_MAX: Final = 512 * 1024 * 1024
 
 # After so many bytes a landmark is stored: a position from where the last lines can be read.
 _LANDMARK: Final = 64 * 1024
@@ -78,9 +83,8 @@ class OutputLog:
             keep: keep output for later readers. If false, the file holds only what a present reader has not read.
         """
         self._keep = keep
-        self._base = 0
         self.broken = False
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # ours until release()
+        self._files = LogFiles(_FILE_MAX)
         self.size = 0
         self._cursors: set[Cursor] = set()
         self._moved = asyncio.Event()
@@ -98,20 +102,17 @@ class OutputLog:
             if stream != _RUN_ENDED and not self._cursors:
                 return
             if all(cursor.position == self.size for cursor in self._cursors):
-                os.ftruncate(self._file.fileno(), 0)
-                self._base = self.size
+                self._files.forget(self.size)
         record = memoryview(_RECORD.pack(stream, time, len(data)) + data)
-        written = 0
         try:
-            while written < len(record):
-                written += os.pwrite(self._file.fileno(), record[written:], self.size - self._base + written)
+            self._files.write(record, self.size)
         except OSError:
             self.broken = True
             for cursor in self._cursors:
                 cursor.more.set()
             raise
         self._note_lines(stream, data)
-        self.size += written
+        self.size += len(record)
         for cursor in self._cursors:
             cursor.more.set()
 
@@ -146,14 +147,19 @@ class OutputLog:
     async def room(self) -> None:
         """Wait until no reader with ``gates`` is too far behind."""
         # If nothing is kept, the file can start again only when everything has been read.
-        lag = _LAG if self._keep or self.size - self._base < _UNKEPT else 0
+        lag = _LAG if self._keep or self.size - self._files.begin < _UNKEPT else 0
         while self._gated and any(self.size - cursor.position > lag for cursor in self._cursors if cursor.gates):
             self._moved.clear()
             await self._moved.wait()
 
     def read(self, position: int, end: int) -> tuple[list[Record], int]:
-        """Read records that begin between ``position`` and ``end``. Returns them, and the position behind them."""
-        block = os.pread(self._file.fileno(), _BLOCK, position - self._base)
+        """Read records that begin between ``position`` and ``end``. Returns them, and the position behind them.
+
+        There are none where output is not kept any more; the position is then that of the oldest which is kept.
+        """
+        if position < self._files.oldest:
+            return [], self._files.oldest
+        block = self._files.read(position, _BLOCK)
         records = []
         at = 0
         while position + at < end and at + _RECORD.size <= len(block):
@@ -176,17 +182,17 @@ class OutputLog:
         self._cursors.discard(cursor)
         self._moved.set()
         if self._released and not self._cursors:
-            self._file.close()
+            self._files.close()
 
     def moved(self) -> None:
         """A reader has moved."""
         self._moved.set()
 
     def release(self) -> None:
-        """Close the file once its last reader is closed."""
+        """Close the files once their last reader is closed."""
         self._released = True
         if not self._cursors:
-            self._file.close()
+            self._files.close()
 
 
 class Cursor:
@@ -207,10 +213,10 @@ class Cursor:
             self.more.clear()
             await self.more.wait()
         end = self._log.size if self._end is None else self._end
-        if self.position >= end:
-            return []
-        found, self.position = self._log.read(self.position, end)
-        self._log.moved()
+        found: list[Record] = []
+        while not found and self.position < end:
+            found, self.position = self._log.read(self.position, end)
+            self._log.moved()
         return found
 
     def stop(self) -> None:

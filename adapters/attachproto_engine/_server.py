@@ -115,6 +115,8 @@ class Server:
         with contextlib.suppress(ClientGone, TimeoutError):
             await self._api.answer(connection)
             while connection.next_exchange():
+                # A client that sends requests without pause must not starve the others.
+                await asyncio.sleep(0)
                 await self._api.answer(connection)
             async with asyncio.timeout(None if connection.writer.silent else _CLOSE_SECONDS):
                 await connection.ended()
@@ -169,21 +171,22 @@ def _listening_on_path(path: str) -> Iterator[socket.socket]:
         # Linux gives the path the mode of the socket's descriptor; elsewhere chmod() follows a moment later.
         os.fchmod(sock.fileno(), 0o600)
         sock.bind(path)
-        made = os.stat(path)
+        made = os.lstat(path)
         try:
-            os.chmod(path, 0o600)
+            if stat.S_ISSOCK(made.st_mode) and stat.S_IMODE(made.st_mode) != 0o600:
+                os.chmod(path, 0o600)
             sock.listen(_BACKLOG)
             yield sock
         finally:
             with contextlib.suppress(FileNotFoundError):
-                if os.stat(path).st_ino == made.st_ino:
+                if os.path.samestat(os.lstat(path), made):
                     os.unlink(path)
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the path of a Unix socket on which connect() is refused."""
+    """Remove the path of a Unix socket on which connect() is refused. A link is left alone, and bind() then fails."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return
     except FileNotFoundError:
         return

@@ -87,10 +87,11 @@ class ExecStart(StreamRequest):
     def __attrs_post_init__(self) -> None:
         if self.console_size is None:
             return
-        if len(self.console_size) != 2:
-            raise ValueError(f"console_size is height and width in characters, not {self.console_size!r}")
-        height, width = self.console_size
-        if not (isinstance(height, int) and isinstance(width, int) and height >= 0 and width >= 0):
+        sides = self.console_size
+        # JSON's true is an int in Python.
+        if len(sides) != 2 or not all(
+            isinstance(side, int) and not isinstance(side, bool) and side >= 0 for side in sides
+        ):
             raise ValueError(f"console_size is height and width in characters, not {self.console_size!r}")
         if not self.tty:
             raise ValueError("console_size needs tty=True: engines ignore it otherwise")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attachproto import demux
+from attachproto_engine import Engine
 from attachproto_engine._lines import Lines
 from attachproto_engine._output import STDERR, STDOUT, OutputLog, Record
+from tests.engine.client import attached, call, read_all, shell, start
 
 PIECES = st.lists(
     st.tuples(
@@ -60,6 +64,43 @@ def test_the_tail_is_the_end_of_the_whole(pieces: list[tuple[int, bytes]], times
         # The wanted lines are there and whole; the caller skips the others.
         wanted = min(count, len(whole))
         assert tail[len(tail) - wanted :] == whole[len(whole) - wanted :]
+        log.release()
+
+    asyncio.run(check())
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = 2 * 1024 * 1024
+    monkeypatch.setattr("attachproto_engine._output._FILE_MAX", bound)
+    with Engine() as engine:
+        shell(engine, "web", "seq 1 800000")
+        with attached(engine, "web", "stream=1&stdout=1") as sock:
+            start(engine, "web")
+            # A client that is attached holds the container back, and gets every byte.
+            whole = demux(read_all(sock))[0]
+        assert whole == b"".join(b"%d\n" % number for number in range(1, 800_001))
+        kept = demux(call(engine, "GET", "/containers/web/logs?stdout=1").body)[0]
+        assert whole.endswith(kept)
+        assert bound < len(kept) < 2 * bound + 200_000
+        tail = demux(call(engine, "GET", "/containers/web/logs?stdout=1&tail=3").body)[0]
+        assert tail == b"799998\n799999\n800000\n"
+
+
+def test_a_reader_that_is_too_far_behind_goes_on_at_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attachproto_engine._output._FILE_MAX", 1000)
+
+    async def check() -> None:
+        log = OutputLog()
+        cursor = log.follow(0, gates=False)
+        for number in range(1000):
+            log.append(STDOUT, b"%04d\n" % number, 0)
+        cursor.stop()
+        found = []
+        while records := await cursor.records():
+            found += [int(record.data) for record in records]
+        assert found == list(range(found[0], 1000))
+        assert 50 < len(found) < 150
+        cursor.close()
         log.release()
 
     asyncio.run(check())
