@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 
 from attachproto_engine import Engine
+from tests.examples.browser import browser as browser
 from tests.examples.programs import Target
 
 

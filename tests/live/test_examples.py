@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.examples import test_grader as grader
 from tests.examples import test_log_service as log_service
+from tests.examples import test_mcp_server as mcp_server
+from tests.examples import test_web_terminal as web_terminal
+from tests.examples.browser import browser as browser
 from tests.examples.programs import Target
 from tests.live import engines
 from tests.live.conftest import NAMED
@@ -31,5 +35,15 @@ def target(request: pytest.FixtureRequest, find_engine: Callable[[str], Engine])
     engine.call("DELETE", f"/images/{image}?noprune=1")
 
 
+test_a_submission_passes = grader.test_a_submission_passes
+test_what_can_be_wrong = grader.test_what_can_be_wrong
+
+test_the_tools_of_a_server = mcp_server.test_the_tools_of_a_server
+test_ctrl_c = mcp_server.test_ctrl_c
+
 test_viewers_come_leave_and_resume = log_service.test_viewers_come_leave_and_resume
 test_ctrl_c_while_somebody_looks = log_service.test_ctrl_c_while_somebody_looks
+
+test_a_shell_in_a_browser = web_terminal.test_a_shell_in_a_browser
+test_the_shell_ends = web_terminal.test_the_shell_ends
+test_ctrl_c_while_a_tab_is_open = web_terminal.test_ctrl_c_while_a_tab_is_open
