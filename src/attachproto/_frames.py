@@ -31,6 +31,9 @@ _HEADER: Final = struct.Struct(">BxxxL")
 # data no longer fits into the processor's cache.
 _WINDOW: Final = 64 * 1024
 
+# From which length, in bytes, a view of a payload costs less than a copy.
+_LARGE: Final = 2048
+
 _LENGTH_MAX: Final = 2**32 - 1
 
 FrameEvent = Stdout | Stderr | Systemerr
@@ -74,8 +77,7 @@ class FrameReader:
     Args:
         take: the source.
         quirks: known bugs of the engine to work around.
-        ready: takes the events that follow the one that ``next_event`` returns, the next one last, because a list pops
-            fast only from its end. Whoever gives it may take them from there.
+        ready: takes the events that follow the one that ``next_event`` returns, the next one last, for its giver too.
     """
 
     def __init__(
@@ -159,32 +161,35 @@ class FrameReader:
         Raises:
             RemoteProtocolError: it begins with an unknown stream type.
         """
-        # This loop runs once for each frame: locals, and no calls but those that make the payload. An event is made
-        # without its __init__, which would take as long as the rest of the loop. ``data`` is the last piece of an
-        # event, and ``pieces`` are those before it, of which most events have none.
+        # The loop runs once for each frame: locals, and an event without its __init__, which would take as long as the
+        # rest. ``data`` is the last piece of an event; ``pieces`` are those before it, of which most have none.
         chunk, at = self._chunk, self._at
         stop = min(at + _WINDOW, len(chunk))
         last_header = min(stop - 1, len(chunk) - _HEADER.size)
         kind, length, left = self._kind, self._length, self._left
         unpack, join, new = _HEADER.unpack_from, b"".join, object.__new__
         events: list[FrameEvent] = []
-        pieces: list[bytes] = []
-        data = b""
+        if not left and at <= last_header:
+            length = unpack(chunk, at)[1]
+        # Large pieces are views, so that only the join copies them. ``seed`` makes it copy a single one too.
+        source, seed = (memoryview(chunk), [b""]) if length >= _LARGE else (chunk, [])
+        pieces: list[bytes | memoryview] = [*seed]
+        data: bytes | memoryview = b""
         if left:
-            data = chunk[at : min(at + left, stop)]
+            data = source[at : min(at + left, stop)]
             left -= len(data)
             at += len(data)
         while at <= last_header:
             number, announced = unpack(chunk, at)
             if number != kind:
                 if number >= _TYPES:
-                    if data or pieces or events:
+                    if data or len(pieces) > len(seed) or events:
                         break
                     raise self._unknown_type(number)
                 if pieces:
                     pieces.append(data)
                     data = join(pieces)
-                    pieces.clear()
+                    pieces = [*seed]
                 if data:
                     event = new(_BY_TYPE[kind])
                     set_data(event, data)
@@ -197,11 +202,11 @@ class FrameReader:
             if data:
                 pieces.append(data)
             if at > stop:
-                data = chunk[begin:stop]
+                data = source[begin:stop]
                 at = max(begin, stop)
                 left = length - len(data)
                 break
-            data = chunk[begin:at]
+            data = source[begin:at]
         if pieces:
             pieces.append(data)
             data = join(pieces)
