@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Literal, assert_type
 
 import trio
+from anyio.abc import ByteStream
 
+import attachproto_adapters.anyio as anyio_adapter
 import attachproto_adapters.asyncio as asyncio_adapter
 import attachproto_adapters.trio as trio_adapter
 from attachproto import (
@@ -31,7 +33,7 @@ from attachproto import (
     Systemerr,
     demux,
 )
-from attachproto_adapters import ExecResult, InspectedContainer, InspectedExec, Line, blocking
+from attachproto_adapters import ExecResult, InspectedContainer, InspectedExec, Line, LogTime, blocking
 
 
 def embed(
@@ -102,6 +104,21 @@ def adapters(sock: socket.socket) -> None:
         assert_type(client, blocking.Client)
         assert_type(client.attach("web", start=True), blocking.Attachment)
         assert_type(client.run_exec("web", ["true"], user="0"), ExecResult)
+
+
+def text_of(attachment: blocking.Attachment) -> None:
+    for line in attachment.lines(timestamps=True):
+        assert_type(line.time, LogTime | None)
+    assert_type(attachment.stdout_reader(print).readline(), bytes)
+
+
+async def in_either_framework(stream: ByteStream) -> anyio_adapter.Attachment:
+    async with await anyio_adapter.attach("web") as attachment:
+        async for line in attachment.lines():
+            assert_type(line, Line)
+        assert_type(await attachment.stdout_reader().readexactly(1), bytes)
+    assert_type(await anyio_adapter.run_exec("web", ["true"], encoding="utf-8"), ExecResult[str])
+    return await anyio_adapter.open_attachment(stream, Attach("web", tty=False))
 
 
 async def asynchronous_adapters(stream: trio.abc.Stream) -> None:
