@@ -470,6 +470,10 @@ class Engine:
                     if exc.reason is Reason.NOTHING_CAME:  # it was closed before it had asked
                         return
                     raise
+                except ConnectionResetError:
+                    if len(calls) > 0:  # the client did not want the last answer any more
+                        return
+                    raise
                 if self._attach_over is not None and isinstance(request, Attach):
                     peer.over = self._attach_over
                 act = self._next_act(request, calls)

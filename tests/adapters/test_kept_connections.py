@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import json
+import os
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -16,7 +21,9 @@ from attachproto import Reason, RemoteProtocolError, Request, Response, Stdout
 from attachproto_adapters import blocking
 from attachproto_adapters._transport import _idle
 from attachproto_adapters._transport._sockets import wait_until_ready
+from tests.adapters.cancelling import CANCELLERS, Canceller
 from tests.adapters.frameworks import ASYNCIO, BLOCKING, EACH_FRAMEWORK, TRIO, Client, Framework
+from tests.adapters.interrupting import Interrupter, counts
 from tests.adapters.scripted import (
     BOUND,
     Act,
@@ -33,7 +40,9 @@ from tests.adapters.scripted import (
     waits,
 )
 from tests.adapters.test_forked import in_a_child
+from tests.adapters.test_ssh import place
 from tests.adapters.tls_engine import Certificates, TlsEngine
+from tests.helpers import children
 
 ENDED = docker_exec(exit_code=0)
 EXEC = ["exec", "json"]
@@ -360,6 +369,45 @@ async def cancelled_when(
         await task
 
 
+@pytest.mark.parametrize("canceller", CANCELLERS, ids=str)
+def test_whenever_a_call_is_cancelled_the_next_one_is_answered(canceller: Canceller, keeping: Engine) -> None:
+    async def scenario() -> None:
+        async with canceller.framework.client(keeping.host) as client:
+            for at in itertools.count(1):
+                outcome = await canceller(lambda: client.run_exec("web", ["true"]), at)
+                await run(client)
+                if not outcome.reached:
+                    return
+
+    canceller.framework.run(scenario)
+
+
+def test_whenever_a_call_is_interrupted_the_next_one_is_answered(keeping: Engine) -> None:
+    """The connection is idle, in use, or put back, at each moment at which Ctrl-C may come."""
+    inspect = Request("GET", ("exec", "e1", "json"))
+
+    def ask(interrupter: Interrupter | None = None) -> Response | None:
+        with (
+            contextlib.closing(client._dialer()) as dialer,
+            contextlib.suppress(KeyboardInterrupt),
+            interrupter or contextlib.nullcontext(),
+        ):
+            return dialer.call(inspect)
+        return None
+
+    with blocking.Client(keeping.host, timeout=BOUND) as client:
+        for at in itertools.count(1, counts(5, 1)):
+            ask()
+            interrupter = Interrupter(at)
+            ask(interrupter)
+            response = ask()
+            assert response is not None
+            assert json.loads(response.body) == ENDED, at
+            if not interrupter.reached:
+                break
+    assert at > 50
+
+
 # ---- threads, loops, processes ----
 
 
@@ -431,3 +479,48 @@ def test_a_client_that_is_closed_during_a_call_leaves_nothing_open(keeping: Engi
         keeping.on("inspect", close_client)
         assert client.run_exec("web", ["true"]).stdout == b"hi"
     assert used(keeping) == [["exec", "inspect"]]
+
+
+# ---- ssh ----
+
+# It stands for ssh and for `docker system dial-stdio` behind it.
+RELAY = """
+import os, socket, sys, threading
+engine = socket.socket(socket.AF_UNIX)
+engine.connect(sys.argv[1])
+def out():
+    while data := engine.recv(65536):
+        os.write(1, data)
+    os._exit(0)
+threading.Thread(target=out, daemon=True).start()
+while data := os.read(0, 65536):
+    engine.sendall(data)
+engine.shutdown(socket.SHUT_WR)
+threading.Event().wait()
+"""
+
+
+@EACH_FRAMEWORK
+def test_over_ssh_all_plain_calls_are_one_login(
+    framework: Framework, socket_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "relay.py").write_text(RELAY)
+    logins = tmp_path / "logins"
+    script = f"echo >> {logins}; exec {sys.executable} -SE {tmp_path}/relay.py {socket_path}"
+    place(tmp_path / "bin", "ssh", script)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}")
+    engine = Engine(str(socket_path), keep_alive=True)
+    runs_commands(engine)
+
+    async def scenario() -> None:
+        async with framework.client("ssh://engine") as client:
+            await run(client)
+            await run(client)
+        assert not children()
+
+    try:
+        framework.run(scenario)
+    finally:
+        engine.close()
+    assert used(engine) == [["exec", "inspect"] * 2]
+    assert len(logins.read_text().splitlines()) == 3, "one for the calls, and one for each stream"

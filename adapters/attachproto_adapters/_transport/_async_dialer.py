@@ -57,6 +57,8 @@ class AsyncDialer(abc.ABC, Generic[L]):
         self._address = address
         # All open connections, so that one call can close all that an interrupted flow has opened.
         self._sessions: set[L] = set()
+        # Idle connections that were taken out of the slot, and have no session yet.
+        self._taken: set[IdleConnection] = set()
         self._closings = 0
 
     @staticmethod
@@ -172,11 +174,12 @@ class AsyncDialer(abc.ABC, Generic[L]):
 
     async def _idle_session(self, request: Request, closings: int) -> L | None:
         """The idle connection, if this call may be made on it."""
-        if (idle := self._address.idle.take()) is None:
+        if (idle := self._address.idle.take(self._taken)) is None:
             return None
         use = idle.use_for(request, connects_slowly=self._address.connects_slowly)
         if use is Use.NOT:
             await self._end_idle(idle)
+            self._taken.discard(idle)
             return None
         session = self._session_over(idle)
         if use is Use.AT_ONCE:
@@ -186,11 +189,12 @@ class AsyncDialer(abc.ABC, Generic[L]):
             await self._exchange(session, PING, closings)
         except broken:
             return None
-        return None if (idle := self._address.idle.take()) is None else self._session_over(idle)
+        return None if (idle := self._address.idle.take(self._taken)) is None else self._session_over(idle)
 
     def _session_over(self, idle: IdleConnection) -> L:
         session = self._session(idle.sock, (), idle.tls, idle.child)
         session.kept = True
+        self._taken.discard(idle)
         return session
 
     def hold(self) -> Hold:
@@ -229,6 +233,8 @@ class AsyncDialer(abc.ABC, Generic[L]):
         """Close all connections. Every task that waits for an answer is woken."""
         self._closings += 1
         async with contextlib.AsyncExitStack() as stack:
+            for idle in list(self._taken):
+                stack.push_async_callback(self._end_idle, idle)
             for session in list(self._sessions):
                 stack.push_async_callback(session.aclose)
 

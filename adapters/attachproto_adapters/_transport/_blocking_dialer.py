@@ -59,6 +59,8 @@ class Dialer:
         self._address = address
         # All open connections, so that one call can close all that an interrupted flow has opened.
         self._sessions: set[BlockingSession] = set()
+        # Idle connections that were taken out of the slot, and have no session yet.
+        self._taken: set[IdleConnection] = set()
         self._closings = 0
 
     @property
@@ -207,11 +209,12 @@ class Dialer:
 
     def _idle_session(self, request: Request, closings: int) -> BlockingSession | None:
         """The idle connection, if this call may be made on it."""
-        if (idle := self._address.idle.take()) is None:
+        if (idle := self._address.idle.take(self._taken)) is None:
             return None
         use = idle.use_for(request, connects_slowly=self._address.connects_slowly)
         if use is Use.NOT:
             end_idle(idle)
+            self._taken.discard(idle)
             return None
         session = self._session_over(idle)
         if use is Use.AT_ONCE:
@@ -222,11 +225,12 @@ class Dialer:
             if is_own_timeout(exc):
                 raise
             return None
-        return None if (idle := self._address.idle.take()) is None else self._session_over(idle)
+        return None if (idle := self._address.idle.take(self._taken)) is None else self._session_over(idle)
 
     def _session_over(self, idle: IdleConnection) -> BlockingSession:
         session = self._session(idle.sock, (), idle.tls, idle.child)
         session.kept = True
+        self._taken.discard(idle)
         return session
 
     def hold(self) -> Hold:
@@ -259,6 +263,8 @@ class Dialer:
         """Close all connections. Every thread that waits for an answer is woken."""
         self._closings += 1
         with contextlib.ExitStack() as stack:
+            for idle in list(self._taken):
+                stack.callback(end_idle, idle)
             for session in list(self._sessions):
                 stack.callback(session.close)
 

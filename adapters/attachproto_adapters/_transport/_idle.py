@@ -128,11 +128,15 @@ class IdleSlot:
             self._holds += 1
         return Hold(self)
 
-    def take(self) -> IdleConnection | None:
-        """Take the connection out, if there is one. The caller uses it or closes it."""
+    def take(self, taken: set[IdleConnection]) -> IdleConnection | None:
+        """Take the connection out, if there is one, and add it to this set, from which the caller uses or closes it."""
         self._look_for_fork()
         with self._lock:
-            idle, self._idle = self._idle, None
+            # As in put(): the first call here is the one that adds it.
+            idle = self._idle
+            self._idle = None
+            if idle is not None:
+                taken.add(idle)
         return idle
 
     def put(self, session: Releasable, idle: IdleConnection) -> bool:
@@ -151,7 +155,7 @@ class IdleSlot:
         self._look_for_fork()
         with self._lock:
             self._holds -= 1
-            return None if self._holds else self.take()
+            return None if self._holds else self.take(set())
 
     def _look_for_fork(self) -> None:
         if self._process != os.getpid():
