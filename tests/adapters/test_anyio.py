@@ -21,6 +21,7 @@ import trio
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
 
+import attachproto_engine
 from attachproto import Attach, OutputClosed, Stdout
 from attachproto_adapters import anyio as anyio_adapter
 from attachproto_adapters import asyncio as asyncio_adapter
@@ -31,6 +32,7 @@ from tests.adapters import engine_scenarios, scenarios, text_scenarios
 from tests.adapters.frameworks import WITH_STDIN, Native, Opener, Scenario, Way, connected
 from tests.adapters.scenarios import Row
 from tests.adapters.scripted import BOUND, Engine, Peer, Task, echo, stays
+from tests.engine.client import call
 
 T = TypeVar("T")
 
@@ -176,8 +178,8 @@ def test_an_attachment_is_that_of_the_framework(framework: Anyio, engine: Engine
 
     async def scenario() -> None:
         client = anyio_adapter.Client(engine.host)
-        for call in (anyio_adapter.attach("web", host=engine.host), client.attach("web")):
-            async with await call as attachment:
+        for opening in (anyio_adapter.attach("web", host=engine.host), client.attach("web")):
+            async with await opening as attachment:
                 assert type(attachment) is expected
                 assert isinstance(attachment, either)
         await client.aclose()
@@ -288,6 +290,21 @@ def test_a_task_group_that_is_cancelled_closes_what_it_has_opened(framework: Any
 
     framework.run(scenario)
     engine.close()  # it waits until the connections are closed
+
+
+@EACH_BACKEND
+def test_a_run_that_is_cancelled_leaves_no_container(framework: Anyio) -> None:
+    with attachproto_engine.Engine() as engine:
+
+        async def scenario() -> None:
+            for milliseconds in (0, 1, 3, 10, 30, 100):
+                with anyio.move_on_after(milliseconds / 1000) as scope:
+                    await anyio_adapter.run("any", ["sleep", "60"], host=engine.host)
+                assert scope.cancelled_caught
+                left = await framework.aside(lambda: call(engine, "GET", "/containers/json?all=1").json)
+                assert left == [], milliseconds
+
+        framework.run(scenario)
 
 
 @EACH_BACKEND
