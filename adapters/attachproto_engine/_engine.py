@@ -162,13 +162,13 @@ class Engine:
         with contextlib.ExitStack() as opened:
             guard = Guard()
             opened.callback(guard.close)
-            host = self._wanted
+            host, directory = self._wanted, None
             if host is None:
                 directory = tempfile.mkdtemp(prefix="attachproto-")
                 opened.callback(shutil.rmtree, directory, ignore_errors=True)
                 host = f"unix://{directory}/engine.sock"
             listener, host = opened.enter_context(listening(host, guard))
-            if self._wanted is None:
+            if directory is not None:
                 guard.path(directory)
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             ready.set_result(host)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -40,6 +41,11 @@ _CLOSE_SECONDS: Final = 5.0
 # The calls that are the last ones of their connection.
 _STREAMS: Final = ("attach", "exec", "logs")
 
+_NO_DESCRIPTORS: Final = (
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    b'{"message":"the embedded engine failed: too many open files"}\n'
+)
+
 # After EMFILE, accept() is tried again when other connections may have been closed.
 _RETRY_SECONDS: Final = 0.05
 
@@ -55,7 +61,8 @@ class Server:
         self._loop: asyncio.AbstractEventLoop
         self._hangups: Hangups
         self._stopping = False
-        self._retry: asyncio.TimerHandle | None = None
+        # Given back for a moment when no descriptor is left.
+        self._reserve = open(os.devnull, "rb", buffering=0)  # noqa: SIM115
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; then close every connection and end every process."""
@@ -76,6 +83,7 @@ class Server:
                 connection.close()
             await self._containers.close()
             self._hangups.close()
+            self._reserve.close()
 
     def _listen(self, listener: socket.socket) -> None:
         if not self._stopping:
@@ -88,12 +96,29 @@ class Server:
                 sock, _ = listener.accept()
             except BlockingIOError:
                 return
-            except OSError:
-                # Most likely EMFILE.
+            except OSError as exc:
+                if exc.errno in (errno.EMFILE, errno.ENFILE):
+                    self._refuse_one(listener)
                 self._loop.remove_reader(listener.fileno())
                 self._loop.call_later(_RETRY_SECONDS, self._listen, listener)
                 return
             self._take(sock)
+
+    def _refuse_one(self, listener: socket.socket) -> None:
+        """Answer one waiting client that there is no descriptor for it. Without an answer it would wait for ever."""
+        self._reserve.close()
+        try:
+            with contextlib.suppress(OSError):
+                sock, _ = listener.accept()
+                with sock:
+                    sock.setblocking(False)
+                    sock.send(_NO_DESCRIPTORS)
+                    sock.shutdown(socket.SHUT_WR)
+                    # A close with unread bytes would be a reset.
+                    sock.recv(65536)
+        finally:
+            with contextlib.suppress(OSError):  # another thread was faster; then this works once less
+                self._reserve = open(os.devnull, "rb", buffering=0)  # noqa: SIM115
 
     def _take(self, sock: socket.socket) -> None:
         sock.setblocking(False)

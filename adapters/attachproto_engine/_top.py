@@ -118,9 +118,12 @@ _PODMAN: Final[Mapping[str, _Field]] = {
     "tty": ("TTY", _PS["tty"][1]),
 }
 
-_FULL: Final = [("UID", _PS["user"][1]), *(_PS[name] for name in ["pid", "ppid", "c", "stime", "tname", "time", "cmd"])]
-_SHORT: Final = [_PS[name] for name in ["pid", "tname", "time", "comm"]]
-_LONG: Final = [
+_FULL: Final[list[_Field]] = [
+    ("UID", _PS["user"][1]),
+    *(_PS[name] for name in ["pid", "ppid", "c", "stime", "tname", "time", "cmd"]),
+]
+_SHORT: Final[list[_Field]] = [_PS[name] for name in ["pid", "tname", "time", "comm"]]
+_LONG: Final[list[_Field]] = [
     *(_PS[name] for name in ["user", "pid", "pcpu", "pmem", "vsz", "rss", "tname", "stat"]),
     ("START", _PS["stime"][1]),
     _PS["time"],

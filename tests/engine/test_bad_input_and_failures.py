@@ -25,6 +25,7 @@ from tests.engine.client import (
     dial,
     exchange,
     read_all,
+    read_answer,
     read_until,
     shell,
     start,
@@ -387,6 +388,32 @@ def test_an_engine_without_descriptors_says_so() -> None:
                 assert call(other, "DELETE", f"/containers/{container['Id']}?force=1").status == 204
             name = call(other, "POST", "/containers/create", {"Cmd": ["sh", "-c", "exit 3"]}).json["Id"]
             assert call(other, "DELETE", f"/containers/{name}").status == 204
+        finally:
+            running.terminate()
+            running.wait(TIMEOUT)
+
+
+def test_a_client_for_whom_no_descriptor_is_left_is_answered() -> None:
+    script = 'ulimit -n 40; exec "$0" -m attachproto_adapters engine --host tcp://127.0.0.1:0'
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(["sh", "-c", script, sys.executable], env=environment, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        try:
+            other = Engine()
+            other._host = running.stdout.readline().decode().strip()
+            with contextlib.ExitStack() as opened:
+                for _ in range(40):
+                    sock = opened.enter_context(dial(other))
+                    sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    answer = read_answer(sock)
+                    if not answer.startswith(b"HTTP/1.1 200 "):
+                        break
+                assert answer.startswith(b"HTTP/1.1 500 ")
+                assert b"too many open files" in answer
+                assert exchange(other, b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 500 ")
+            # The clients have gone.
+            while exchange(other, b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 500 "):
+                pass
         finally:
             running.terminate()
             running.wait(TIMEOUT)
