@@ -32,7 +32,8 @@ async def feed(attachment: Attachment, data: bytes) -> None:
 
 async def show(attachment: Attachment) -> list[str] | None:
     """Prints lines as they come. Returns those of stdout; None if they are too much."""
-    begin, size, lines = time.monotonic(), 0, []
+    begin, size = time.monotonic(), 0
+    lines: list[str] = []
     async for line in attachment.lines():
         print(f"{time.monotonic() - begin:6.2f} s {'|' if line.kind is Stdout else '!'} {line.text}", flush=True)
         if (size := size + len(line.text) + 1) > MAX_OUTPUT:

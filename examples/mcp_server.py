@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -70,7 +70,7 @@ class McpServer:
 
 
 @contextlib.asynccontextmanager
-async def mcp_server(client: Client, given: argparse.Namespace) -> AsyncIterator[McpServer]:
+async def mcp_server(client: Client, given: argparse.Namespace) -> AsyncGenerator[McpServer]:
     config = {"HostConfig": {"NetworkMode": "none"} | given.host_config}
     container = await client.create(given.image, given.command, stdin=True, config=config)
     try:

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class WebTerminal:
         return socket
 
     @contextlib.asynccontextmanager
-    async def shell(self) -> AsyncIterator[Attachment]:
+    async def shell(self) -> AsyncGenerator[Attachment]:
         container = await self.client.create(self.image, self.command, stdin=True, tty=True, config=self.config)
         try:
             options = AttachOptions(stdin=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 
-from attachproto_engine import Engine
 from tests.examples.browser import browser as browser
-from tests.examples.programs import Target
+from tests.examples.programs import Target, embedded
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,5 +24,5 @@ def _no_settings_of_the_machine() -> Iterator[None]:
 @pytest.fixture(params=["dockerd", "podman"])
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     emulated: Literal["dockerd", "podman"] = request.param
-    with Engine(emulate=emulated) as engine:
-        yield Target(engine.host, f"example-{secrets.token_hex(8)}")
+    with embedded(emulated) as found:
+        yield found
