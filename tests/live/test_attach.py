@@ -388,7 +388,10 @@ def test_command_tells_a_refusal(engine: Engine) -> None:
 def test_command_is_interrupted(engine: Engine) -> None:
     container = engine.shell("echo ready; sleep 600")
     with subprocess.Popen(
-        command(engine, "--start", container), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(engine, "--sig-proxy=false", "--start", container),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as child:
         watchdog = threading.Timer(TIMEOUT, child.kill)
         watchdog.start()

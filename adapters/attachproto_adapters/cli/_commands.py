@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from attachproto import Attach, AttachOptions, Logs
+from attachproto._validators import version_numbers
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._errors import AttachError, RequestRejected
 from attachproto_adapters._flows._attach import open_attach
@@ -21,6 +22,7 @@ from attachproto_adapters.cli._client import CommandClient
 from attachproto_adapters.cli._statuses import complain, in_options, of_start
 from attachproto_adapters.cli._stream import run_stream
 from attachproto_adapters.cli._writers import make_writer
+from attachproto_adapters.terminal import get_size
 
 
 def attach(arguments: argparse.Namespace) -> int:
@@ -30,7 +32,7 @@ def attach(arguments: argparse.Namespace) -> int:
     options = AttachOptions(stdin=not arguments.no_stdin, logs=arguments.logs, detach_keys=arguments.detach_keys)
     attachment = client.open(_open_attach(container, options, start=arguments.start, api_version=client._api_version))
     stdin = not arguments.no_stdin and attachment.inspected is not None and attachment.inspected.open_stdin
-    return _run_container(client, attachment, arguments, container, stdin=stdin)
+    return _run_container(client, attachment, arguments, container, stdin=stdin, redraw=not arguments.start)
 
 
 def _open_attach(container: str, options: AttachOptions, *, start: bool, api_version: str | None) -> Steps[Opened]:
@@ -42,7 +44,13 @@ def _open_attach(container: str, options: AttachOptions, *, start: bool, api_ver
 
 
 def _run_container(
-    client: CommandClient, attachment: Attachment, arguments: argparse.Namespace, container: str, *, stdin: bool
+    client: CommandClient,
+    attachment: Attachment,
+    arguments: argparse.Namespace,
+    container: str,
+    *,
+    stdin: bool,
+    redraw: bool = False,
 ) -> int:
     """Write a container's output up to its end."""
 
@@ -60,6 +68,7 @@ def _run_container(
         stdin=stdin,
         kill=kill,
         proxy=kill if arguments.sig_proxy else None,
+        redraw=redraw,
     )
 
 
@@ -72,6 +81,7 @@ def exec_(arguments: argparse.Namespace) -> int:
             [arguments.command, *arguments.arguments],
             stdin=arguments.interactive,
             stdin_must_end=False,
+            console_size=_console_size(arguments, client._api_version),
             api_version=client._api_version,
             **_process(arguments),
         )
@@ -84,6 +94,13 @@ def exec_(arguments: argparse.Namespace) -> int:
         stdin=arguments.interactive,
         kill=attachment.close,
     )
+
+
+def _console_size(arguments: argparse.Namespace, api_version: str | None) -> tuple[int, int] | None:
+    """The size of the terminal here, if there is to be one there that can be told before its start."""
+    if not arguments.tty or (api_version is not None and version_numbers(api_version) < (1, 42)):
+        return None
+    return get_size(1)
 
 
 def _process(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -125,8 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.arguments,
         stdin=arguments.interactive,
         name=arguments.name,
-        # The engine removes it, also if this process does not live to see its end.
-        config={"HostConfig": {"AutoRemove": True}} if arguments.rm else None,
+        console_size=get_size(1) if arguments.tty else None,
+        config={"HostConfig": _host_config(arguments)},
         api_version=version,
         **_process(arguments),
     )
@@ -148,3 +165,15 @@ def run(arguments: argparse.Namespace) -> int:
             return of_start(exc)
         raise
     return _run_container(client, attachment, arguments, container, stdin=arguments.interactive)
+
+
+def _host_config(arguments: argparse.Namespace) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    if arguments.rm:
+        # The engine removes it, also if this process does not live to see its end.
+        config["AutoRemove"] = True
+    if arguments.network is not None:
+        config["NetworkMode"] = arguments.network
+    if arguments.ulimit:
+        config["Ulimits"] = arguments.ulimit
+    return config

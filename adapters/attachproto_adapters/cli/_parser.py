@@ -136,6 +136,10 @@ def make_parser(attach: Run, exec_: Run, logs: Run, run: Run, demo: Run, engine:
     )
     _process(run_)
     _flag(run_, "--rm", help="remove the container when it has exited")
+    run_.add_argument("--network", help="the network it is in, such as none (default: the engine's)")
+    run_.add_argument(
+        "--ulimit", metavar="NAME=SOFT[:HARD]", type=_values.ulimit, action="append", default=[], help="a limit of it"
+    )
     run_.add_argument("--name", help="the container's name (default: the engine makes one up)")
     _flag(run_, "--sig-proxy", default=True, help="signals go to the container, unless it has a TTY (default: true)")
     _timeout(run_, "kill the container")

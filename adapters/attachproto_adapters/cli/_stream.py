@@ -15,7 +15,8 @@ from attachproto_adapters._errors import AttachError, AttachmentClosed, OutputCu
 from attachproto_adapters._forwarding import Background, StdinForwarder
 from attachproto_adapters.cli._client import CommandClient
 from attachproto_adapters.cli._statuses import TIMED_OUT, Signalled, complain, of_exit_code
-from attachproto_adapters.cli._writers import Writer
+from attachproto_adapters.cli._writers import Writer, put
+from attachproto_adapters.terminal import follow_size, interact
 
 _STDIN_STAYS_OPEN: Final = (
     b"attachproto: stdin has ended; the container's stays open, as closing it would end the attach and lose output\n"
@@ -67,6 +68,7 @@ def run_stream(
     stdin: bool,
     kill: Kill,
     proxy: Callable[[str], object] | None = None,
+    redraw: bool = False,
     exit_code: bool = True,
 ) -> int:
     """Write the output up to its end, and return the exit status.
@@ -78,6 +80,7 @@ def run_stream(
         name: of the container, for messages.
         stdin: whether stdin is forwarded.
         kill: ends the process when the time is over.
+        redraw: whether a program on a terminal is to draw its screen.
         proxy: sends a signal of this name to the process; ``None`` to leave signals to this process.
         exit_code: whether the process has an exit code that is waited for.
     """
@@ -89,16 +92,16 @@ def run_stream(
             with contextlib.ExitStack() as stack:
                 if proxy is not None and not tty:
                     stack.enter_context(_proxied(background, proxy))
-                if stdin:
-                    # Not with sys.stderr: if the thread held its lock at the interpreter's exit, Python would abort.
-                    on_open_end = lambda: os.write(2, _STDIN_STAYS_OPEN)  # noqa: E731
-                    stack.enter_context(StdinForwarder(attachment, 0, on_open_end))
-                for event in attachment:
-                    writer.write(event)
+                if stdin and tty and writer.is_plain and os.isatty(0):
+                    interact(attachment, redraw=redraw, write=writer.write)
+                else:
+                    _copy(attachment, writer, stdin=stdin, size=tty)
             code = attachment.wait() if exit_code else None
         except (AttachmentClosed, TimeoutError, OutputCut) as exc:
             if not limit.over and isinstance(exc, OutputCut) and stdin and _may_be_detached(attachment):
                 writer.finish("detached")
+                if tty and writer.is_plain and os.isatty(1):
+                    put(sys.stdout, b"\n")  # the program has left the cursor anywhere
                 complain(f"detached from {name}, which keeps running")
                 return 0
             if not limit.over:
@@ -109,6 +112,21 @@ def run_stream(
             return TIMED_OUT
         writer.finish("end" if code is None else "exit", code)
         return 0 if code is None else of_exit_code(code)
+
+
+def _copy(attachment: Attachment, writer: Writer, *, stdin: bool, size: bool) -> None:
+    with contextlib.ExitStack() as stack:
+        if size:
+            stack.enter_context(follow_size(attachment, 1))
+        if stdin:
+            stack.enter_context(StdinForwarder(attachment, 0, _say_that_stdin_stays_open))
+        for event in attachment:
+            writer.write(event)
+
+
+def _say_that_stdin_stays_open() -> None:
+    # Not with sys.stderr: if the thread held its lock at the interpreter's exit, Python would abort.
+    os.write(2, _STDIN_STAYS_OPEN)
 
 
 def _may_be_detached(attachment: Attachment) -> bool:
@@ -140,8 +158,3 @@ def _proxied(background: Background, proxy: Callable[[str], object]) -> Iterator
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def stdin_is_terminal() -> bool:
-    """Whether stdin is a terminal."""
-    return sys.stdin is not None and os.isatty(0)

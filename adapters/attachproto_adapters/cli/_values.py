@@ -76,6 +76,15 @@ def variable(text: str) -> tuple[str, str] | None:
     return None if name not in os.environ else (name, os.environ[name])
 
 
+def ulimit(text: str) -> dict[str, object]:
+    """``NAME=SOFT[:HARD]``, as the engine takes it."""
+    match = re.fullmatch(r"([a-z]+)=(-?[0-9]+)(?::(-?[0-9]+))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no limit such as nofile=1024 or nofile=1024:2048")
+    name, soft, hard = match.groups()
+    return {"Name": name, "Soft": int(soft), "Hard": int(soft if hard is None else hard)}
+
+
 def detach_keys(text: str) -> str:
     """Keys such as ``ctrl-p,ctrl-q``."""
     try:

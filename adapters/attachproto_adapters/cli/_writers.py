@@ -18,7 +18,13 @@ _PLAIN = b"\x1b[0m"
 
 
 class Writer:
-    """Writes each event's bytes to the stream that it belongs to, at once."""
+    """Writes each event's bytes to the stream that it belongs to, at once.
+
+    Attributes:
+        is_plain: the bytes are written as they are, as a terminal needs them.
+    """
+
+    is_plain = True
 
     def write(self, event: DataEvent) -> None:
         """Write an event.
@@ -34,6 +40,8 @@ class Writer:
 
 class PrefixWriter(Writer):
     """Begins each line with its stream. A line is written when it is whole, so that lines never mix."""
+
+    is_plain = False
 
     def __init__(self) -> None:
         self._begun = {"stdout": b"", "stderr": b""}
@@ -61,6 +69,8 @@ class PrefixWriter(Writer):
 
 class JsonWriter(Writer):
     """One object a line, all on stdout. Bytes that are not UTF-8 are in ``base64`` in place of ``data``."""
+
+    is_plain = False
 
     def write(self, event: DataEvent) -> None:
         document: dict[str, object] = {"event": _NAMES[type(event).__name__]}
