@@ -28,7 +28,7 @@ EXPECTED = {
 }
 USE = """
 import importlib.resources, attachproto, attachproto_adapters.cli._main
-import attachproto_adapters.asyncio, attachproto_adapters.blocking, attachproto_engine
+import attachproto_adapters.anyio, attachproto_adapters.asyncio, attachproto_adapters.blocking, attachproto_engine
 for package in ("attachproto", "attachproto_adapters", "attachproto_engine"):
     assert importlib.resources.files(package).joinpath("py.typed").is_file(), package
 client, server = attachproto.Connection(attachproto.CLIENT), attachproto.Connection(attachproto.SERVER)

@@ -23,14 +23,22 @@ if TYPE_CHECKING:
 NAME: Final = "attachproto_adapters"
 
 
+_DEBUG: Final = 10
+"""``logging.DEBUG``."""
+
+_found: logging.Logger | None = None
+
+
 def _logger() -> logging.Logger | None:
     """The logger; ``None`` if it is not switched on."""
-    loaded = sys.modules.get("logging")
-    # Another thread may be in the middle of importing it.
-    if (get_logger := getattr(loaded, "getLogger", None)) is None or loaded is None:
-        return None
-    logger: logging.Logger = get_logger(NAME)
-    return logger if logger.isEnabledFor(loaded.DEBUG) else None
+    global _found
+    logger = _found
+    if logger is None:
+        # Another thread may be in the middle of importing it.
+        if (get_logger := getattr(sys.modules.get("logging"), "getLogger", None)) is None:
+            return None
+        logger = _found = get_logger(NAME)
+    return logger if logger.isEnabledFor(_DEBUG) else None
 
 
 class LoggedCall:
