@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from attachproto import AttachOptions, Logs, Quirk
 from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_command import AsyncCommandRun
 from attachproto_adapters._async_run import run_container
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._client import ClientBase
 from attachproto_adapters._flows._api_calls import created_id
 from attachproto_adapters._flows._arguments import check_max_output, check_seconds
 from attachproto_adapters._flows._attach import open_attach
+from attachproto_adapters._flows._commands import Command
 from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import ClientRunExecOptions, ClientRunOptions, CommandOptions, LogsOptions
-from attachproto_adapters._flows._output import CompletedRun, ExecResult, exit_code_wanted
+from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._flows._text import TextCodec
@@ -131,23 +133,33 @@ class AsyncClient(ClientBase, Generic[A, S]):
         encoding: str | None = None,
         errors: str = "strict",
         max_output: int | None = None,
+        timeout: float | None = None,
+        kill: bool = True,
         **options: Unpack[CommandOptions],
     ) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
-        If it is cancelled, it closes its connections; the command goes on. Arguments and errors are those of
+        If it is cancelled, it ends the command first, as for any other error. Arguments and errors are those of
         ``blocking.Client.run_exec``.
         """
         text = TextCodec(encoding, errors)
         input = text.encode(input)
         check_max_output(max_output)
-        stdin = input is not None
-        steps = create_and_open_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
-        async with self._keeping(), await self._open(steps) as attachment:
-            outputs = await attachment._exchange(input, max_output)
-            with exit_code_wanted(outputs, attachment._session.errors):
-                exit_code = await attachment.wait()
-        return ExecResult(exit_code, *text.decode(exit_code, outputs))
+        check_seconds("timeout", timeout)
+        prepared = Command(
+            container,
+            command,
+            token=os.urandom(16).hex(),
+            kill=kill,
+            stdin=input is not None,
+            api_version=self._api_version,
+            **options,
+        )
+        run: AsyncCommandRun[A, S]
+        run = AsyncCommandRun(prepared, self._dialer(), input, max_output, self._make_attachment)
+        async with self._keeping():
+            result = await run.run(timeout)
+        return ExecResult(result.exit_code, *text.decode(result.exit_code, (result.stdout, result.stderr)))
 
     async def create_exec(
         self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[CommandOptions]

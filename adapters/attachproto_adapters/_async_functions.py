@@ -105,16 +105,18 @@ class AsyncFunctions(Generic[A, S]):
         max_output: int | None = None,
         host: str | None = None,
         api_version: str | None = None,
+        kill: bool = True,
+        timeout: float | None = None,
         **options: Unpack[CommandOptions],
     ) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
-        If it is cancelled, it closes its connections; the command goes on. Arguments and errors are those of
-        ``blocking.run_exec``.
+        If it is cancelled, it ends the command first. Arguments and errors are those of ``blocking.run_exec``.
         """
         call: Callable[..., Awaitable[ExecResult[Any]]] = self._client._for_one_call(host, api_version).run_exec
         text = {"encoding": encoding, "errors": errors}
-        return await call(container, command, input=input, max_output=max_output, **text, **options)
+        end = {"timeout": timeout, "kill": kill}
+        return await call(container, command, input=input, max_output=max_output, **text, **end, **options)
 
     @overload
     async def run(

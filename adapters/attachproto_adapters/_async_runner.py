@@ -17,7 +17,9 @@ T = TypeVar("T")
 L = TypeVar("L", bound=AsyncSession)
 
 
-async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = None) -> FlowResult[T, L]:
+async def drive(
+    steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = None, stream_held: Held[L] | None = None
+) -> FlowResult[T, L]:
     """Run a flow; whatever it opened is closed if it raises, or is cancelled. Arguments as in ``_blocking_runner``."""
     async with contextlib.AsyncExitStack() as undo:
         hold = dialer.hold()
@@ -57,7 +59,10 @@ async def drive(steps: Steps[T], dialer: AsyncDialer[L], held: Held[L] | None = 
                     if stream is not None:
                         await stream.aclose()
                     stream = await dialer.dial(quirks)
-                    undo.push_async_callback(stream.aclose)
+                    if stream_held is None:
+                        undo.push_async_callback(stream.aclose)
+                    elif not stream_held.keep(stream):
+                        await stream.aclose()
                     result = await open_stream(stream, stream_request, step.head_seconds)
                     accepted = result if isinstance(result, Accepted) else None
                 case _steps.TryHalfClose():

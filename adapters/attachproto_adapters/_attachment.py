@@ -54,7 +54,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._opened = opened
         self._stdin_asked = session.connection.our_state is _STREAMING
         self._life = Life(threading.RLock())
-        self._gathered = Gathered()
+        self._gathered = Gathered(None if opened is None else opened.marker)
         self._ending = None if opened is None else Ending(opened, self._gathered.so_far, self._life)
         self._waiting = OneCaller(session.caller, session.busy, session.caller_kind, "waiting")
         self._feed: Feed | None = None

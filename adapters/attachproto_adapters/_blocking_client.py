@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from attachproto import AttachOptions, Logs, Quirk
 from attachproto_adapters._blocking_attachment import Attachment
+from attachproto_adapters._blocking_command import CommandRun
 from attachproto_adapters._blocking_run import run_container
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._client import ClientBase
 from attachproto_adapters._flows._api_calls import created_id
 from attachproto_adapters._flows._arguments import check_max_output, check_seconds
 from attachproto_adapters._flows._attach import open_attach
+from attachproto_adapters._flows._commands import Command
 from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import ClientRunExecOptions, ClientRunOptions, CommandOptions, LogsOptions
-from attachproto_adapters._flows._output import CompletedRun, ExecResult, exit_code_wanted
+from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._flows._text import TextCodec
@@ -190,11 +192,17 @@ class Client(ClientBase):
         encoding: str | None = None,
         errors: str = "strict",
         max_output: int | None = None,
+        timeout: float | None = None,
+        kill: bool = True,
         **options: Unpack[CommandOptions],
     ) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
-        The client's ``timeout`` bounds each wait for the engine, and not the whole call.
+        It does not leave the command running. Whatever it raises (a timeout, ``KeyboardInterrupt``, too much output, a
+        connection that broke), it ends the command first, and every process in its session: SIGTERM, and after half
+        a second SIGKILL. That takes up to ten seconds if the engine does not answer. For that, the command is always
+        started by the container's ``/bin/sh``, which tells its process and is then replaced by it; environment, bytes
+        and exit code are the same. Without a shell the command is started as it is, and cannot be ended.
 
         Args:
             container: its name or ID.
@@ -203,12 +211,16 @@ class Client(ClientBase):
             encoding: of the output, which is then ``str`` in place of bytes. Line ends stay as they are.
             errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
             max_output: how many bytes stdout and stderr may have together.
+            timeout: how many seconds all of it may take; then the command is ended. The client's ``timeout`` bounds
+                each wait for the engine.
+            kill: whether the command may be ended. With ``False`` it goes on, and no shell is used.
             options: how the command is created: see ``CommandOptions``.
 
         Raises:
+            CommandTimeout: it has not ended within ``timeout``. What it has printed is in the error, and whether it was
+                seen to have ended.
             ContainerNotRunning: it has exited, is paused, or was never started.
             OutputTooLarge: there was more output than ``max_output``; the first ``max_output`` bytes are in the error.
-                The command goes on.
             OutputCut: the output ended while the command goes on; what was read is in the error.
             ExitCodeUnknown: the output has ended, and the engine could not be asked for the exit code, or does not know
                 it; the outputs are in the error.
@@ -222,13 +234,19 @@ class Client(ClientBase):
         text = TextCodec(encoding, errors)
         input = text.encode(input)
         check_max_output(max_output)
-        stdin = input is not None
-        steps = create_and_open_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
-        with self._keeping(), self._open(steps) as attachment:
-            outputs = attachment._exchange(input, max_output)
-            with exit_code_wanted(outputs, (OSError,)):
-                exit_code = attachment.wait()
-        return ExecResult(exit_code, *text.decode(exit_code, outputs))
+        check_seconds("timeout", timeout)
+        prepared = Command(
+            container,
+            command,
+            token=os.urandom(16).hex(),
+            kill=kill,
+            stdin=input is not None,
+            api_version=self._api_version,
+            **options,
+        )
+        with self._keeping():
+            result = CommandRun(prepared, self._dialer(), input, max_output).run(timeout)
+        return ExecResult(result.exit_code, *text.decode(result.exit_code, (result.stdout, result.stderr)))
 
     def create_exec(
         self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[CommandOptions]

@@ -24,13 +24,19 @@ from attachproto_adapters._transport._log import LoggedCall
 T = TypeVar("T")
 
 
-def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = None) -> FlowResult[T, BlockingSession]:
+def drive(
+    steps: Steps[T],
+    dialer: Dialer,
+    held: Held[BlockingSession] | None = None,
+    stream_held: Held[BlockingSession] | None = None,
+) -> FlowResult[T, BlockingSession]:
     """Run a flow; whatever it opened is closed if it raises, or is interrupted.
 
     Args:
         steps: the flow.
         dialer: makes its connections.
         held: the connection that an earlier flow has left open. It stays open, also if this flow raises.
+        stream_held: keeps the connection of the flow's stream. It stays open, also if this flow raises.
     """
     with contextlib.ExitStack() as undo:
         hold = dialer.hold()
@@ -74,7 +80,10 @@ def drive(steps: Steps[T], dialer: Dialer, held: Held[BlockingSession] | None = 
                     if stream is not None:
                         stream.close()
                     stream = dialer.dial(quirks)
-                    undo.callback(stream.close)
+                    if stream_held is None:
+                        undo.callback(stream.close)
+                    elif not stream_held.keep(stream):
+                        stream.close()
                     result = open_stream(stream, stream_request, dialer.unless_sooner(step.head_seconds))
                     accepted = result if isinstance(result, Accepted) else None
                 case _steps.TryHalfClose():

@@ -18,7 +18,7 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_client import DEFAULT_OPTIONS, Client
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
-from attachproto_adapters._flows._options import BlockingRunExecOptions, CommandOptions, LogsOptions, RunOptions
+from attachproto_adapters._flows._options import CommandOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import check_timeout, open_stream
@@ -101,7 +101,7 @@ def run_exec(
     *,
     input: bytes | None = None,
     encoding: None = None,
-    **options: Unpack[BlockingRunExecOptions],
+    **options: Unpack[RunExecOptions],
 ) -> ExecResult[bytes]: ...
 @overload
 def run_exec(
@@ -110,7 +110,7 @@ def run_exec(
     *,
     input: bytes | str | None = None,
     encoding: str,
-    **options: Unpack[BlockingRunExecOptions],
+    **options: Unpack[RunExecOptions],
 ) -> ExecResult[str]: ...
 def run_exec(
     container: str,
@@ -122,16 +122,18 @@ def run_exec(
     max_output: int | None = None,
     host: str | None = None,
     api_version: str | None = None,
+    kill: bool = True,
     timeout: float | None = None,
     **options: Unpack[CommandOptions],
 ) -> ExecResult[Any]:
     """Run a command in a running container, and wait until it has ended.
 
-    Arguments and errors are those of ``Client`` and of ``Client.run_exec``.
+    Arguments and errors are those of ``Client`` and of ``Client.run_exec``; ``timeout`` is that of the latter.
     """
-    call: Callable[..., ExecResult[Any]] = Client._for_one_call(host, api_version, timeout).run_exec
+    call: Callable[..., ExecResult[Any]] = Client._for_one_call(host, api_version, None).run_exec
     text = {"encoding": encoding, "errors": errors}
-    return call(container, command, input=input, max_output=max_output, **text, **options)
+    end = {"timeout": timeout, "kill": kill}
+    return call(container, command, input=input, max_output=max_output, **text, **end, **options)
 
 
 @overload

@@ -88,7 +88,8 @@ async def run_exec_gives_no_result_where_the_command_goes_on(
 @scenario(top=NOT_LISTED)
 async def run_exec_waits_for_podman_that_needs_a_moment(framework: Framework, engine: Engine, top: Act) -> None:
     engine.on("start", accepts(*HALF))
-    engine.on("inspect", PODMAN_EXEC_RUNS, PODMAN_EXEC_RUNS, answers(podman_exec(exit_code=3), podman=True))
+    first = answers(container(), podman=True)
+    engine.on("inspect", first, PODMAN_EXEC_RUNS, PODMAN_EXEC_RUNS, answers(podman_exec(exit_code=3), podman=True))
     engine.on("top", top)
     assert await framework.run_exec("web", ["true"], host=engine.host) == ExecResult(3, b"half", b"of it")
 
@@ -98,7 +99,7 @@ async def a_command_that_ends_soon_after_the_cut_gives_no_result(
     framework: Framework, engine: Engine, inspected: Act
 ) -> None:
     engine.on("start", accepts(*HALF))
-    engine.on("inspect", inspected, answers(docker_exec(exit_code=3)))
+    engine.on("inspect", answers(container()), inspected, answers(docker_exec(exit_code=3)))
     engine.on("top", LISTED)
     with pytest.raises(OutputCut, match="the command goes on") as caught:
         await framework.run_exec("web", ["true"], host=engine.host)
@@ -266,7 +267,7 @@ async def a_command_whose_end_cannot_be_asked_for_gives_its_output(
     framework: Framework, engine: Engine, answer: Act
 ) -> None:
     engine.on("start", accepts(*HALF))
-    engine.on("inspect", answer)
+    engine.on("inspect", answers(container()), answer)
     with pytest.raises(ExitCodeUnknown) as caught:
         await framework.run_exec("web", ["true"], host=engine.host)
     assert (caught.value.stdout, caught.value.stderr) == (b"half", b"of it")
@@ -470,7 +471,7 @@ async def run_exec_with_input_is_refused_before_the_command_is_started(framework
     engine.on("exec", created)
     with pytest.raises(HalfCloseEndsAttach, match="nginx"):
         await framework.run_exec("web", ["cat"], input=b"x", host=engine.host)
-    assert engine.calls == ["exec"]
+    assert engine.calls == ["inspect", "exec"]
 
 
 @scenario()

@@ -50,6 +50,7 @@ from attachproto_adapters import (
     OutputTooLarge,
     RequestRejected,
 )
+from attachproto_adapters._flows._marker import SCRIPT
 from attachproto_adapters._flows._output import OutputEvent
 from tests.adapters.frameworks import WITH_STDIN, Framework
 from tests.adapters.scenarios import MUCH, Table, everything, pattern
@@ -127,7 +128,7 @@ async def the_engine_of_the_environment(framework: Framework, engine: Engine) ->
             await (await framework.exec_start("e1", **version)).aclose()
             await framework.run_exec("web", ["true"], **version)
             assert {request.api_version for request in engine.requests} == {expected}
-            assert len(engine.requests) == 10
+            assert len(engine.requests) == 11
 
 
 @scenario()
@@ -866,6 +867,7 @@ async def run_exec_creates_starts_feeds_reads_and_asks(
     result = await framework.run_exec("web", ["sh", "-c", "exit 3"], input=input, host=engine.host)
     assert result == ExecResult(3, input or b"", b"no stdin" if input is None else b"")
     assert targets(engine) == [
+        "GET /containers/web/json",
         "POST /containers/web/exec",
         "POST /exec/e7/start",
         "GET /exec/e7/json",
@@ -880,11 +882,25 @@ async def run_exec_creates_starts_feeds_reads_and_asks(
 
 
 def created(engine: Engine) -> Any:
-    """What an exec was created of."""
-    request = engine.requests[0]
+    """What an exec was created of; its command is without the shell that tells its process."""
+    request = engine.requests[engine.calls.index("exec")]
     assert isinstance(request, Request)
     assert dict(request.headers)["content-type"] == "application/json"
-    return json.loads(request.body)
+    value = json.loads(request.body)
+    assert value["Cmd"][:3] == ["/bin/sh", "-c", SCRIPT]
+    return value | {"Cmd": value["Cmd"][4:]}
+
+
+@scenario()
+async def a_command_that_is_not_to_be_killed_is_started_as_it_is(framework: Framework, engine: Engine) -> None:
+    engine.on("start", accepts(Stdout(b"done")))
+    engine.on("inspect", answers(docker_exec(exit_code=0)))
+    result = await framework.run_exec("web", ["make"], kill=False, host=engine.host)
+    assert result == ExecResult(0, b"done", b"")
+    assert engine.calls == ["exec", "start", "inspect"]
+    request = engine.requests[0]
+    assert isinstance(request, Request)
+    assert json.loads(request.body)["Cmd"] == ["make"]
 
 
 @scenario()
@@ -912,7 +928,7 @@ async def run_exec_with_all_that_can_be_said(framework: Framework, engine: Engin
         "User": "1000:100",
         "WorkingDir": "/srv",
     }
-    assert engine.requests[1] == ExecStart("e1", tty=True, api_version="1.41")
+    assert engine.requests[2] == ExecStart("e1", tty=True, api_version="1.41")
 
 
 MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [

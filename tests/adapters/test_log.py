@@ -74,7 +74,7 @@ def test_each_call_the_attach_and_the_end(framework: Framework, engine: Engine, 
 def test_no_secret_is_logged(framework: Framework, engine: Engine, lines: Callable[[], list[str]]) -> None:
     """Neither the command's environment, arguments, input or output, nor a header, nor what a refusal says."""
     engine.on("exec", answers({"Id": "e1"}, 201))
-    engine.on("inspect", answers(docker_exec(exit_code=0)), answers(container()))
+    engine.on("inspect", answers(container()), answers(docker_exec(exit_code=0)), answers(container()))
     engine.on("start", echo)
     engine.on("attach", rejects(404, SECRET))
 
@@ -88,6 +88,7 @@ def test_no_secret_is_logged(framework: Framework, engine: Engine, lines: Callab
 
     framework.run(scenario)
     assert lines() == [
+        "GET /containers/web/json: 200 after # ms",
         "POST /containers/web/exec: 201 after # ms",
         "POST /exec/e1/start: 101 after # ms",
         "POST /exec/e1/start: open, multiplexed",

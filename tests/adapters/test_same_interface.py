@@ -51,7 +51,7 @@ FUNCTIONS = {
 }
 
 # Their timeout bounds all of the call, and ends what it has started.
-WITH_A_DEADLINE = {"run"}
+WITH_A_DEADLINE = {"run", "run_exec"}
 
 
 class Found(NamedTuple):

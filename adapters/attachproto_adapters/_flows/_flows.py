@@ -6,7 +6,7 @@ mean; an adapter only moves bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar, Unpack
 
 import attrs
@@ -115,11 +115,13 @@ def create_and_open_exec(
     api_version: str | None,
     stdin_must_end: bool = True,
     console_size: tuple[int, int] | None = None,
+    created: Callable[[Opened], Opened] = lambda opened: opened,
     **options: Unpack[CommandOptions],
 ) -> Steps[Opened]:
     """Create an exec, and start it.
 
-    ``stdin_must_end``: what is sent has an end, and output is read after it.
+    ``stdin_must_end``: what is sent has an end, and output is read after it. ``created`` is called before the start
+    with what will be returned, and may return it with more in it.
 
     Raises:
         RequestRejected, ContainerNotRunning, TypeError, ValueError: as for ``create_exec``.
@@ -140,8 +142,9 @@ def create_and_open_exec(
     inspected = yield from with_unnamed_intermediary(inspected, wanted=stdin)
     if stdin and stdin_must_end and inspected.intermediary is not None:
         raise HalfCloseEndsAttach(half_close_ends_at(inspected.intermediary))
+    opened = created(Opened("exec", request.exec_id, api_version, inspected, follows=True))
     yield from require_stream(request)
-    return Opened("exec", request.exec_id, api_version, inspected, follows=True)
+    return opened
 
 
 def inspect_container(container: str, api_version: str | None) -> Steps[InspectedContainer]:

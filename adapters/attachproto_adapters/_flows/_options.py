@@ -31,19 +31,15 @@ class ClientRunExecOptions(CommandOptions, total=False):
 
     errors: str
     max_output: int | None
+    timeout: float | None
+    kill: bool
 
 
 class RunExecOptions(ClientRunExecOptions, total=False):
-    """The same for the functions ``run_exec`` of asyncio and trio."""
+    """The same for the functions ``run_exec``."""
 
     host: str | None
     api_version: str | None
-
-
-class BlockingRunExecOptions(RunExecOptions, total=False):
-    """The same for ``blocking.run_exec``."""
-
-    timeout: float | None
 
 
 class ClientRunOptions(CommandOptions, total=False):

@@ -18,6 +18,7 @@ from attachproto_adapters._errors import (
     OutputCut,
     OutputTooLarge,
 )
+from attachproto_adapters._flows._marker import Marker, MarkerState
 from attachproto_adapters._flows._text import Output
 
 DataEvent = Stdout | Stderr | RawOutput | Systemerr
@@ -68,17 +69,26 @@ class CompletedRun(Generic[Output]):
 
 
 class Gathered:
-    """The output of one attachment so far. It is kept if ``communicate`` is interrupted."""
+    """The output of one attachment so far. It is kept if ``communicate`` is interrupted.
 
-    __slots__ = ("_streams",)
+    Args:
+        marker: takes a line out of stdout that is not the command's.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_marker", "_streams")
+
+    def __init__(self, marker: Marker | None = None) -> None:
+        self._marker = marker
         # Made when they are needed: most attachments are read event by event. The value of a BytesIO is not copied,
         # while bytes(bytearray) takes as long as it takes to read the output.
         self._streams: dict[type[DataEvent], BytesIO] = {}
 
     def add_all(self, events: list[DataEvent], max_output: int | None) -> None:
         """Move events here from the end of this list, where the first of them stands. Raises as ``add`` does."""
+        if self._marker is not None and self._marker.state is MarkerState.AWAITED:
+            for at, event in reversed(list(enumerate(events))):
+                if isinstance(event, Stdout | RawOutput):
+                    events[at] = type(event)(self._marker.feed(event.data))
         if max_output is not None or len(events) == 1:
             while events:
                 self.add(events.pop(), max_output)
@@ -133,6 +143,8 @@ class Gathered:
         Raises:
             EngineReportedError: the engine reported an error in the stream.
         """
+        if self._marker is not None and (held := self._marker.end()):
+            self._stream(RawOutput if RawOutput in self._streams else Stdout).write(held)
         stdout, stderr = self.so_far()
         if reported := self._value(Systemerr):
             raise EngineReportedError(reported.decode("utf-8", "replace").strip(), stdout, stderr)

@@ -25,6 +25,7 @@ import attrs
 
 from attachproto import Accepted, ExecStart, Logs, Quirk, Request, StreamRequest
 from attachproto_adapters._flows._inspect import Facts
+from attachproto_adapters._flows._marker import Marker
 
 T = TypeVar("T")
 AnySession = TypeVar("AnySession")
@@ -143,6 +144,7 @@ class Opened:
         exit_code_lost: the container had exited, and the engine does not know its exit code any more.
         follows: the output ends when the process does, and not before.
         wait_held: the exit code was asked for when the attachment was opened, on a connection that is held.
+        marker: takes the line out of the output that the command's process is known by.
     """
 
     kind: str
@@ -153,6 +155,7 @@ class Opened:
     exit_code_lost: bool = False
     follows: bool = False
     wait_held: bool = False
+    marker: Marker | None = attrs.field(default=None, eq=False)
 
     @property
     def ended(self) -> bool:

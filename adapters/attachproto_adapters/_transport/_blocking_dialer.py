@@ -137,7 +137,8 @@ class Dialer:
         except TimeoutError as exc:
             if not is_own_timeout(exc):
                 raise
-            raise TimeoutError(f"no connection within {self.timeout:g} s") from exc
+            within = "before the deadline" if self.timeout is None else f"within {self.timeout:g} s"
+            raise TimeoutError(f"no connection {within}") from exc
 
     def _open_non_tcp(self, host: NonTcpHost) -> tuple[socket.socket, SshChild | None]:
         waited = 0.0

@@ -1,0 +1,128 @@
+"""Runs one command for the asyncio and trio adapters, and ends it if it is not waited for any more.
+
+Strategy: as in ``_blocking_command``. The end is shielded: a cancellation goes on when the command has ended, or when
+the bounds have passed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from attachproto import Accepted
+from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_runner import drive
+from attachproto_adapters._command_output import RestOfOutput
+from attachproto_adapters._flows._commands import END_SECONDS, REST_SECONDS, START_SECONDS, Command
+from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
+from attachproto_adapters._flows._steps import Held
+from attachproto_adapters._transport._async_base import AsyncSession
+from attachproto_adapters._transport._async_dialer import AsyncDialer
+
+S = TypeVar("S", bound=AsyncSession)
+A = TypeVar("A", bound=AsyncAttachment[Any])
+
+# The bounds of the parts, and some time for what is between them.
+_ALL_SECONDS = START_SECONDS + END_SECONDS + REST_SECONDS + 1.0
+
+
+class AsyncCommandRun(Generic[A, S]):
+    """One run of a command. Arguments as in ``_blocking_command``; ``make_attachment`` is the framework's class."""
+
+    def __init__(
+        self,
+        command: Command,
+        dialer: AsyncDialer[S],
+        input: bytes | None,
+        max_output: int | None,
+        make_attachment: Callable[..., A],
+    ) -> None:
+        self._command = command
+        self._dialer = dialer
+        self._input = input
+        self._max_output = max_output
+        self._make_attachment = make_attachment
+        self._stream: Held[S] = Held()
+        self._attachment: A | None = None
+
+    async def run(self, timeout: float | None) -> ExecResult[bytes]:
+        """Run it, and wait until it has ended. Arguments and errors as in ``_blocking_command``."""
+        try:
+            try:
+                result = await (self._run() if timeout is None else self._dialer.within(timeout, self._run))
+            except BaseException:
+                if self._command.awaits_process or self._command.must_end:
+                    with contextlib.suppress(Exception):  # it is not known whether it has ended
+                        await self._dialer.shielded(_ALL_SECONDS, self._end)
+                raise
+            if timeout is None or result is not None:
+                assert result is not None
+                return result
+            ended, outputs = await self._dialer.shielded(_ALL_SECONDS, lambda: self._end(always=True))
+            raise self._command.timed_out(timeout, outputs, ended=ended)
+        finally:
+            await self._close()
+
+    async def _run(self) -> ExecResult[bytes]:
+        while True:
+            driven = await drive(self._command.start(), self._dialer, stream_held=self._stream)
+            self._attachment = self._make_attachment(*driven.streamed(), driven.value, self._dialer, driven.held)
+            outputs = await self._attachment._exchange(self._input, self._max_output)
+            with exit_code_wanted(outputs, self._attachment._session.errors):
+                exit_code = await self._attachment.wait()
+            if self._command.has_ended(exit_code, outputs[0]):
+                return ExecResult(exit_code, *outputs)
+            await self._close()
+            self._attachment = None
+
+    async def _end(self, *, always: bool = False) -> tuple[bool, tuple[bytes, bytes]]:
+        """End the command; whether it was seen to have ended, and what it has printed.
+
+        ``always``: find that out also if it cannot be ended.
+        """
+        command, ended = self._command, False
+        if command.awaits_process:
+            with contextlib.suppress(Exception):  # without its process it cannot be ended
+                await self._dialer.within(START_SECONDS, self._await_process)
+        attachment = self._attachment
+        rest = None if attachment is None else RestOfOutput(attachment, self._max_output)
+
+        async def end() -> None:
+            nonlocal ended
+            driven = await self._dialer.within(END_SECONDS, lambda: drive(command.end(), self._dialer))
+            ended = driven is not None and driven.value
+
+        async def read() -> None:
+            assert rest is not None
+            assert attachment is not None
+            with contextlib.suppress(Exception), attachment._session.reading:  # what was read is what there is
+                while events := await attachment._next_events():
+                    rest.add(events)
+
+        if command.must_end or always:
+            with contextlib.suppress(Exception):  # it is not known whether it has ended
+                await (end() if attachment is None else attachment._run_alongside(read, end()))
+        if rest is None:
+            return ended, (b"", b"")
+        if ended:
+            await self._dialer.within(REST_SECONDS, read)
+        return ended, rest.result()
+
+    async def _await_process(self) -> None:
+        if self._attachment is None and (session := self._stream.session) is not None:
+            answer = await session.next_event()  # the start was cancelled
+            if isinstance(answer, Accepted):
+                self._attachment = self._make_attachment(session, answer, self._command.opened, self._dialer)
+        if (attachment := self._attachment) is not None:
+            with attachment._session.reading:
+                while self._command.awaits_process and (events := await attachment._next_events()):
+                    attachment._gather(events, None)
+
+    async def _close(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._dialer.aclose)
+            if (session := self._stream.take()) is not None:
+                stack.push_async_callback(session.aclose)
+            if self._attachment is not None:
+                stack.push_async_callback(self._attachment.aclose)

@@ -1,0 +1,149 @@
+"""Runs one command for the blocking adapter, and ends it if it is not waited for any more.
+
+Strategy: whatever ends the wait (a timeout, Ctrl-C, too much output, a broken connection), the command is ended before
+the error is raised. First its process has to be known, which may still be on its way; then a flow ends it; then what
+it has printed last is read. Each part has a bound of its own. What is known of the command is in ``_flows/_commands``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Final
+
+from attachproto import Accepted
+from attachproto_adapters._blocking_attachment import Attachment
+from attachproto_adapters._blocking_runner import clean_up, drive
+from attachproto_adapters._command_output import RestOfOutput
+from attachproto_adapters._errors import ExitCodeUnknown
+from attachproto_adapters._flows._commands import END_SECONDS, REST_SECONDS, START_SECONDS, Command
+from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
+from attachproto_adapters._flows._steps import Held, Steps
+from attachproto_adapters._transport._blocking import BlockingSession
+from attachproto_adapters._transport._blocking_dialer import Dialer
+
+# How often it reads between two steps: a command that never stops printing must not keep it from ending the command.
+_READS: Final = 50
+
+
+class CommandRun:
+    """One run of a command.
+
+    Args:
+        command: the command.
+        dialer: makes the connections. It is closed at the end.
+        input: what the command reads.
+        max_output: how many bytes it may print.
+    """
+
+    def __init__(self, command: Command, dialer: Dialer, input: bytes | None, max_output: int | None) -> None:
+        self._command = command
+        self._dialer = dialer
+        self._input = input
+        self._max_output = max_output
+        self._stream: Held[BlockingSession] = Held()
+        self._attachment: Attachment | None = None
+
+    def run(self, timeout: float | None) -> ExecResult[bytes]:
+        """Run it, and wait until it has ended.
+
+        Args:
+            timeout: how many seconds all of it may take.
+
+        Raises:
+            CommandTimeout: it has taken longer.
+            OutputTooLarge, OutputCut, ExitCodeUnknown, …: as ``Client.run_exec``.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._dialer.deadline = deadline
+        try:
+            return self._run()
+        except BaseException as exc:
+            late = deadline is not None and time.monotonic() >= deadline and isinstance(exc, OSError | ExitCodeUnknown)
+            ended, outputs = self._end(always=late)
+            if late and timeout is not None:
+                raise self._command.timed_out(timeout, outputs, ended=ended) from None
+            raise
+        finally:
+            self._close()
+
+    def _run(self) -> ExecResult[bytes]:
+        while True:
+            driven = drive(self._command.start(), self._dialer, stream_held=self._stream)
+            self._attachment = Attachment(*driven.streamed(), driven.value, self._dialer, driven.held)
+            outputs = self._attachment._exchange(self._input, self._max_output)
+            with exit_code_wanted(outputs, (OSError,)):
+                exit_code = self._attachment.wait()
+            if self._command.has_ended(exit_code, outputs[0]):
+                return ExecResult(exit_code, *outputs)
+            self._close()
+            self._attachment = None
+
+    def _end(self, *, always: bool) -> tuple[bool, tuple[bytes, bytes]]:
+        """End the command; whether it was seen to have ended, and what it has printed.
+
+        ``always``: find that out also if it cannot be ended.
+        """
+        command, ended = self._command, False
+        if command.awaits_process:
+            self._dialer.deadline = time.monotonic() + START_SECONDS
+            with contextlib.suppress(Exception):  # without its process it cannot be ended
+                self._await_process()
+        rest = None if self._attachment is None else RestOfOutput(self._attachment, self._max_output)
+        if command.must_end or always:
+            with contextlib.suppress(Exception):  # it is not known whether it has ended
+                ended = clean_up(self._reading(command.end(), rest), self._dialer, END_SECONDS)
+        if rest is None:
+            return ended, (b"", b"")
+        if ended:
+            self._dialer.deadline = time.monotonic() + REST_SECONDS
+            with contextlib.suppress(Exception):  # what was read before is what there is
+                self._read_rest(rest)
+        return ended, rest.result()
+
+    def _reading(self, steps: Steps[bool], rest: RestOfOutput | None) -> Steps[bool]:
+        """The flow, and between its steps the output that has arrived is read."""
+        result: object = None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration as stop:
+                ended: bool = stop.value
+                return ended
+            if rest is not None:
+                with contextlib.suppress(Exception):  # the command is ended nevertheless
+                    self._read_arrived(rest)
+            result = yield step
+
+    def _read_arrived(self, rest: RestOfOutput) -> None:
+        assert self._attachment is not None
+        session = self._attachment._session
+        with session.reading:
+            for _ in range(_READS):
+                if events := self._attachment._take():
+                    rest.add(events)
+                elif self._attachment._life.ended or not session.read_now():
+                    return
+
+    def _read_rest(self, rest: RestOfOutput) -> None:
+        assert self._attachment is not None
+        with self._attachment._session.reading:
+            while events := self._attachment._next_events():
+                rest.add(events)
+
+    def _await_process(self) -> None:
+        if self._attachment is None and (session := self._stream.session) is not None:
+            answer = session.next_event()  # the start was interrupted
+            if isinstance(answer, Accepted):
+                self._attachment = Attachment(session, answer, self._command.opened, self._dialer)
+        if (attachment := self._attachment) is not None:
+            with attachment._session.reading:
+                while self._command.awaits_process and (events := attachment._next_events()):
+                    attachment._gather(events, None)
+
+    def _close(self) -> None:
+        if self._attachment is not None:
+            self._attachment.close()
+        if (session := self._stream.take()) is not None:
+            session.close()
+        self._dialer.close()

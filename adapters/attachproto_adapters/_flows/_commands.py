@@ -1,0 +1,175 @@
+"""One command of ``run_exec``: how it is started, and what is known of it, so that it can be ended at any moment.
+
+Strategy: a ``Command`` stores each fact before the step that makes it true, or with the answer that tells it. So after
+an error, a cancellation or ``KeyboardInterrupt`` at any moment, ``end`` knows what there is to end. How a process is
+known is in ``_marker``, and how it is ended in ``_exec_end``.
+
+It is started behind a shell whether there is a timeout or not, because a cancellation or Ctrl-C is to end it, too. That
+costs less than can be measured beside the 60 to 300 ms that engines take for an exec, and one inspect of the container
+for its environment (1 ms on dockerd, 3 to 9 ms on Podman).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Unpack
+
+import attrs
+
+from attachproto import Attach, RemoteProtocolError
+from attachproto_adapters._errors import ApiVersionRejected, CommandTimeout, RequestRejected
+from attachproto_adapters._flows._api_calls import create_exec_request, inspect_request
+from attachproto_adapters._flows._arguments import check_flag, command_arguments
+from attachproto_adapters._flows._exec_end import end_exec
+from attachproto_adapters._flows._flows import create_and_open_exec, first_call
+from attachproto_adapters._flows._inspect import read_json
+from attachproto_adapters._flows._marker import Marker, MarkerState, marked_command
+from attachproto_adapters._flows._options import CommandOptions
+from attachproto_adapters._flows._steps import Opened, Steps
+
+END_SECONDS: Final = 10.0
+"""How many seconds the end of a command may take, with everything around it. It took 0.1 to 2 s."""
+
+START_SECONDS: Final = 5.0
+"""How many of them it is waited for the start of a command whose end is wanted."""
+
+REST_SECONDS: Final = 1.0
+"""How many of them the rest of the output is read, once the command has ended."""
+
+
+class Command:
+    """One command in a container.
+
+    Attributes:
+        opened: what is known of its exec, from before its start on.
+        over: the command has ended, and its exit code is known.
+    """
+
+    def __init__(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        token: str,
+        kill: bool,
+        stdin: bool,
+        api_version: str | None,
+        **options: Unpack[CommandOptions],
+    ) -> None:
+        """Check the arguments, which are those of ``create_and_open_exec``. Nothing is asked yet.
+
+        Args:
+            container: its name or ID.
+            command: the program and its arguments.
+            token: a random text that nobody can guess.
+            kill: whether the command is to be ended if it is not waited for any more.
+            stdin: whether it has a stdin.
+            api_version: the version for the calls.
+            options: how the exec is created.
+
+        Raises:
+            TypeError, ValueError: an argument is not valid.
+        """
+        check_flag("kill", kill)
+        Attach(container)  # checks the name
+        create_exec_request(container, command, stdin=stdin, api_version=api_version, **options)
+        self.opened: Opened | None = None
+        self.over = False
+        self._container = container
+        self._command = command
+        self._token = token
+        self._kill = kill
+        self._marked = kill
+        self._stdin = stdin
+        self._api_version = api_version
+        self._options = options
+
+    def start(self) -> Steps[Opened]:
+        """Create its exec, and start it.
+
+        Raises:
+            What ``create_and_open_exec`` raises.
+        """
+        command, marker = self._command, None
+        if self._marked and not (self._stdin and self._options.get("tty", False)):  # which is refused before all calls
+            marked = marked_command(command_arguments(command), self._token, (yield from self._environment()))
+            if marked is not None:
+                command, marker = marked, Marker(self._token)
+        self.opened = None
+
+        def created(opened: Opened) -> Opened:
+            self.opened = attrs.evolve(opened, marker=marker)
+            return self.opened
+
+        return (
+            yield from create_and_open_exec(
+                self._container,
+                command,
+                stdin=self._stdin,
+                api_version=self._api_version,
+                created=created,
+                **self._options,
+            )
+        )
+
+    def _environment(self) -> Steps[dict[str, str]]:
+        """The environment that the command will have, without what the engine adds (``HOME``, ``TERM``, …)."""
+        entries: Sequence[Any] = ()
+        try:
+            response = yield from first_call(inspect_request("containers", self._container, self._api_version))
+            entries = read_json(response)["Config"].get("Env") or ()
+        except ApiVersionRejected:
+            raise
+        except (RequestRejected, RemoteProtocolError, LookupError, TypeError, AttributeError):
+            pass  # some proxies refuse it; what else is wrong, the creation that follows will tell
+        pairs = [entry.partition("=") for entry in entries if isinstance(entry, str)]
+        return {name: value for name, _, value in pairs} | dict(self._options.get("env") or {})
+
+    def has_ended(self, exit_code: int, stdout: bytes) -> bool:
+        """Store that its exec has ended. ``False`` if it has to be started again, without the shell.
+
+        Args:
+            exit_code: of its exec.
+            stdout: the whole of stdout.
+        """
+        again = self._marker is not None and self._marker.not_started(exit_code, stdout)
+        self._marked = False
+        self.over = not again
+        return self.over
+
+    @property
+    def _marker(self) -> Marker | None:
+        return None if self.opened is None else self.opened.marker
+
+    @property
+    def awaits_process(self) -> bool:
+        """Whether its process is not known yet, and will be read in its output."""
+        return not self.over and self._marker is not None and self._marker.state is MarkerState.AWAITED
+
+    @property
+    def must_end(self) -> bool:
+        """Whether it may run, and can be ended. Asked for when ``awaits_process`` is over, one way or the other."""
+        return not self.over and self._marker is not None and self._marker.process is not None
+
+    def end(self) -> Steps[bool]:
+        """End it; whether it was seen to have ended."""
+        opened = self.opened
+        if opened is None or self.over:
+            return True
+        process = None if self._marker is None else self._marker.process
+        return (
+            yield from end_exec(self._container, opened.name, process, self._options.get("user"), self._api_version)
+        )
+
+    def timed_out(self, seconds: float, outputs: tuple[bytes, bytes], *, ended: bool) -> CommandTimeout:
+        """The error for a command that has not ended within this time."""
+        text = f"the command did not end within {seconds:g} s"
+        if ended:
+            text += ", and was ended" if self.opened is not None else ": it was not started"
+        elif not self._kill:
+            text += ", and goes on (kill=False)"
+        elif self._marker is None or self._marker.process is None:
+            text += ", and may go on: the container has no shell, or no /proc, by which it could be ended"
+        else:
+            text += ", and may go on: it could not be ended"
+        return CommandTimeout(text, *outputs, ended)

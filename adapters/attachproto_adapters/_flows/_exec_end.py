@@ -1,0 +1,127 @@
+"""Ends the process of an exec, and whatever is still in its session.
+
+Strategy: engines have no call that ends an exec. A second exec runs a shell that reads ``/proc``. It needs nothing but
+the shell: ``read``, ``set`` and ``kill`` are built in, and without a ``sleep`` it counts. Engines start every exec as
+the leader of a session of its own (runc and crun call ``setsid``), so its children are found by the fourth field after
+the name in ``/proc/PID/stat`` (proc(5)), also after their parent has ended. It sends SIGTERM, waits, and sends SIGKILL.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from attachproto import ProtocolError, Request, Response, ResponseHead
+from attachproto_adapters._errors import AttachError
+from attachproto_adapters._flows._api_calls import JSON, created_id, inspect_request, is_refusal, succeeded
+from attachproto_adapters._flows._inspect import InspectedExec
+from attachproto_adapters._flows._marker import Process
+from attachproto_adapters._flows._steps import AwaitDeferred, Broken, Call, CallDeferred, Discard, Steps
+
+# Rounds of at least 0.05 s: SIGKILL comes after half a second, and it gives up after about three seconds.
+_ROUNDS_BEFORE_KILL, _ROUNDS = 10, 50
+
+# How often an adapter can read the command's output while the script runs. dockerd handles the ends of execs one after
+# the other, and waits with each until its output has been read.
+_ROUND_SECONDS: Final = 0.02
+
+# What the script says last: no process of the session is left, or some are.
+_ENDED, _LEFT = b"ended", b"left"
+
+# $1 is the process, $2 its start, $3 and $4 the rounds. If /proc does not show even this shell, nothing can be known,
+# and nothing is said.
+SCRIPT: Final = """
+p=$1 s=$2 grace=$3 most=$4 n=0
+see() {
+  l=
+  while read -r r || [ "$r" ]; do l="$l $r"; done 2>/dev/null <"/proc/$1/stat"
+  l=${l##*) }
+}
+look() {
+  left= me=
+  for d in /proc/[0-9]*; do
+    i=${d#/proc/}
+    see "$i"
+    set -- $l
+    [ "$i" = "$$" ] && me=1
+    case $1 in Z|X|'') continue ;; esac
+    if [ "$4" = "$p" ] || [ "$i" = "$p" ]; then left="$left $i"; fi
+  done
+}
+see "$p"
+set -- $l
+if [ "${20}" ] && [ "${20}" != "$s" ]; then echo ended; exit; fi
+while :; do
+  look
+  [ "$me" ] || exit
+  [ "$left" ] || { echo ended; exit; }
+  [ $n -lt $most ] || { echo left; exit; }
+  {
+    if [ $n -eq 0 ]; then kill -TERM $left; kill -CONT $left; fi
+    if [ $n -ge $grace ]; then kill -KILL $left; fi
+  } 2>/dev/null
+  n=$((n+1))
+  sleep 0.05 2>/dev/null || { k=0; while [ $k -lt 20000 ]; do k=$((k+1)); done; }
+done
+"""
+
+
+def end_exec(
+    container: str, exec_id: str, process: Process | None, user: str | None, api_version: str | None
+) -> Steps[bool]:
+    """End an exec's process and its session.
+
+    Root may send signals to everybody, unless the container lacks ``CAP_KILL``. Then the command's own user may.
+
+    Args:
+        container: the container of the exec.
+        exec_id: the exec.
+        process: its process, if it is known; else it is only asked whether it has ended.
+        user: the user that it runs as; ``None`` for the container's.
+        api_version: the version for the calls.
+
+    Returns:
+        Whether it was seen to have ended: ``/proc`` shows nothing of its session, or the engine reports it.
+    """
+    said = b""
+    if process is not None and process.pid > 1:
+        said = yield from _kill(container, process, "0", api_version)
+        if said == _LEFT and user not in ("0", "root"):
+            said = yield from _kill(container, process, user, api_version)
+    return said == _ENDED or (said != _LEFT and (yield from _has_ended(exec_id, api_version)))
+
+
+def _kill(container: str, process: Process, user: str | None, api_version: str | None) -> Steps[bytes]:
+    """Run the script as this user, and return what it says; nothing if it cannot be run, in a paused container say."""
+    arguments = (process.pid, process.started, _ROUNDS_BEFORE_KILL, _ROUNDS)
+    body: dict[str, object] = {"AttachStdout": True, "Cmd": ["/bin/sh", "-c", SCRIPT, "sh", *map(str, arguments)]}
+    if user is not None:
+        body["User"] = user
+    create = Request("POST", ("containers", container, "exec"), body=_json(body), headers=JSON, api_version=api_version)
+    try:
+        killer = created_id("exec", succeeded(create, (yield Call(create))))
+        # Asked for without an upgrade, engines send the output as a body that ends with the connection. (Podman 4.3
+        # never notices the end of an exec that was started with Detach.)
+        start = Request("POST", ("exec", killer, "start"), body=_json({}), headers=JSON, api_version=api_version)
+        answer: Response | ResponseHead | Broken | None = yield CallDeferred(start)
+        while not isinstance(answer, Response | Broken):
+            answer = yield AwaitDeferred(_ROUND_SECONDS)
+        yield Discard()
+        if isinstance(answer, Broken):
+            return b""
+        words = succeeded(start, answer).body.split()
+    except (AttachError, ProtocolError):
+        return b""
+    # In front of the words is the header of a frame.
+    return next((word for word in (_ENDED, _LEFT) if words and words[-1].endswith(word)), b"")
+
+
+def _has_ended(exec_id: str, api_version: str | None) -> Steps[bool]:
+    response: Response = yield Call(inspect_request("exec", exec_id, api_version))
+    if is_refusal(response):
+        return response.status_code == 404  # engines forget an exec when its container has ended
+    return not InspectedExec.from_response(response).running
+
+
+def _json(body: object) -> bytes:
+    return json.dumps(body).encode()
