@@ -263,7 +263,7 @@ class Blocking(Framework):
         self.open_attachment = opening(blocking_adapter.open_attachment)
 
         async def run_exec(*args: Any, **kwargs: Any) -> ExecResult[Any]:
-            return blocking_adapter.run_exec(*args, timeout=BOUND, **kwargs)
+            return blocking_adapter.run_exec(*args, **{"timeout": BOUND, **kwargs})
 
         self.run_exec = run_exec
 

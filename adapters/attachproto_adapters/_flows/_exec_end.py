@@ -29,7 +29,8 @@ _ROUND_SECONDS: Final = 0.02
 _ENDED, _LEFT = b"ended", b"left"
 
 # $1 is the process, $2 its start, $3 and $4 the rounds. If /proc does not show even this shell, nothing can be known,
-# and nothing is said.
+# and nothing is said. Reading all of /proc takes long where there are many processes. So until SIGKILL only those are
+# looked at again that have got SIGTERM, and all when these have gone.
 SCRIPT: Final = """
 p=$1 s=$2 grace=$3 most=$4 n=0
 see() {
@@ -38,8 +39,8 @@ see() {
   l=${l##*) }
 }
 look() {
-  left= me=
-  for d in /proc/[0-9]*; do
+  left=
+  for d in "$@"; do
     i=${d#/proc/}
     see "$i"
     set -- $l
@@ -48,21 +49,30 @@ look() {
     if [ "$4" = "$p" ] || [ "$i" = "$p" ]; then left="$left $i"; fi
   done
 }
+all() {
+  me=
+  look /proc/[0-9]*
+  [ "$me" ] || exit
+  [ "$left" ] || { echo ended; exit; }
+}
 see "$p"
 set -- $l
 if [ "${20}" ] && [ "${20}" != "$s" ]; then echo ended; exit; fi
-while :; do
-  look
-  [ "$me" ] || exit
-  [ "$left" ] || { echo ended; exit; }
-  [ $n -lt $most ] || { echo left; exit; }
-  {
-    if [ $n -eq 0 ]; then kill -TERM $left; kill -CONT $left; fi
-    if [ $n -ge $grace ]; then kill -KILL $left; fi
-  } 2>/dev/null
-  n=$((n+1))
+all
+kill -TERM $left 2>/dev/null
+kill -CONT $left 2>/dev/null
+while [ $n -lt $most ]; do
   sleep 0.05 2>/dev/null || { k=0; while [ $k -lt 20000 ]; do k=$((k+1)); done; }
+  n=$((n+1))
+  if [ $n -lt $grace ]; then
+    look $left
+    [ "$left" ] || { all; kill -TERM $left 2>/dev/null; }
+  else
+    all
+    kill -KILL $left 2>/dev/null
+  fi
 done
+echo left
 """
 
 

@@ -25,14 +25,14 @@ from typing import Final
 import attrs
 
 # read, echo, unset, trap and exec are built into every shell. With the trap the last line tells that exec has failed.
-# bash would set SHLVL again before exec; it does not export an array.
+# bash would set SHLVL again before exec, but does not export an array; without execfail it would run no trap.
 SCRIPT: Final = (
     "read -r ATTACHPROTO_STAT 2>/dev/null </proc/self/stat;"
     ' echo "$0 $ATTACHPROTO_STAT";'
     " unset PWD OLDPWD SHLVL;"
-    ' [ -z "$BASH_VERSION" ] || declare -a SHLVL 2>/dev/null;'
+    ' [ -z "$BASH_VERSION" ] || { declare -a SHLVL; shopt -s execfail; } 2>/dev/null;'
     """ trap 'echo "$0 failed"' EXIT;"""
-    ' exec "$@"'
+    ' exec "$@"; exit'
 )
 
 # What dash, busybox and bash import and change.
