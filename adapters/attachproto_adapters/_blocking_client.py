@@ -200,7 +200,7 @@ class Client(ClientBase):
 
         It does not leave the command running. Whatever it raises (a timeout, ``KeyboardInterrupt``, too much output, a
         connection that broke), it ends the command first, and every process in its session: SIGTERM, and after half
-        a second SIGKILL. That takes up to ten seconds if the engine does not answer. For that, the command is always
+        a second SIGKILL. That takes up to 17 seconds if the engine does not answer. For that, the command is always
         started by the container's ``/bin/sh``, which tells its process and is then replaced by it; environment, bytes
         and exit code are the same. Without a shell the command is started as it is, and cannot be ended.
 

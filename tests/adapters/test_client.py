@@ -230,9 +230,9 @@ def test_headers_go_with_plain_calls_and_with_streams(
 
     async def scenario() -> None:
         async with framework.client(engine.host, headers=[("X-Token", "s3cret")]) as client:
-            assert (await client.run_exec("web", ["true"])).stdout == b"hi"
+            assert (await client.run_exec("web", ["true"], kill=False)).stdout == b"hi"
             assert "s3cret" not in repr(client)
-        assert (await framework.run_exec("web", ["true"], host=engine.host)).stdout == b"hi"
+        assert (await framework.run_exec("web", ["true"], kill=False, host=engine.host)).stdout == b"hi"
 
     framework.run(scenario)
     assert engine.calls == ["exec", "start", "inspect"] * 2

@@ -77,7 +77,8 @@ def runs_commands(engine: Engine) -> None:
 
 
 async def run(client: Client) -> None:
-    result = await client.run_exec("web", ["true"])
+    """Without the shell by which it can be killed its first call is one that must not be repeated."""
+    result = await client.run_exec("web", ["true"], kill=False)
     assert (result.exit_code, result.stdout) == (0, b"hi")
 
 
@@ -99,7 +100,7 @@ def used(engine: Engine) -> list[list[str]]:
 @EACH_FRAMEWORK
 def test_the_plain_calls_of_one_function_share_a_connection(framework: Framework, keeping: Engine) -> None:
     async def scenario() -> None:
-        result = await framework.run_exec("web", ["true"], host=keeping.host)
+        result = await framework.run_exec("web", ["true"], kill=False, host=keeping.host)
         assert result.stdout == b"hi"
 
     framework.run(scenario)
@@ -304,7 +305,7 @@ def test_an_old_connection_is_not_used(framework: Framework, keeping: Engine, mo
     monkeypatch.setattr(_idle, "_IDLE_SECONDS", -1.0)
 
     async def scenario() -> None:
-        await framework.run_exec("web", ["true"], host=keeping.host)
+        await framework.run_exec("web", ["true"], kill=False, host=keeping.host)
 
     framework.run(scenario)
     assert used(keeping) == [["exec"], ["inspect"]]
@@ -328,8 +329,8 @@ def test_a_connection_on_which_a_call_timed_out_is_not_used(keeping: Engine) -> 
     keeping.on("exec", until_closed, answers({"Id": "e1"}, 201))
     with blocking.Client(keeping.host, timeout=0.2) as client:
         with pytest.raises(TimeoutError, match="no answer came"):
-            client.run_exec("web", ["true"])
-        assert client.run_exec("web", ["true"]).stdout == b"hi"
+            client.run_exec("web", ["true"], kill=False)
+        assert client.run_exec("web", ["true"], kill=False).stdout == b"hi"
     assert used(keeping) == [["exec"], ["exec", "inspect"]]
 
 
@@ -449,22 +450,22 @@ def test_a_second_event_loop_goes_on_with_the_connection_of_the_first(framework:
 
 def test_a_forked_child_leaves_the_connection_to_its_parent(keeping: Engine) -> None:
     with blocking.Client(keeping.host, timeout=BOUND) as client:
-        client.run_exec("web", ["true"])
+        client.run_exec("web", ["true"], kill=False)
         in_a_child(lambda: _in_child(client))
-        client.run_exec("web", ["true"])
+        client.run_exec("web", ["true"], kill=False)
     assert used(keeping) == [["exec", "inspect", "exec", "inspect"], ["exec", "inspect"]]
 
 
 def _in_child(client: blocking.Client) -> None:
-    assert client.run_exec("web", ["true"]).stdout == b"hi"
+    assert client.run_exec("web", ["true"], kill=False).stdout == b"hi"
     client.close()
 
 
 def test_a_forked_child_that_only_closes_leaves_the_connection_open(keeping: Engine) -> None:
     with blocking.Client(keeping.host, timeout=BOUND) as client:
-        client.run_exec("web", ["true"])
+        client.run_exec("web", ["true"], kill=False)
         in_a_child(client.close)
-        client.run_exec("web", ["true"])
+        client.run_exec("web", ["true"], kill=False)
     assert used(keeping) == [["exec", "inspect"] * 2]
 
 
@@ -477,7 +478,7 @@ def test_a_client_that_is_closed_during_a_call_leaves_nothing_open(keeping: Engi
             answers(ENDED)(peer)
 
         keeping.on("inspect", close_client)
-        assert client.run_exec("web", ["true"]).stdout == b"hi"
+        assert client.run_exec("web", ["true"], kill=False).stdout == b"hi"
     assert used(keeping) == [["exec", "inspect"]]
 
 
