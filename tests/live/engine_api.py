@@ -62,9 +62,6 @@ class Engine:
         stdin_once: bool = False,
         host_config: Mapping[str, Any] | None = None,
     ) -> str:
-        host: dict[str, Any] = {"NetworkMode": "none", **(host_config or {})}
-        if self.name == "podman":  # it asks for more than a container in a container may have
-            host["Ulimits"] = [{"Name": name, "Soft": 1024, "Hard": 1024} for name in ("nofile", "nproc")]
         wanted = {
             "Image": engines.IMAGE,
             "Cmd": list(command),
@@ -72,11 +69,23 @@ class Engine:
             "OpenStdin": open_stdin,
             "StdinOnce": stdin_once,
             "AttachStdin": open_stdin,
-            "HostConfig": host,
+            "HostConfig": self.host_config(host_config or {}),
         }
         container: str = self.call("POST", "/containers/create", wanted)["Id"]
         self._containers.append(container)
         return container
+
+    def host_config(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """The HostConfig of every container here."""
+        host: dict[str, Any] = {"NetworkMode": "none", **more}
+        if self.name == "podman":  # it asks for more than a container in a container may have
+            host["Ulimits"] = [{"Name": name, "Soft": 1024, "Hard": 1024} for name in ("nofile", "nproc")]
+        return host
+
+    def labelled(self, label: str) -> list[str]:
+        """The names and states of the containers that have this label, in whatever state they are."""
+        found = self.call("GET", "/containers/json?all=1")
+        return [f"{each['Names'][0]} {each['State']}" for each in found if label in (each.get("Labels") or {})]
 
     def shell(self, script: str, **options: Any) -> str:
         """Creates a container that runs a shell script."""
