@@ -56,7 +56,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
         self._life = Life(threading.RLock())
         self._gathered = Gathered(None if opened is None else opened.marker)
         self._ending = None if opened is None else Ending(opened, self._gathered.so_far, self._life)
-        self._waiting = OneCaller(session.caller, session.busy, session.caller_kind, "waiting")
+        self._waiting = OneCaller(session.caller, session.busy, session.caller_kind, "waiting", session.lock)
         self._feed: Feed | None = None
         self._lines: LinesBase[Any] | None = None
         # What has read ahead: the buffer of lines() or of the reader of stdout.

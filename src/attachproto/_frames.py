@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 _HEADER: Final = struct.Struct(">BxxxL")
 
-# How many bytes of a chunk become events at once. No event is larger. This limits how many events many small frames
-# make at a time. It also limits how much is joined: joining without a limit was measured 17 times slower, because the
-# data no longer fits into the processor's cache.
+# How many bytes of a chunk become events at once, and the size of the largest event. This limits how many events small
+# frames make, and how much is joined: joining all was 17 times slower, because it does not fit into the cache.
 _WINDOW: Final = 64 * 1024
 
 # From which length, in bytes, a view of a payload costs less than a copy.

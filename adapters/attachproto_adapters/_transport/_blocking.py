@@ -63,9 +63,8 @@ class BlockingSession(SocketSession):
         self.timeout = sock.gettimeout()
         self.deadline: float | None = None
         super().__init__(sock, host, quirks=quirks, tls=tls, child=child)
-        # Reentrant, because a signal's handler may close while its thread holds it.
-        self._closing = threading.RLock()
-        self._waiting: set[int] = set()
+        # Threads. An empty set would take 216 bytes.
+        self._waiting: list[int] = []
         # A TLS socket of the caller's may have data that poll() does not see.
         self._little = 0 if is_tls_socket(sock) else _LITTLE
         self._last_size = self._little
@@ -83,23 +82,29 @@ class BlockingSession(SocketSession):
             timeout = left if timeout is None else min(timeout, left)
         thread = threading.get_ident()
         try:
-            with self._closing:
-                self._waiting.add(thread)
+            with self.lock:
+                if thread not in self._waiting:  # a handler may read while its thread waits
+                    self._waiting.append(thread)
                 number = self.sock.fileno()
                 if self.closed:
                     self._check_not_closed()
             ready = wait_until_ready(number, timeout, read=read, write=write)
         finally:
-            with self._closing:
-                self._waiting.discard(thread)
-                if self.closed and not self._waiting:
-                    self.sock.close()
+            with self.lock:
+                self._close_unless_awaited(thread)
         if self.closed:
             self._check_not_closed()
         if not (ready[0] or ready[1]):
             self.check_deadline()
             raise self.timed_out(missing or self.awaited(), self.timeout or 0.0)
         return ready
+
+    def _close_unless_awaited(self, thread: int) -> None:
+        """Note that this thread waits no more; close the descriptor if we have closed and no other one waits."""
+        if thread in self._waiting:
+            self._waiting.remove(thread)
+        if self.closed and not self._waiting:
+            self.sock.close()
 
     def check_deadline(self) -> None:
         """Raise ``TimeoutError`` if the deadline has passed. What always has something to read never waits."""
@@ -260,7 +265,7 @@ class BlockingSession(SocketSession):
             raise
 
     def keep_for_next_call(self, slot: IdleSlot) -> bool:
-        with self._closing:  # another thread may close it
+        with self.lock:  # another thread may close it
             return super().keep_for_next_call(slot)
 
     def settimeout(self, timeout: float | None) -> None:
@@ -273,15 +278,13 @@ class BlockingSession(SocketSession):
             if self._child is not None:
                 self._child.let_go()
             return
-        with self._closing:
+        with self.lock:
             if self.released:
                 return
             try:
                 self.shut_down()
             finally:
-                self._waiting.discard(threading.get_ident())
-                if not self._waiting:
-                    self.sock.close()
+                self._close_unless_awaited(threading.get_ident())
         if self._child is not None:
             with contextlib.closing(self._child.end()) as pauses:
                 for pause in pauses:

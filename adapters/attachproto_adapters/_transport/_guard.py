@@ -8,8 +8,8 @@ as well.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,17 +23,25 @@ class OneCaller:
         busy: the class of the error for a second caller.
         kind: what calls, for that error: a thread or a task.
         action: what a caller does, for that error.
+        lock: held while a caller enters. It is reentrant, because a signal's handler may enter too. Several share one.
     """
 
     # Nothing here refers to the session. A reference cycle would keep its socket open until it is collected.
     __slots__ = ("_action", "_busy", "_caller", "_kind", "_lock", "_owner")
 
-    def __init__(self, caller: Callable[[], Hashable], busy: type[Exception], kind: str, action: str) -> None:
+    def __init__(
+        self,
+        caller: Callable[[], Hashable],
+        busy: type[Exception],
+        kind: str,
+        action: str,
+        lock: AbstractContextManager[object],
+    ) -> None:
         self._caller = caller
         self._busy = busy
         self._kind = kind
         self._action = action
-        self._lock = threading.RLock()  # a signal's handler may enter, too
+        self._lock = lock
         self._owner: Hashable = None
 
     def enter(self) -> None:
@@ -71,7 +79,7 @@ class Guard(OneCaller):
     """The guard of one direction.
 
     Args:
-        caller, busy, kind, action: as for ``OneCaller``.
+        caller, busy, kind, action, lock: as for ``OneCaller``.
         lost: makes the error for every caller after a step that was left unfinished.
     """
 
@@ -83,9 +91,10 @@ class Guard(OneCaller):
         busy: type[Exception],
         kind: str,
         action: str,
+        lock: AbstractContextManager[object],
         lost: Callable[[], Exception],
     ) -> None:
-        super().__init__(caller, busy, kind, action)
+        super().__init__(caller, busy, kind, action, lock)
         self._lost = lost
         self._unfinished = False
 

@@ -11,6 +11,7 @@ import abc
 import errno
 import os
 import socket
+import threading
 from collections.abc import Generator, Hashable, Iterable
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
@@ -35,6 +36,7 @@ class Session(abc.ABC):
 
     Attributes:
         connection: the state machine.
+        lock: held by whoever uses the transport or enters a guard.
         reading: the guard of what comes in.
         sending: the guard of what goes out.
         closed: whether we have closed it.
@@ -66,8 +68,11 @@ class Session(abc.ABC):
             self.connection = Connection(
                 CLIENT, host=host.header, headers=host.headers, base_path=host.base_path, quirks=quirks
             )
-        self.reading = Guard(self.caller, self.busy, self.caller_kind, "receiving", _reading_lost)
-        self.sending = Guard(self.caller, self.busy, self.caller_kind, "sending", stdin_lost)
+        # One for all that has to be locked here, because a lock takes 100 bytes. Nothing waits while it holds it. It is
+        # reentrant: a signal's handler may send or close while its thread reads.
+        self.lock = threading.RLock()
+        self.reading = Guard(self.caller, self.busy, self.caller_kind, "receiving", self.lock, _reading_lost)
+        self.sending = Guard(self.caller, self.busy, self.caller_kind, "sending", self.lock, stdin_lost)
         self.closed = False
         self.kept = False
         self.released = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -41,9 +40,6 @@ class SocketSession(Session):
         sock.setblocking(False)
         self.sock = sock
         self._blocked = blocked_errors(sock)
-        # One thread may send while another receives. The kernel reports a reset to one call only: it is recorded
-        # under this lock, before the other thread's call can find a mere end of file.
-        self._calls = threading.RLock()  # a signal's handler may send while its thread reads
 
     @property
     def family(self) -> int:
@@ -61,7 +57,9 @@ class SocketSession(Session):
             OSError: the connection is broken.
         """
         self.reading.begin()
-        with self._calls:
+        # One thread may send while another receives. The kernel reports a reset to one call only: it is recorded under
+        # this lock, before the other thread's call can find a mere end of file.
+        with self.lock:
             try:
                 data = self.sock.recv(READ_SIZE)
             except self._blocked:
@@ -75,7 +73,7 @@ class SocketSession(Session):
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Send what the kernel takes at once, which may be nothing."""
-        with self._calls:
+        with self.lock:
             try:
                 sent = self.sock.send(data)
             except self._blocked:
