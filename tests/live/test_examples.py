@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.examples import test_agent_tools as agent_tools
 from tests.examples import test_grader as grader
 from tests.examples import test_log_service as log_service
 from tests.examples import test_mcp_server as mcp_server
@@ -34,6 +35,11 @@ def target(request: pytest.FixtureRequest, find_engine: Callable[[str], Engine])
     found.remove_all()
     engine.call("DELETE", f"/images/{image}?noprune=1")
 
+
+test_a_deadline_ends_the_command = agent_tools.test_a_deadline_ends_the_command
+test_output_is_bounded = agent_tools.test_output_is_bounded
+test_ctrl_c_removes_the_sandbox = agent_tools.test_ctrl_c_removes_the_sandbox
+test_a_runner_that_is_killed_leaves_no_sandbox = agent_tools.test_a_runner_that_is_killed_leaves_no_sandbox
 
 test_a_submission_passes = grader.test_a_submission_passes
 test_what_can_be_wrong = grader.test_what_can_be_wrong
