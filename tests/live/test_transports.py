@@ -16,7 +16,7 @@ import pytest
 
 from attachproto import AttachOptions
 from attachproto_adapters import EngineUnreachable, HostInvalid, RequestRejected
-from attachproto_adapters._transport import _tls
+from attachproto_adapters._transport import _async_dialer, _blocking_dialer, _tls
 from attachproto_adapters._transport._tls import TlsLayer, client_context
 from tests.adapters.frameworks import FRAMEWORKS, Framework
 from tests.helpers import children, open_descriptors
@@ -152,6 +152,39 @@ def test_exec_over_every_transport(framework: Framework, route: Route, monkeypat
         assert (result.exit_code, result.stdout == data, result.stderr) == (5, True, b"err\n")
 
     framework.run(scenario)
+
+
+def test_a_client_keeps_one_connection_for_its_plain_calls(
+    framework: Framework, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ssh each connection is a login, and with TLS a handshake."""
+    set_environment(monkeypatch, route)
+    container = route.engine.create("sleep", "600")
+    route.engine.start(container)
+    made = count_connections(monkeypatch)
+
+    async def scenario() -> None:
+        async with framework.client(route.host) as client:
+            for number in range(5):
+                result = await client.run_exec(container, ["sh", "-c", f"echo {number}; exit {number}"])
+                assert (result.exit_code, result.stdout) == (number, b"%d\n" % number)
+            async with await client.logs(container) as attachment:
+                assert await attachment.communicate() == (b"", b"")
+
+    framework.run(scenario)
+    assert len(made) == 1 + 5 + 1, "one for the calls, and one for each stream"
+
+
+def count_connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    made: list[object] = []
+    for dialer in (_blocking_dialer.Dialer, _async_dialer.AsyncDialer):
+
+        def dial(self: Any, *args: Any, dial: Callable[..., Any] = dialer.dial) -> Any:
+            made.append(self)
+            return dial(self, *args)
+
+        monkeypatch.setattr(dialer, "dial", dial)
+    return made
 
 
 # -- what does not come together --------------------------------------------------------------------------------------
