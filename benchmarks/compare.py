@@ -4,9 +4,9 @@
 
 Each round runs each client once, in a process of its own. The figures are medians. A client that has not read exactly
 what was sent gets no time. ``--write`` puts the tables and the plots into ``docs/performance.md``, with what else it
-says: memory, imports, and many open attachments. ``--quick`` runs each client once on a few workloads, with small
-sizes: it shows that everything works, and its figures mean nothing. The exit status is 1 if one of our own clients is
-wrong.
+says: memory, imports, and many open attachments. Each target that the run has a figure for is printed as reached or
+missed (``comparison/targets.py``). ``--quick`` runs each client once on a few workloads, with small sizes: it shows
+that everything works, and its figures mean nothing. The exit status is 1 if one of our own clients is wrong.
 
 The extra ``bench`` has the Python packages. Go's stdcopy takes part where Debian's ``golang-go`` and
 ``golang-github-docker-docker-dev`` are, the docker CLI where it is on the PATH, dockerode where Node.js and npm are.
@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from benchmarks.comparison import certificates, imports, page, scale
+from benchmarks.comparison import certificates, imports, page, scale, targets
 from benchmarks.comparison.measuring import Comparison
 from benchmarks.comparison.programs import clients
 from benchmarks.comparison.replay import Replay
@@ -64,6 +64,10 @@ def main() -> bool:
         print("imports (ms):", json.dumps(run.imports))
     if not given.only or "scale" in given.only:
         run.scale = scale.measure((20,) if given.quick else SCALE)
+    if not given.quick:
+        for target in targets.targets(run):
+            if target.found is not None:
+                print(target)
     if given.write:
         page.write(run)
     return not any(result.wrong for _, results in run.rows for name, result in results.items() if name in OURS)

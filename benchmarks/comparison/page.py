@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from benchmarks.comparison import targets
 from benchmarks.comparison.programs import ROOT
 from benchmarks.comparison.tables import Run, sections
 
@@ -31,6 +32,9 @@ def write(run: Run) -> None:
     """Write the tables and the plots that this run has figures for, and leave the others."""
     from benchmarks.comparison import plots  # it needs matplotlib
 
-    PAGE.write_text(replaced(PAGE.read_text(), sections(run)))
+    parts = sections(run)
+    if run.rows and run.scale:
+        parts["targets"] = targets.as_table(run)
+    PAGE.write_text(replaced(PAGE.read_text(), parts))
     for path in plots.write(run, PAGE.parent):
         print(path.relative_to(ROOT))

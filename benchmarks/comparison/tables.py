@@ -80,7 +80,8 @@ def printed(workload: Workload, results: dict[str, Result]) -> str:
     return f"{workload.name} ({UNITS[workload.kind]}): {cells}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -89,7 +90,7 @@ def _figures(run: Run, kinds: Sequence[str], unit: str) -> str:
     """A row for each workload of these kinds, a column for each client that can do one of them."""
     rows = [(workload, results) for workload, results in run.rows if workload.kind in kinds]
     names = [name for name in run.clients if any(name in results for _, results in rows)]
-    return _table(
+    return table(
         [unit, *[run.clients[name].title for name in names]],
         [[workload.title, *[figure(workload, results.get(name)) for name in names]] for workload, results in rows],
     )
@@ -111,14 +112,14 @@ def ratios(run: Run) -> str:
             cells.append(", ".join("–" if mine is None else f"{other.seconds / mine:.2f}" for mine in ours))
         lines.append([workload.title, *cells])
     titles = [f"of {run.clients[peer].title}" if peer in run.clients else f"of {peer}" for peer in PEERS]
-    return _table(["times the rate (blocking, asyncio, trio)", *titles], lines)
+    return table(["times the rate (blocking, asyncio, trio)", *titles], lines)
 
 
 def _memory(run: Run) -> str:
     row = next(((workload, results) for workload, results in run.rows if workload.name == "one-frame"), None)
     if row is None:
         return ""
-    return _table(
+    return table(
         ["MiB at most", row[0].title],
         [
             [run.clients[name].title, f"{result.peak / 2**20:,.0f}"]
@@ -130,7 +131,7 @@ def _memory(run: Run) -> str:
 
 def _imports(run: Run) -> str:
     bare = "the interpreter alone"
-    return _table(["import", "ms"], [[f"`{name}`" if name else bare, f"{ms:.0f}"] for name, ms in run.imports.items()])
+    return table(["import", "ms"], [[f"`{name}`" if name else bare, f"{ms:.0f}"] for name, ms in run.imports.items()])
 
 
 def _scale(run: Run) -> str:
@@ -139,7 +140,7 @@ def _scale(run: Run) -> str:
         for row in rows:
             opened, read = f"{row['count'] / row['seconds']:,.0f}", f"{row['megabytes']:,.0f}"
             lines.append([framework, f"{row['count']:,.0f}", f"{row['bytes'] / 1024:.1f}", opened, read])
-    return _table(["", "open", "KiB each", "opened per second", "MB/s of all together"], lines)
+    return table(["", "open", "KiB each", "opened per second", "MB/s of all together"], lines)
 
 
 def _machine(run: Run) -> str:

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from attachproto import FrameDecoder, Stderr, Stdout
-from benchmarks.comparison import certificates, page, programs, scale, tables, workloads
+from benchmarks.comparison import certificates, page, programs, scale, tables, targets, workloads
 from benchmarks.comparison.measuring import Comparison, Result
 from benchmarks.comparison.programs import Client
 from benchmarks.comparison.replay import Replay
@@ -111,10 +111,27 @@ def test_the_page_has_a_place_for_every_table(clients: list[Client]) -> None:
     run.rows[0][1]["blocking"].wrong = "read other bytes"
     run.imports = {"": 8.0, "h11": 27.0}
     run.scale = {"core": [{"count": 3, "bytes": 2048.0, "seconds": 0.5, "megabytes": 1.0}]}
-    parts = tables.sections(run)
+    parts = tables.sections(run) | {"targets": targets.as_table(run)}
     written = page.replaced(page.PAGE.read_text(), parts)
     assert all(part in written for part in parts.values())
     assert page.replaced(written, parts) == written
     assert "| wrong |" in parts["throughput"]
     with pytest.raises(ValueError, match="has 0 parts"):
         page.replaced("nothing", parts)
+
+
+def test_each_target_is_reached_missed_or_not_measured(clients: list[Client]) -> None:
+    run = tables.Run.now(clients)
+    seconds = {"go": 1.0, "blocking": 2.5, "asyncio": 3.0}
+    run.rows.append((ALL["alternating"], {name: Result([each]) for name, each in seconds.items()}))
+    run.rows.append((ALL["keystrokes"], {"drain": Result([1.0]), "blocking": Result([1.3])}))
+    run.scale = {"core": [{"bytes": 9999.0}, {"bytes": 3072.0}], "blocking": [{"bytes": 5121.0}]}
+    found = [(each.who, each.bound, each.outcome) for each in targets.targets(run) if each.found is not None]
+    assert found == [
+        ("blocking", 0.38, "reached"),
+        ("asyncio", 0.38, "missed"),
+        ("blocking", 1.3, "reached"),
+        ("core", 3.0, "reached"),
+        ("blocking", 5.0, "missed"),
+    ]
+    assert {each.outcome for each in targets.targets(tables.Run.now(clients))} == {"not measured"}
