@@ -11,16 +11,16 @@ from attachproto_engine import _top as processes
 from attachproto_engine._call import Call, DeferredResponse
 from attachproto_engine._config import Config, number, signal_number
 from attachproto_engine._errors import ApiError
+from attachproto_engine._filters import container_filters
 
 
 async def list_(call: Call) -> Response:
-    """``GET /containers/json``. Filters are refused: to ignore them would be a wrong answer."""
-    if (call.value("filters") or "{}") != "{}":
-        raise ApiError(501, "the embedded engine lists containers without filters only")
+    """``GET /containers/json``. A filter that is not known is refused: to ignore it would be a wrong answer."""
+    tests, stopped = container_filters(call.value("filters"))
     found = [
         documents.summary(container)
         for container in reversed(list(call.containers))
-        if call.flag("all") or container.running
+        if (call.flag("all") or stopped or container.running) and all(test(container) for test in tests)
     ]
     # The docker CLI sends -1 for no limit.
     count = number(call.value("limit") or "0")

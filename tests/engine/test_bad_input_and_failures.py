@@ -333,7 +333,7 @@ def test_a_pattern_of_a_client_stops_nothing(engine: Engine, pattern: str) -> No
     began = threading.Timer(TIMEOUT / 2, os.abort)
     began.start()
     filters = json.dumps({"name": [pattern]})
-    assert call(engine, "GET", f"/containers/json?all=1&filters={quote(filters)}").status in (200, 400, 501)
+    assert call(engine, "GET", f"/containers/json?all=1&filters={quote(filters)}").status == 400
     began.cancel()
 
 

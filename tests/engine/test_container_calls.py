@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -151,7 +153,9 @@ def rows(engine: Engine, ps_args: str | None = None) -> list[dict[str, str]]:
 
 
 def test_the_processes_of_a_container_and_of_its_execs(either: Engine) -> None:
-    shell(either, "web", "sleep 100 & echo ready; sleep 200; exit 1")
+    # A child is a second shell until it has executed its own program.
+    script = "sleep 100 & until grep -q sleep /proc/$!/comm; do :; done; echo ready; read line"
+    shell(either, "web", script, OpenStdin=True)
     create(either, "other", "sleep", "300")
     start(either, "other")
     start(either, "web")
@@ -161,13 +165,12 @@ def test_the_processes_of_a_container_and_of_its_execs(either: Engine) -> None:
     assert call(either, "POST", f"/exec/{exec_id}/start", {"Detach": True}).status == 200
     leader = str(inspect(either, "web")["State"]["Pid"])
     of_exec = str(call(either, "GET", f"/exec/{exec_id}/json").json["Pid"])
-    # The second sleep is the shell's child, or the shell itself not yet.
     found = rows(either, "-eo pid,ppid,sid,args")
     assert {row["SID"] for row in found} == {leader, of_exec}
     assert [row["COMMAND"] for row in found if row["SID"] == of_exec] == ["sleep 400"]
     commands = {row["COMMAND"]: row for row in found}
     assert commands["sleep 100"]["PPID"] == leader
-    assert commands["sh -c sleep 100 & echo ready; sleep 200; exit 1"]["PID"] == leader
+    assert commands[f"sh -c {script}"]["PID"] == leader
     full = rows(either)
     assert list(full[0]) == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
     assert {row["PID"] for row in full} == {row["PID"] for row in found}
@@ -183,13 +186,13 @@ def test_the_terminal_of_a_process(engine: Engine) -> None:
 
 
 def test_podmans_own_fields(podman: Engine) -> None:
-    shell(podman, "web", "sleep 100; exit 1")
+    create(podman, "web", "sleep", "100")
     start(podman, "web")
     leader = str(inspect(podman, "web")["State"]["Pid"])
     assert rows(podman, "pid,hpid,args")[0] == {
         "PID": leader,
         "HPID": leader,
-        "COMMAND": "sh -c sleep 100; exit 1",
+        "COMMAND": "sleep 100",
     }
 
 
@@ -374,3 +377,74 @@ def test_the_size_at_the_creation_of_a_container_and_of_an_exec(either: Engine) 
     with attached(either, "web") as sock:
         start(either, "web")
         assert read_all(sock) == b"31 97\r\n"
+
+
+# ---- filters of the list ----
+
+
+@pytest.fixture
+def three(engine: Engine) -> Engine:
+    create(engine, "web", "sleep", "100", Labels={"job": "a", "team": "x"})
+    create(engine, "web-2", "sh", "-c", "exit 3", Labels={"job": "b"}, Image="tool:latest")
+    create(engine, "other", "true", Image="tool:2")
+    start(engine, "web")
+    start(engine, "web-2")
+    wait(engine, "web-2")
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ({"name": ["web"]}, {"web", "web-2"}),
+        ({"name": ["^web$"]}, {"web"}),
+        ({"name": ["^/web$"]}, {"web"}),
+        ({"name": ["e..2$"]}, {"web-2"}),
+        ({"name": {"other": True, "web": False}}, {"other"}),
+        ({"name": ["nosuch"]}, set()),
+        ({"name": []}, {"web", "web-2", "other"}),
+        ({"status": ["exited"]}, {"web-2"}),
+        ({"status": ["created", "running"]}, {"web", "other"}),
+        ({"exited": ["3"]}, {"web-2"}),
+        ({"exited": ["0"]}, set()),
+        ({"label": ["job"]}, {"web", "web-2"}),
+        ({"label": ["job=b"]}, {"web-2"}),
+        ({"label": ["team="]}, set()),
+        ({"ancestor": ["tool"]}, {"web-2"}),
+        ({"ancestor": ["any"], "name": ["w"]}, {"web"}),
+        ({}, {"web", "web-2", "other"}),
+    ],
+)
+def test_filters(three: Engine, filters: dict[str, Any], names: set[str]) -> None:
+    found = call(three, "GET", f"/containers/json?all=1&filters={quote(json.dumps(filters))}").json
+    assert {container["Names"][0].removeprefix("/") for container in found} == names
+
+
+def test_filters_by_id_and_of_what_runs(three: Engine) -> None:
+    made = inspect(three, "web")["Id"]
+    for text in (made, made[:12]):
+        found = call(three, "GET", f"/containers/json?filters={quote(json.dumps({'id': [f'^{text}']}))}").json
+        assert [container["Id"] for container in found] == [made]
+    found = call(three, "GET", f"/containers/json?filters={quote(json.dumps({'name': ['e']}))}").json
+    assert [container["Id"] for container in found] == [made]
+    found = call(three, "GET", f"/containers/json?filters={quote(json.dumps({'status': ['exited']}))}").json
+    assert [container["Names"] for container in found] == [["/web-2"]]
+
+
+@pytest.mark.parametrize(
+    ("filters", "text"),
+    [
+        ('{"name": ["(a+)+$"]}', "the embedded engine looks for plain text"),
+        (json.dumps({"name": ["a" * 1000]}), "the embedded engine looks for plain text"),
+        ('{"nosuch": ["a"]}', "invalid filter 'nosuch'"),
+        ('{"status": ["banana"]}', "invalid filter 'status=banana'"),
+        ('{"exited": ["x"]}', 'strconv.Atoi: parsing "x"'),
+        ('{"name": "a"}', "invalid filter 'name'"),
+        ('{"name": [1]}', "invalid filter 'name'"),
+        ("[]", "invalid filter"),
+        ("{", "invalid filter"),
+    ],
+)
+def test_filters_that_are_refused(three: Engine, filters: str, text: str) -> None:
+    code, message = refusal(three, "GET", f"/containers/json?filters={quote(filters)}")
+    assert (code, message.startswith(text)) == (400, True)
