@@ -509,6 +509,54 @@ def test_ps(cli: Cli, name: Names) -> None:
     assert re.search(rf"^{ended} Exited \(3\) \w", statuses, re.MULTILINE)
 
 
+def test_ps_with_filters(cli: Cli, name: Names) -> None:
+    running, ended = name(), name()
+    cli.detached(running, "sleep 600", "--label", f"of={running}")
+    cli.run(ended, "exit 3")
+
+    def names(*options: str) -> set[str]:
+        done = cli("ps", "--format", "{{.Names}}", *options)
+        assert (done.status, done.err) == (0, b"")
+        return set(done.out.decode().split())
+
+    assert names("--filter", f"name=^{running}$") == {running}
+    assert names("--filter", f"name={ended}") == set()
+    assert names("-a", "--filter", f"name={ended}", "--filter", f"name={running}") == {running, ended}
+    assert ended in names("--filter", "status=exited", "--filter", "exited=3")
+    assert names("--filter", f"label=of={running}") == {running}
+
+
+def test_rename(cli: Cli, name: Names) -> None:
+    before, after = name(), name()
+    cli.detached(before, "sleep 600")
+    assert cli("rename", before, after) == (0, b"", b"")
+    assert cli("inspect", "--format", "{{.Name}}", after) == (0, f"/{after}\n".encode(), b"")
+    done = cli("rename", after, after)
+    assert (done.status, done.out) == (1, b"")
+    assert b"Renaming a container with the same name as its current name" in done.err
+
+
+def test_restart(cli: Cli, name: Names, engine: Engine) -> None:
+    container = name()
+    cli.detached(container, TICKS)
+    with cli.begin("attach", "--no-stdin", container) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"tick\n"
+        assert cli("restart", "-t", "20", container) == (0, f"{container}\n".encode(), b"")
+        child.communicate(timeout=TIMEOUT)
+    assert engine.state(container) == ("running", 0)
+
+
+def test_top(cli: Cli, name: Names) -> None:
+    container = name()
+    cli.detached(container, "sleep 600; true")
+    done = cli("top", container, "-o", "pid,args")
+    assert (done.status, done.err) == (0, b"")
+    head, *rows = done.out.decode().splitlines()
+    assert head.split() == ["PID", "COMMAND"]
+    assert rows[0].split(None, 1)[1] == "sh -c sleep 600; true"
+
+
 def test_inspect(cli: Cli, name: Names) -> None:
     container = name()
     identity = cli.detached(container, "exit 3", "-i", "-e", "WHO=me")

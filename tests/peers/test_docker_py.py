@@ -285,6 +285,22 @@ def test_kill_stop_remove(run: Run, client: Any, docker_py: Any) -> None:
         container.reload()
 
 
+def test_restart_rename_top(run: Run, client: Any, name: Names) -> None:
+    container = run("sleep 600; true", detach=True)
+    container.reload()
+    before = container.attrs["State"]["Pid"]
+    container.restart(timeout=0)
+    container.reload()
+    assert container.status == "running"
+    assert container.attrs["State"]["Pid"] != before
+    after = name()
+    container.rename(after)
+    assert client.containers.get(after).id == container.id
+    listed = container.top(ps_args="-o pid,args")
+    assert listed["Titles"] == ["PID", "COMMAND"]
+    assert listed["Processes"][0][1] == "sh -c sleep 600; true"
+
+
 def test_list(run: Run, client: Any) -> None:
     running, ended = run("sleep 600", detach=True), run("true", detach=True)
     ended.wait()
