@@ -12,15 +12,16 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
 
-from attachproto import Reason, RemoteProtocolError, Request, Response, Stdout
+from attachproto import AttachOptions, Reason, RemoteProtocolError, Request, Response, Stdout
 from attachproto_adapters import blocking
-from attachproto_adapters._transport import _idle
+from attachproto_adapters._transport import _async_dialer, _blocking_dialer, _idle
 from attachproto_adapters._transport._sockets import wait_until_ready
+from attachproto_engine import Engine as EmbeddedEngine
 from tests.adapters.cancelling import CANCELLERS, Canceller
 from tests.adapters.frameworks import ASYNCIO, BLOCKING, EACH_FRAMEWORK, TRIO, Client, Framework
 from tests.adapters.interrupting import Interrupter, counts
@@ -397,6 +398,7 @@ def test_whenever_a_call_is_interrupted_the_next_one_is_answered(keeping: Engine
         return None
 
     with blocking.Client(keeping.host, timeout=BOUND) as client:
+        at = 0
         for at in itertools.count(1, counts(5, 1)):
             ask()
             interrupter = Interrupter(at)
@@ -480,6 +482,47 @@ def test_a_client_that_is_closed_during_a_call_leaves_nothing_open(keeping: Engi
         keeping.on("inspect", close_client)
         assert client.run_exec("web", ["true"], kill=False).stdout == b"hi"
     assert used(keeping) == [["exec", "inspect"]]
+
+
+# ---- the embedded engine ----
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("emulate", ["dockerd", "podman"])
+def test_jobs_of_every_kind_share_a_connection_to_the_embedded_engine(
+    framework: Framework, emulate: Literal["dockerd", "podman"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = count_connections(monkeypatch)
+
+    async def scenario() -> None:
+        async with framework.client(engine.host) as client:
+            container = await client.create("any", ["sh", "-c", "read line; echo $line"], stdin=True)
+            async with await client.attach(container, AttachOptions(stdin=True), start=True) as attachment:
+                for number in range(3):
+                    assert (await client.run_exec(container, ["echo", str(number)])).stdout == b"%d\n" % number
+                assert await attachment.communicate(b"hi\n") == (b"hi\n", b"")
+                assert await attachment.wait() == 0
+            async with await client.logs(container) as attachment:
+                assert await attachment.communicate() == (b"hi\n", b"")
+            await client.remove(container)
+            assert (await client.run("any", ["echo", "done"])).stdout == b"done\n"
+
+    with EmbeddedEngine(emulate=emulate) as engine:
+        framework.run(scenario)
+    streams, waits_held = 1 + 3 + 1 + 1, 2
+    assert len(made) == 1 + streams + waits_held
+
+
+def count_connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    made: list[object] = []
+    for dialer in (_blocking_dialer.Dialer, _async_dialer.AsyncDialer):
+
+        def dial(self: Any, *args: Any, dial: Callable[..., Any] = dialer.dial) -> Any:
+            made.append(self)
+            return dial(self, *args)
+
+        monkeypatch.setattr(dialer, "dial", dial)
+    return made
 
 
 # ---- ssh ----
