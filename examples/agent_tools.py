@@ -80,3 +80,5 @@ if __name__ == "__main__":
         main(parser.parse_args())
     except KeyboardInterrupt:
         sys.exit(130)
+    except AttachError as failure:  # there is no sandbox, because there is no engine, or no such image
+        sys.exit(str(failure))

@@ -18,57 +18,59 @@ from pathlib import Path
 from typing import Any
 
 from attachproto import AttachOptions, Stdout
+from attachproto_adapters import AttachError, AttachmentClosed
 from attachproto_adapters.asyncio import Attachment, Client
 
 MAX_OUTPUT = 1024 * 1024
 
 
+class Failed(Exception):
+    """The submission has not passed."""
+
+
 async def feed(attachment: Attachment, data: bytes) -> None:
     # A submission may end without reading its input.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, AttachmentClosed):
         await attachment.send_stdin(data)
         await attachment.close_stdin()
 
 
-async def show(attachment: Attachment) -> list[str] | None:
-    """Prints lines as they come. Returns those of stdout; None if they are too much."""
+async def show(attachment: Attachment) -> list[str]:
+    """Prints lines as they come. Returns those of stdout."""
     begin, size = time.monotonic(), 0
     lines: list[str] = []
     async for line in attachment.lines():
         print(f"{time.monotonic() - begin:6.2f} s {'|' if line.kind is Stdout else '!'} {line.text}", flush=True)
         if (size := size + len(line.text) + 1) > MAX_OUTPUT:
-            return None
+            raise Failed("it printed too much")
         if line.kind is Stdout:
             lines.append(line.text)
     return lines
 
 
-async def grade(given: argparse.Namespace) -> str:
-    """Returns what is wrong with the submission; nothing if it has passed."""
+async def grade(given: argparse.Namespace) -> None:
     limits: dict[str, Any] = {"NetworkMode": "none", "Memory": given.memory * 2**20, "PidsLimit": 64}
     config = {"HostConfig": limits | given.host_config}
     command = [*given.interpreter.split(), given.submission.read_text()]
+    data = given.input.read_bytes() if given.input else b""
     async with Client(given.host) as client:
         container = await client.create(given.image, command, stdin=True, config=config)
         try:
             async with (
                 asyncio.timeout(given.timeout),
                 await client.attach(container, AttachOptions(stdin=True), start=True) as attachment,
-                asyncio.TaskGroup() as tasks,
             ):
-                tasks.create_task(feed(attachment, given.input.read_bytes() if given.input else b""))
-                if (lines := await show(attachment)) is None:
-                    return "it printed too much"
+                _, lines = await asyncio.gather(feed(attachment, data), show(attachment))
                 exit_code = await attachment.wait()
         except TimeoutError:
-            return f"it had not ended after {given.timeout:g} s"
+            raise Failed(f"it had not ended after {given.timeout:g} s") from None
         finally:
             await client.remove(container, force=True)
     if exit_code:
-        return f"its exit code is {exit_code}" + (" (perhaps it had too little memory)" if exit_code == 137 else "")
+        hint = " (perhaps it had too little memory)" if exit_code == 137 else ""
+        raise Failed(f"its exit code is {exit_code}{hint}")
     if given.expect and lines != given.expect.read_text().splitlines():
-        return "it printed something else than expected"
-    return ""
+        raise Failed("it printed something else than expected")
 
 
 if __name__ == "__main__":
@@ -83,8 +85,12 @@ if __name__ == "__main__":
     parser.add_argument("--host", help="the engine; by default the one that the docker command would use")
     parser.add_argument("--host-config", type=json.loads, default={}, help="more of the API's HostConfig, as JSON")
     try:
-        wrong = asyncio.run(grade(parser.parse_args()))
+        asyncio.run(grade(parser.parse_args()))
+        print("passed")
+    except Failed as reason:
+        print(f"failed: {reason}")
+        sys.exit(1)
+    except AttachError as failure:
+        sys.exit(f"not graded: {failure}")
     except KeyboardInterrupt:
         sys.exit(130)
-    print(f"failed: {wrong}" if wrong else "passed")
-    sys.exit(bool(wrong))

@@ -98,8 +98,8 @@ async def serve(client: Client, stream: trio.SocketStream) -> None:
                 log = await client.logs(container, follow=True, timestamps=True, since=since)
             except RequestRejected as refused:
                 await viewer.refuse(refused.status_code, refused.message)
-            except (AttachError, ValueError) as refused:
-                await viewer.refuse(400, str(refused))
+            except (AttachError, ValueError) as failure:
+                await viewer.refuse(400 if isinstance(failure, ValueError) else 502, str(failure))
             else:
                 async with log:
                     await viewer.show(log, seen)
@@ -120,7 +120,9 @@ if __name__ == "__main__":
     parser.add_argument("--host", help="the engine; by default the one that the docker command would use")
     parser.add_argument("--port", type=int, default=8000, help="0 for any; the address is printed")
     given = parser.parse_args()
+    interrupted = False
     try:
         trio.run(main, given.host, given.port)
     except* KeyboardInterrupt:
-        sys.exit(130)
+        interrupted = True
+    sys.exit(130 if interrupted else 0)

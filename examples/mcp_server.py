@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 
 from attachproto import AttachOptions
+from attachproto_adapters import AttachError
 from attachproto_adapters.anyio import Attachment, Client
 
 MESSAGE_MAX = 64 * 1024 * 1024
@@ -108,5 +109,5 @@ if __name__ == "__main__":
         anyio.run(main, given, backend=given.backend)
     except KeyboardInterrupt:
         sys.exit(130)
-    except McpError as failure:
+    except (McpError, AttachError) as failure:
         sys.exit(str(failure))

@@ -117,8 +117,10 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=8000, help="0 for any; the address is printed")
     parser.add_argument("--modules", type=Path, default=Path("node_modules"), help="where npm has installed xterm.js")
     parser.add_argument("--host-config", type=json.loads, default={}, help="more of the API's HostConfig, as JSON")
-    with contextlib.suppress(asyncio.CancelledError):
-        try:
-            asyncio.run(main(parser.parse_args()))
-        except KeyboardInterrupt:
-            sys.exit(130)
+    given = parser.parse_args()
+    if not (given.modules / "@xterm").is_dir():
+        parser.error(f"no xterm.js in {given.modules}: npm install @xterm/xterm @xterm/addon-fit")
+    try:
+        asyncio.run(main(given))
+    except KeyboardInterrupt:
+        sys.exit(130)

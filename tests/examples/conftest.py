@@ -1,15 +1,16 @@
-"""The embedded engine for the examples, as dockerd and as Podman. `tests/live/test_examples.py` has the real ones."""
+"""The embedded engine for the examples. `tests/live/test_examples.py` has the real ones."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
-from typing import Literal
 
 import pytest
 
+from attachproto_engine import Engine
 from tests.examples.browser import browser as browser
-from tests.examples.programs import Target, embedded
+from tests.examples.programs import Target
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,8 +22,7 @@ def _no_settings_of_the_machine() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["dockerd", "podman"])
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    emulated: Literal["dockerd", "podman"] = request.param
-    with embedded(emulated) as found:
-        yield found
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with Engine() as engine:
+        yield Target(engine.host, f"example-{secrets.token_hex(8)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import secrets
 import signal
 import subprocess
 import sys
@@ -14,9 +13,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
-from attachproto_engine import Engine
 from tests.live import engines
 
 FOLDER = Path(__file__).parents[2] / "examples"
@@ -69,13 +67,6 @@ class Target:
             for method, path in (("POST", f"{container}/kill"), ("DELETE", f"{container}?force=1&v=1")):
                 engines.request(self.socket, method, f"/containers/{path}", timeout=BOUND)
         until(lambda: not self.containers(), "all containers are removed")
-
-
-@contextlib.contextmanager
-def embedded(emulate: Literal["dockerd", "podman"]) -> Iterator[Target]:
-    """The embedded engine."""
-    with Engine(emulate=emulate) as engine:
-        yield Target(engine.host, f"example-{secrets.token_hex(8)}")
 
 
 class Program:

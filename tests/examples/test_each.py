@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.examples.programs import FOLDER
+from tests.examples.programs import FOLDER, run
 
 # The framework that an example is written for, beside this library and Python's own.
 FRAMEWORKS = {"aiohttp", "anyio", "h11", "trio"}
@@ -27,6 +28,15 @@ def test_it_tells_how_it_is_used(file: Path) -> None:
     assert shown.stdout.startswith(f"usage: {file.name}")
     assert f"python examples/{file.name}" in shown.stdout
     assert shown.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("agent_tools.py", []), ("grader.py", [__file__]), ("mcp_server.py", ["server"])]
+)
+def test_an_engine_that_is_not_there_is_one_line(name: str, arguments: list[str]) -> None:
+    code, lines, errors = run(name, "--host", "unix:///nowhere", "image", *arguments)
+    assert (code, lines) == (1, [])
+    assert re.fullmatch(r".*no engine answers at unix:///nowhere.*", errors)
 
 
 @each

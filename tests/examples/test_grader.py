@@ -25,6 +25,11 @@ def test_a_submission_passes(target: Target, tmp_path: Path) -> None:
     assert sorted(lines[:-1]) == ["! hm", "| <a>", "| <b>"]
 
 
+def test_input_that_is_not_read(target: Target, tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(bytes(10_000_000))
+    assert grade(target, tmp_path, "echo 1", "--input", str(tmp_path / "input")) == (0, ["| 1", "passed"], "")
+
+
 def test_what_can_be_wrong(target: Target, tmp_path: Path) -> None:
     (tmp_path / "expected").write_text("2\n")
     expect = ["--expect", str(tmp_path / "expected")]

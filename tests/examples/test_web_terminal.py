@@ -5,20 +5,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from tests.examples.browser import Browser, Tab
-from tests.examples.programs import BOUND, Program, Target, embedded, program, until
+from tests.examples.programs import BOUND, Program, Target, program, until
 
 ROWS = "document.querySelector('.xterm-rows')?.innerText ?? ''"
 SIZE = "terminal.rows + ' ' + terminal.cols"
-
-
-@pytest.fixture
-def target() -> Iterator[Target]:
-    """One engine only, because browsers are slow. The real Podman is in `tests/live/test_examples.py`."""
-    with embedded("dockerd") as found:
-        yield found
 
 
 @contextmanager
