@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from tests.live import engines
 
@@ -61,9 +62,12 @@ class Engine:
         open_stdin: bool = False,
         stdin_once: bool = False,
         host_config: Mapping[str, Any] | None = None,
+        image: str = engines.IMAGE,
+        env: Mapping[str, str] | None = None,
     ) -> str:
         wanted = {
-            "Image": engines.IMAGE,
+            "Image": image,
+            "Env": [f"{name}={value}" for name, value in (env or {}).items()],
             "Cmd": list(command),
             "Tty": tty,
             "OpenStdin": open_stdin,
@@ -144,6 +148,12 @@ class Engine:
         """Waits for the end of an exec that has been started: its exit code."""
         wait_until(lambda: not self.exec_inspect(exec_id)["Running"], f"exec {exec_id[:12]} is over", timeout)
         return int(self.exec_inspect(exec_id)["ExitCode"])
+
+    def processes(self, container: str) -> list[str]:
+        """The command lines of a container's processes, without zombies."""
+        fields = "pid,state,args" if self.name == "podman" else "-eo pid,stat,args"
+        rows = self.call("GET", f"/containers/{container}/top?ps_args={quote(fields)}")["Processes"]
+        return [" ".join(row[2:]) for row in rows if not row[1].startswith(("Z", "X"))]
 
     def conmons(self) -> int:
         """How many conmon processes this podman has; of an engine that was not started here, none are known."""

@@ -258,8 +258,14 @@ def _busybox() -> str:
 # -- the image --------------------------------------------------------------------------------------------------------
 
 
-def _root_file_system() -> bytes:
-    """A tar of /bin with busybox and its applets, and an empty /tmp."""
+def _libraries(program: str) -> list[str]:
+    """What a program needs, as ldd tells it: its libraries and the loader."""
+    said = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+    return [word for line in said.splitlines() for word in line.split() if word.startswith("/")]
+
+
+def _root_file_system(shell: str | None = None) -> bytes:
+    """A tar of /bin with busybox and its applets, and an empty /tmp. ``shell`` is a program of this machine for sh."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, mode in (("bin", 0o755), ("tmp", 0o1777)):
@@ -270,21 +276,40 @@ def _root_file_system() -> bytes:
         entry = tarfile.TarInfo("bin/busybox")
         entry.size, entry.mode = len(program), 0o755
         tar.addfile(entry, io.BytesIO(program))
+        if shell is not None:
+            files = [("bin/sh", shell), *((path.lstrip("/"), path) for path in _libraries(shell))]
+            for name, path in files:
+                program = Path(path).read_bytes()
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(program), 0o755
+                tar.addfile(entry, io.BytesIO(program))
         for applet in APPLETS:
+            if applet == "sh" and shell is not None:
+                continue
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
     return buffer.getvalue()
 
 
-def ensure_image(path: str | Path) -> None:
-    """Imports IMAGE into the engine on this socket, unless it has it."""
-    if request(path, "GET", f"/images/{IMAGE}/json")[0] == 200:
+def ensure_shell_image(path: str | Path, shell: str) -> str:
+    """The same with another shell of this machine, such as bash, as /bin/sh: the name of the image."""
+    found = _which(shell)
+    if found is None:
+        raise EngineUnavailable(f"there is no {shell} on this machine")
+    image = f"attachproto-live-{shell}:1"
+    ensure_image(path, image, os.path.realpath(found))
+    return image
+
+
+def ensure_image(path: str | Path, image: str = IMAGE, shell: str | None = None) -> None:
+    """Imports an image into the engine on this socket, unless it has it."""
+    if request(path, "GET", f"/images/{image}/json")[0] == 200:
         return
     # The answer is a row of JSON objects, and a failure may come in one of them after a 200: ask again instead.
-    target = f"/images/create?fromSrc=-&repo={IMAGE}"
-    _, said = request(path, "POST", target, _root_file_system(), "application/x-tar", timeout=120.0)
-    if request(path, "GET", f"/images/{IMAGE}/json")[0] != 200:
+    target = f"/images/create?fromSrc=-&repo={image}"
+    _, said = request(path, "POST", target, _root_file_system(shell), "application/x-tar", timeout=120.0)
+    if request(path, "GET", f"/images/{image}/json")[0] != 200:
         raise EngineUnavailable(f"{path} did not take the image: {_text(said)}")
 
 
