@@ -25,8 +25,9 @@ BLOCKS = [
     if "attachproto_adapters" in block
 ]
 PRINTED = [
-    "ExecResult(exit_code=3, stdout=b'HELLO', stderr=b'')\n",
-    "0 b'a\\nb\\n' b''\n",
+    "CompletedRun(exit_code=3, stdout=b'a\\nb\\n', stderr=b'')\n",
+    "b'working\\n' True\n",
+    "Stdout(data=b'hello\\n')\n0\n",
 ]
 # Answers one call as a language server does.
 SERVER = r"""
