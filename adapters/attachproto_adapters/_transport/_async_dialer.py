@@ -28,7 +28,7 @@ from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import CONNECT_ERRORS, Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
-from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, is_repeatable
+from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, discard, is_repeatable
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
@@ -56,9 +56,9 @@ class AsyncDialer(abc.ABC, Generic[L]):
         self.host = address.host
         self._address = address
         # All open connections, so that one call can close all that an interrupted flow has opened.
-        self._sessions: set[L] = set()
+        self._sessions: list[L] = []
         # Idle connections that were taken out of the slot, and have no session yet.
-        self._taken: set[IdleConnection] = set()
+        self._taken: list[IdleConnection] = []
         self._closings = 0
 
     @staticmethod
@@ -128,9 +128,10 @@ class AsyncDialer(abc.ABC, Generic[L]):
             return session
 
     def _session(self, sock: socket.socket, quirks: Iterable[Quirk], tls: TlsLayer | None, child: SshChild | None) -> L:
-        self._sessions.difference_update([each for each in self._sessions if each.closed or each.released])
+        for each in [each for each in self._sessions if each.closed or each.released]:
+            discard(self._sessions, each)
         session = self.make_session(sock, quirks, tls, child)
-        self._sessions.add(session)
+        self._sessions.append(session)
         return session
 
     async def ask(self, request: Request) -> L:
@@ -169,7 +170,7 @@ class AsyncDialer(abc.ABC, Generic[L]):
             response = await whole_response(session)
             assert isinstance(session, SocketSession)  # every connection of a dialer is one
             session.keep_for_next_call(self._address.idle)
-        self._sessions.discard(session)  # an attachment keeps its dialer, and would keep this
+        discard(self._sessions, session)  # an attachment keeps its dialer, and would keep this
         return response
 
     async def _idle_session(self, request: Request, closings: int) -> L | None:
@@ -179,7 +180,7 @@ class AsyncDialer(abc.ABC, Generic[L]):
         use = idle.use_for(request, connects_slowly=self._address.connects_slowly)
         if use is Use.NOT:
             await self._end_idle(idle)
-            self._taken.discard(idle)
+            discard(self._taken, idle)
             return None
         session = self._session_over(idle)
         if use is Use.AT_ONCE:
@@ -194,7 +195,7 @@ class AsyncDialer(abc.ABC, Generic[L]):
     def _session_over(self, idle: IdleConnection) -> L:
         session = self._session(idle.sock, (), idle.tls, idle.child)
         session.kept = True
-        self._taken.discard(idle)
+        discard(self._taken, idle)
         return session
 
     def hold(self) -> Hold:

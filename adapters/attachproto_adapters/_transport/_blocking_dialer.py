@@ -27,7 +27,7 @@ from attachproto_adapters._flows._api_calls import PING
 from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
-from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, is_repeatable
+from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, discard, is_repeatable
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
@@ -58,9 +58,9 @@ class Dialer:
         self._deadline: float | None = None
         self._address = address
         # All open connections, so that one call can close all that an interrupted flow has opened.
-        self._sessions: set[BlockingSession] = set()
+        self._sessions: list[BlockingSession] = []
         # Idle connections that were taken out of the slot, and have no session yet.
-        self._taken: set[IdleConnection] = set()
+        self._taken: list[IdleConnection] = []
         self._closings = 0
 
     @property
@@ -123,9 +123,10 @@ class Dialer:
     def _session(
         self, sock: socket.socket, quirks: Iterable[Quirk], tls: TlsLayer | None, child: SshChild | None
     ) -> BlockingSession:
-        self._sessions.difference_update([each for each in self._sessions if each.closed or each.released])
+        for each in [each for each in self._sessions if each.closed or each.released]:
+            discard(self._sessions, each)
         session = BlockingSession(sock, self.host, quirks=quirks, tls=tls, child=child)
-        self._sessions.add(session)
+        self._sessions.append(session)
         session.settimeout(self.timeout)
         session.deadline = self._deadline
         return session
@@ -205,7 +206,7 @@ class Dialer:
                 session.close()
             response = whole_response(session)
             session.keep_for_next_call(self._address.idle)
-        self._sessions.discard(session)  # an attachment keeps its dialer, and would keep this
+        discard(self._sessions, session)  # an attachment keeps its dialer, and would keep this
         return response
 
     def _idle_session(self, request: Request, closings: int) -> BlockingSession | None:
@@ -215,7 +216,7 @@ class Dialer:
         use = idle.use_for(request, connects_slowly=self._address.connects_slowly)
         if use is Use.NOT:
             end_idle(idle)
-            self._taken.discard(idle)
+            discard(self._taken, idle)
             return None
         session = self._session_over(idle)
         if use is Use.AT_ONCE:
@@ -231,7 +232,7 @@ class Dialer:
     def _session_over(self, idle: IdleConnection) -> BlockingSession:
         session = self._session(idle.sock, (), idle.tls, idle.child)
         session.kept = True
-        self._taken.discard(idle)
+        discard(self._taken, idle)
         return session
 
     def hold(self) -> Hold:

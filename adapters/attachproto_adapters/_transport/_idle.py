@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import attrs
 
@@ -36,6 +36,8 @@ _IDLE_SECONDS: Final = 30.0
 
 _REPEATABLE: Final = ("GET", "HEAD")
 
+T = TypeVar("T")
+
 
 def is_repeatable(request: Request) -> bool:
     """Whether a call may be made again if its connection has ended without an answer."""
@@ -54,6 +56,12 @@ class Use(enum.Enum):
     AT_ONCE = "at once"
     AFTER_PING = "after a ping"
     NOT = "not"
+
+
+def discard(items: list[T], item: T) -> None:
+    """Remove it, if it is there. A list of one takes 88 bytes, and a set of none takes 216."""
+    with contextlib.suppress(ValueError):
+        items.remove(item)
 
 
 @attrs.frozen(eq=False)
@@ -128,15 +136,15 @@ class IdleSlot:
             self._holds += 1
         return Hold(self)
 
-    def take(self, taken: set[IdleConnection]) -> IdleConnection | None:
-        """Take the connection out, if there is one, and add it to this set, from which the caller uses or closes it."""
+    def take(self, taken: list[IdleConnection]) -> IdleConnection | None:
+        """Take the connection out, if there is one, and add it to this list, of which the caller uses or closes it."""
         self._look_for_fork()
         with self._lock:
             # As in put(): the first call here is the one that adds it.
             idle = self._idle
             self._idle = None
             if idle is not None:
-                taken.add(idle)
+                taken.append(idle)
         return idle
 
     def put(self, session: Releasable, idle: IdleConnection) -> bool:
@@ -155,7 +163,7 @@ class IdleSlot:
         self._look_for_fork()
         with self._lock:
             self._holds -= 1
-            return None if self._holds else self.take(set())
+            return None if self._holds else self.take([])
 
     def _look_for_fork(self) -> None:
         if self._process != os.getpid():
