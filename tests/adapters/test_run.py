@@ -5,6 +5,7 @@ Most of it is shown on the embedded engine, in both of its roles. `test_containe
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import itertools
@@ -32,6 +33,7 @@ from attachproto_adapters import (
     _blocking_run,
     blocking,
 )
+from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters._flows import _run
 from attachproto_engine import Cut, Engine
 from attachproto_engine._faults import Call
@@ -355,7 +357,7 @@ def test_a_deadline_kills_and_removes(
     assert containers(emulated) == []
 
 
-CREATED: dict[str, object] = container(status="created", open_stdin=False) | {"Id": "c1"}
+CREATED: dict[str, Any] = container(status="created", open_stdin=False) | {"Id": "c1"}
 NORMALLY = {
     "create": answers({"Id": "c1", "Warnings": []}, 201),
     "inspect": answers(CREATED),
@@ -416,6 +418,20 @@ def test_cancelled_at_any_of_its_waits(canceller: Canceller, emulated: Engine, c
     assert cancelled > 3
 
 
+def test_the_end_of_an_event_loop_leaves_nothing(emulated: Engine) -> None:
+    """``asyncio.run`` cancels every task that is left, so also the one in which the creation is shielded."""
+
+    async def main(waits: int) -> None:
+        tasks = [asyncio.create_task(asyncio_adapter.run("any", ["cat"], host=emulated.host)) for _ in range(3)]
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+
+    for waits in range(0, 40, counts(3, 1)):
+        asyncio.run(main(waits))
+        assert containers(emulated) == [], waits
+
+
 def raise_interrupt() -> None:
     """What a handler of SIGINT does, trio's included, but for the delivery later where trio protects the code."""
     if not (trio.lowlevel.in_trio_task() and trio.lowlevel.currently_ki_protected()):
@@ -447,5 +463,5 @@ def test_interrupted_at_any_moment(framework: Framework, emulated: Engine) -> No
 
     moments = attempt(10**9).count
     assert moments > 500
-    for at in random.Random(1).sample(range(1, moments), counts(40, moments - 1)):
+    for at in random.Random(1).sample(range(1, moments), counts(40, min(600, moments - 1))):
         attempt(at)

@@ -33,7 +33,7 @@ from attachproto import (
     Systemerr,
     demux,
 )
-from attachproto_adapters import ExecResult, InspectedContainer, InspectedExec, Line, LogTime, blocking
+from attachproto_adapters import CompletedRun, ExecResult, InspectedContainer, InspectedExec, Line, LogTime, blocking
 
 
 def embed(
@@ -106,6 +106,18 @@ def adapters(sock: socket.socket) -> None:
         assert_type(client.run_exec("web", ["true"], user="0"), ExecResult)
 
 
+def containers_of_ones_own() -> None:
+    assert_type(blocking.run("alpine", ["true"], timeout=1.0), CompletedRun[bytes])
+    assert_type(blocking.run("alpine", input="x", encoding="utf-8", remove=False).stdout, str)
+    blocking.run("alpine", input="x")  # type: ignore[call-overload]
+    with blocking.Client() as client:
+        result: CompletedRun = client.run("alpine", config={"HostConfig": {"Memory": 2**29}})
+        assert_type(result.exit_code, int)
+        assert_type(client.create("alpine", ["true"], env={"A": "b"}), str)
+        assert_type(client.open_exec("web", ["sh"], stdin=True, tty=True), blocking.Attachment)
+        assert_type(client.create_exec("web", ["sh"]), str)
+
+
 def text_of(attachment: blocking.Attachment) -> None:
     for line in attachment.lines(timestamps=True):
         assert_type(line.time, LogTime | None)
@@ -133,6 +145,8 @@ async def asynchronous_adapters(stream: trio.abc.Stream) -> None:
             assert_type(line, Line)
         assert_type(await read.wait(), int)
     await trio_adapter.open_attachment(stream, Attach("web", tty=False))
+    assert_type(await asyncio_adapter.run("alpine", ["true"]), CompletedRun[bytes])
+    assert_type(await trio_adapter.run("alpine", encoding="utf-8"), CompletedRun[str])
     assert_type(await asyncio_adapter.run_exec("web", ["true"]), ExecResult[bytes])
     assert_type(await trio_adapter.run_exec("web", ["true"], input=b"x", encoding="utf-8"), ExecResult[str])
     async with trio_adapter.Client() as client:

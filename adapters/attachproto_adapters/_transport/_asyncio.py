@@ -215,7 +215,8 @@ class Dialer(AsyncDialer[AsyncioSession]):
                         task.cancel()
                         end = None
         if cancelled is not None:
-            task.cancelled() or task.exception()  # else asyncio reports that nobody has asked for it
+            if not task.cancelled():
+                task.exception()  # else asyncio reports that nobody has asked for it
             raise cancelled
         return task.result()
 
