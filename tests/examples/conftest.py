@@ -13,13 +13,11 @@ from tests.examples.browser import browser as browser
 from tests.examples.programs import Target
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_settings_of_the_machine() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [*os.environ]:
-            if name.startswith("DOCKER_") or name == "CONTAINER_HOST":
-                patch.delenv(name)
-        yield
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*os.environ]:
+        if name.startswith("DOCKER_") or name == "CONTAINER_HOST":
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -47,14 +47,15 @@ def sockets(process: int) -> int:
 
 
 def test_viewers_come_leave_and_resume(target: Target) -> None:
-    container = target.start("echo one; echo two >&2; sleep 60")
+    container = target.start("printf 'one\\ntwo\\n'; sleep 0.3; echo three >&2; exec sleep 60")
     with service(target) as (running, address):
         idle = sockets(running.process.pid)
         first, second = Viewer(address, container), Viewer(address, container)
         assert first.answer.headers["Content-Type"] == "text/event-stream"
-        seen = [first.event(), first.event()]
-        assert sorted((each["event"], each["data"]) for each in seen) == [("stderr", "two"), ("stdout", "one")]
-        assert [second.event(), second.event()] == seen
+        seen = [first.event(), first.event(), first.event()]
+        shown = [(each["event"], each["data"]) for each in seen]
+        assert shown == [("stdout", "one"), ("stdout", "two"), ("stderr", "three")]
+        assert [second.event(), second.event(), second.event()] == seen
         # Two viewers, and two follows.
         assert sockets(running.process.pid) >= idle + 4
         first.leave()
@@ -62,7 +63,7 @@ def test_viewers_come_leave_and_resume(target: Target) -> None:
         # The client keeps one connection for its next call.
         until(lambda: sockets(running.process.pid) <= idle + 1, "the follows have ended")
         back = Viewer(address, container, last=seen[0]["id"])
-        assert back.event() == seen[1]
+        assert [back.event(), back.event()] == seen[1:]
         target.call("POST", f"/containers/{container}/kill")
         assert back.events() == [("end", "")]
         back.leave()
@@ -77,7 +78,7 @@ def test_a_container_that_is_not_there(target: Target) -> None:
 
 
 def test_ctrl_c_while_somebody_looks(target: Target) -> None:
-    container = target.start("echo one; sleep 60")
+    container = target.start("echo one; exec sleep 60")
     with service(target) as (running, address):
         viewer = Viewer(address, container)
         assert viewer.event()["data"] == "one"
