@@ -28,11 +28,13 @@ from attachproto_adapters.terminal import get_size
 def attach(arguments: argparse.Namespace) -> int:
     """``attachproto attach``."""
     container: str = arguments.container
-    client = CommandClient(arguments)
-    options = AttachOptions(stdin=not arguments.no_stdin, logs=arguments.logs, detach_keys=arguments.detach_keys)
-    attachment = client.open(_open_attach(container, options, start=arguments.start, api_version=client._api_version))
-    stdin = not arguments.no_stdin and attachment.inspected is not None and attachment.inspected.open_stdin
-    return _run_container(client, attachment, arguments, container, stdin=stdin, redraw=not arguments.start)
+    with CommandClient(arguments) as client:
+        options = AttachOptions(stdin=not arguments.no_stdin, logs=arguments.logs, detach_keys=arguments.detach_keys)
+        attachment = client.open(
+            _open_attach(container, options, start=arguments.start, api_version=client._api_version)
+        )
+        stdin = not arguments.no_stdin and attachment.inspected is not None and attachment.inspected.open_stdin
+        return _run_container(client, attachment, arguments, stdin=stdin, redraw=not arguments.start)
 
 
 def _open_attach(container: str, options: AttachOptions, *, start: bool, api_version: str | None) -> Steps[Opened]:
@@ -47,53 +49,45 @@ def _run_container(
     client: CommandClient,
     attachment: Attachment,
     arguments: argparse.Namespace,
-    container: str,
     *,
     stdin: bool,
     redraw: bool = False,
 ) -> int:
     """Write a container's output up to its end."""
-
-    def kill(signal: str = "KILL") -> None:
-        # A client of its own: the time of this one may be over.
-        CommandClient(argparse.Namespace(host=arguments.host, timeout=None))._drive(
-            kill_container(container, signal, client._api_version)
-        )
-
     return run_stream(
         client,
         attachment,
         make_writer(arguments),
         arguments.container,
         stdin=stdin,
-        kill=kill,
-        proxy=kill if arguments.sig_proxy else None,
+        kill=attachment.kill,
+        proxy=attachment.kill if arguments.sig_proxy else None,
         redraw=redraw,
     )
 
 
 def exec_(arguments: argparse.Namespace) -> int:
     """``attachproto exec``."""
-    client = CommandClient(arguments)
-    attachment = client.open(
-        create_and_open_exec(
-            arguments.container,
-            [arguments.command, *arguments.arguments],
-            stdin=arguments.interactive,
-            stdin_must_end=False,
-            console_size=_console_size(arguments, client._api_version),
-            api_version=client._api_version,
-            **_process(arguments),
+    with CommandClient(arguments) as client:
+        attachment = client.open(
+            create_and_open_exec(
+                arguments.container,
+                [arguments.command, *arguments.arguments],
+                stdin=arguments.interactive,
+                stdin_must_end=False,
+                console_size=_console_size(arguments, client._api_version),
+                api_version=client._api_version,
+                **_process(arguments),
+            )
         )
-    )
-    return run_stream(
-        client,
-        attachment,
-        make_writer(arguments),
-        arguments.container,
-        stdin=arguments.interactive,
-        kill=attachment.close,
-    )
+        return run_stream(
+            client,
+            attachment,
+            make_writer(arguments),
+            arguments.container,
+            stdin=arguments.interactive,
+            kill=attachment.close,
+        )
 
 
 def _console_size(arguments: argparse.Namespace, api_version: str | None) -> tuple[int, int] | None:
@@ -115,56 +109,56 @@ def _process(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def logs(arguments: argparse.Namespace) -> int:
     """``attachproto logs``."""
-    client = CommandClient(arguments)
-    request = Logs(
-        arguments.container,
-        follow=arguments.follow,
-        tail=arguments.tail,
-        since=arguments.since,
-        until=arguments.until,
-        timestamps=arguments.timestamps,
-        details=arguments.details,
-        api_version=client._api_version,
-    )
-    attachment = client.open(open_logs(request))
-    writer = make_writer(arguments)
-    return run_stream(
-        client, attachment, writer, arguments.container, stdin=False, kill=attachment.close, exit_code=False
-    )
+    with CommandClient(arguments) as client:
+        request = Logs(
+            arguments.container,
+            follow=arguments.follow,
+            tail=arguments.tail,
+            since=arguments.since,
+            until=arguments.until,
+            timestamps=arguments.timestamps,
+            details=arguments.details,
+            api_version=client._api_version,
+        )
+        attachment = client.open(open_logs(request))
+        writer = make_writer(arguments)
+        return run_stream(
+            client, attachment, writer, arguments.container, stdin=False, kill=attachment.close, exit_code=False
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """``attachproto run``."""
-    client = CommandClient(arguments)
-    version = client._api_version
-    request = create_request(
-        arguments.image,
-        arguments.arguments,
-        stdin=arguments.interactive,
-        name=arguments.name,
-        console_size=get_size(1) if arguments.tty else None,
-        config={"HostConfig": _host_config(arguments)},
-        api_version=version,
-        **_process(arguments),
-    )
-    container = client._drive(create_container(request))
-    arguments.container = arguments.name or container[:12]
-    options = AttachOptions(stdin=arguments.interactive, detach_keys=arguments.detach_keys)
-    try:
-        steps = open_attach(container, options, tty=None, start=True, wait=True, api_version=version)
-        attachment = client.open(steps)
-    except BaseException as exc:
-        client.deadline = None
-        with contextlib.suppress(AttachError, OSError):
-            if arguments.rm:
-                client._drive(remove_container(container, force=True, volumes=True, api_version=version))
-            else:
-                client._drive(kill_container(container, "KILL", version))
-        if isinstance(exc, RequestRejected):
-            complain(in_options(exc))
-            return of_start(exc)
-        raise
-    return _run_container(client, attachment, arguments, container, stdin=arguments.interactive)
+    with CommandClient(arguments) as client:
+        version = client._api_version
+        request = create_request(
+            arguments.image,
+            arguments.arguments,
+            stdin=arguments.interactive,
+            name=arguments.name,
+            console_size=get_size(1) if arguments.tty else None,
+            config={"HostConfig": _host_config(arguments)},
+            api_version=version,
+            **_process(arguments),
+        )
+        container = client._drive(create_container(request))
+        arguments.container = arguments.name or container[:12]
+        options = AttachOptions(stdin=arguments.interactive, detach_keys=arguments.detach_keys)
+        try:
+            steps = open_attach(container, options, tty=None, start=True, wait=True, api_version=version)
+            attachment = client.open(steps)
+        except BaseException as exc:
+            client.deadline = None
+            with contextlib.suppress(AttachError, OSError):
+                if arguments.rm:
+                    client._drive(remove_container(container, force=True, volumes=True, api_version=version))
+                else:
+                    client._drive(kill_container(container, "KILL", version))
+            if isinstance(exc, RequestRejected):
+                complain(in_options(exc))
+                return of_start(exc)
+            raise
+        return _run_container(client, attachment, arguments, stdin=arguments.interactive)
 
 
 def _host_config(arguments: argparse.Namespace) -> dict[str, Any]:

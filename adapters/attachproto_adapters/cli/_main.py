@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exec_=_commands.exec_,
         logs=_commands.logs,
         run=_commands.run,
+        replay=_replay,
         demo=_demo,
         engine=_engine,
     )
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReaderGone:
         return _reader_gone()
     except (AttachError, OSError, ValueError) as exc:
-        if isinstance(exc, BrokenPipeError) and options.run in (_demo, _engine):
+        if isinstance(exc, BrokenPipeError) and options.run in (_demo, _replay, _engine):
             return _reader_gone()
         if isinstance(exc, TimeoutError) and options.timeout is not None:
             complain(f"no answer within {options.timeout:g} s")
@@ -95,7 +96,7 @@ def _ended_by_signals(options: argparse.Namespace) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-# The next two import late: loading asyncio takes longer than opening an attach.
+# The next three import late: loading asyncio takes longer than opening an attach.
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -104,6 +105,12 @@ def _demo(arguments: argparse.Namespace) -> int:
     if sys.stdout is None:  # closed at our start
         raise ReaderGone
     return demo(arguments.host, arguments.image, sys.stdout)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from attachproto_adapters.cli._replay import replay
+
+    return replay(arguments)
 
 
 def _engine(arguments: argparse.Namespace) -> int:

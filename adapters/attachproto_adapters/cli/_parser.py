@@ -45,6 +45,15 @@ examples:
 }
 
 
+_REPLAY_EXAMPLES = """\
+examples:
+  attachproto exec --record web.jsonl web ps    record a stream
+  attachproto replay web.jsonl                  show it
+  attachproto replay --as-server unix:///tmp/replay.sock web.jsonl
+                                                be an engine whose every stream is the recorded one
+"""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes have docker's exit status."""
 
@@ -58,7 +67,9 @@ class Parser(argparse.ArgumentParser):
         super().print_usage(sys.stderr)
 
 
-def make_parser(attach: Run, exec_: Run, logs: Run, run: Run, demo: Run, engine: Run) -> argparse.ArgumentParser:
+def make_parser(
+    attach: Run, exec_: Run, logs: Run, run: Run, replay: Run, demo: Run, engine: Run
+) -> argparse.ArgumentParser:
     """The parser; the arguments are what its commands call."""
     parser = Parser(
         prog="attachproto",
@@ -147,6 +158,21 @@ def make_parser(attach: Run, exec_: Run, logs: Run, run: Run, demo: Run, engine:
     run_.add_argument("image", metavar="IMAGE", help="name or ID")
     run_.add_argument("arguments", metavar="COMMAND", nargs=argparse.REMAINDER, help="replaces the image's command")
 
+    replay_ = commands.add_parser(
+        "replay",
+        help="show what --record has written",
+        description="Show recorded streams, the bytes beside the events that they are; or play one to clients.",
+        epilog=_REPLAY_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    replay_.add_argument(
+        "--as-server", metavar="ADDRESS", help="play the stream to clients, until Ctrl-C: unix://PATH, tcp://NAME:PORT"
+    )
+    replay_.add_argument("--line", metavar="N", type=int, help="only this line of the file (default: all)")
+    replay_.add_argument("file", metavar="FILE", help="JSON lines, as --record and tests/vectors have them")
+    replay_.set_defaults(run=replay, failure_status=FAILED, timeout=None)
+
     demo_ = commands.add_parser(
         "demo",
         help="show one attach, byte by byte",
@@ -225,4 +251,5 @@ def _output(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object for each event")
     form.add_argument("--prefix", action="store_true", help="begin each line with its stream, in colour on a terminal")
+    parser.add_argument("--record", metavar="FILE", help="add the bytes of the stream to a file, for replay")
     parser.add_argument("--host", "-H", help=f"{HOST_HELP} (default: as docker finds it)")
