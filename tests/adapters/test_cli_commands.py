@@ -10,11 +10,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from attachproto import Stdout
+from attachproto_adapters._flows._marker import Marker
+from attachproto_adapters._flows._output import DataEvent
 from attachproto_adapters.cli import _values
+from attachproto_adapters.cli._exec import MarkedWriter
 from attachproto_adapters.cli._main import main
+from attachproto_adapters.cli._writers import Writer
 from attachproto_engine import Engine
 from tests.adapters.cli_engine import Main, Start, command, create, embedded, exists, running, start, started
 from tests.adapters.scripted import BOUND
@@ -196,6 +202,45 @@ def test_timeout_kills_the_container(embedded: Engine, command: Main) -> None:
     status, stdout, stderr = command("run", "--timeout", "0.5", "--name", "job", "busybox", "sh", "-c", script)
     assert (status, stdout, stderr) == (124, b"begun\n", b"")
     assert call(embedded, "GET", "/containers/job/json").json["State"]["ExitCode"] == 137
+
+
+@pytest.mark.parametrize("tty", [(), ("-t",)])
+def test_timeout_ends_a_command(embedded: Engine, command: Main, tmp_path: Path, tty: tuple[str, ...]) -> None:
+    web, file = started(embedded, "web"), tmp_path / "pid"
+    script = f"echo $$ > {file}; echo begun; exec sleep 600"
+    status, stdout, stderr = command("exec", *tty, "--timeout", "1", web, "sh", "-c", script)
+    assert (status, stdout.rstrip(), stderr) == (124, b"begun", b"")
+    assert not Path(f"/proc/{file.read_text().strip()}").exists()
+    assert call(embedded, "GET", "/containers/web/json").json["State"]["Running"]
+
+
+def test_a_command_that_ends_in_time_is_as_without_timeout(embedded: Engine, command: Main) -> None:
+    web = started(embedded, "web")
+    script = "echo out; echo err >&2; exit 3"
+    assert command("exec", "--timeout", "60", web, "sh", "-c", script) == (3, b"out\n", b"err\n")
+    status, stdout, stderr = command("exec", "--timeout", "60", web, "no-such-program")
+    assert status == 127
+    assert b"attachproto" not in stdout + stderr.replace(b"attachproto_", b"")
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_what_the_shell_prints_is_kept_back(size: int) -> None:
+    token = "0123456789abcdef"
+    for rest, shown in [(b"out 0123 put\n", b"out 0123 put\n"), (b"out\n0123456789abcdef failed\n", b"out\n")]:
+        writer = Kept()
+        marked = MarkedWriter(writer, Marker(token), token)
+        data = token.encode() + b" 1 (sh) S 0 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9\n" + rest
+        for at in range(0, len(data), size):
+            marked.write(Stdout(data[at : at + size]))
+        assert writer.data == shown
+        assert (marked.tail == b"") == (shown == rest)
+
+
+class Kept(Writer):
+    data = b""
+
+    def write(self, event: DataEvent) -> None:
+        self.data += event.data
 
 
 def test_timeout_of_attach(embedded: Engine, command: Main) -> None:

@@ -64,6 +64,7 @@ def create_exec_request(
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     workdir: str | None = None,
+    detach_keys: str | None = None,
 ) -> Request:
     """The call that creates an exec (moby ``postContainerExecCreate``). Fields that are ``None`` are left out.
 
@@ -87,6 +88,8 @@ def create_exec_request(
     if workdir is not None:
         _needs("workdir", (1, 35), api_version)
     body |= process_fields(env, user, workdir)
+    if detach_keys is not None:
+        body["DetachKeys"] = detach_keys
     return Request(
         "POST",
         ("containers", container, "exec"),

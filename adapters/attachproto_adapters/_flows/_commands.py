@@ -24,7 +24,7 @@ from attachproto_adapters._flows._exec_end import end_exec
 from attachproto_adapters._flows._flows import create_and_open_exec, first_call
 from attachproto_adapters._flows._inspect import read_json
 from attachproto_adapters._flows._marker import Marker, MarkerState, marked_command
-from attachproto_adapters._flows._options import CommandOptions
+from attachproto_adapters._flows._options import ExecOptions
 from attachproto_adapters._flows._steps import Opened, Steps
 
 END_SECONDS: Final = 10.0
@@ -54,7 +54,9 @@ class Command:
         kill: bool,
         stdin: bool,
         api_version: str | None,
-        **options: Unpack[CommandOptions],
+        stdin_must_end: bool = True,
+        console_size: tuple[int, int] | None = None,
+        **options: Unpack[ExecOptions],
     ) -> None:
         """Check the arguments, which are those of ``create_and_open_exec``. Nothing is asked yet.
 
@@ -65,6 +67,8 @@ class Command:
             kill: whether the command is to be ended if it is not waited for any more.
             stdin: whether it has a stdin.
             api_version: the version for the calls.
+            stdin_must_end: as for ``create_and_open_exec``.
+            console_size: likewise.
             options: how the exec is created.
 
         Raises:
@@ -82,6 +86,8 @@ class Command:
         self._marked = kill
         self._stdin = stdin
         self._api_version = api_version
+        self._stdin_must_end = stdin_must_end
+        self._console_size = console_size
         self._options = options
 
     def start(self) -> Steps[Opened]:
@@ -91,7 +97,8 @@ class Command:
             What ``create_and_open_exec`` raises.
         """
         command, marker = self._command, None
-        if self._marked and not (self._stdin and self._options.get("tty", False)):  # which is refused before all calls
+        # Input for a terminal that has to end is refused before all calls.
+        if self._marked and not (self._stdin and self._stdin_must_end and self._options.get("tty", False)):
             marked = marked_command(command_arguments(command), self._token, (yield from self._environment()))
             if marked is not None:
                 command, marker = marked, Marker(self._token)
@@ -106,6 +113,8 @@ class Command:
                 self._container,
                 command,
                 stdin=self._stdin,
+                stdin_must_end=self._stdin_must_end,
+                console_size=self._console_size,
                 api_version=self._api_version,
                 created=created,
                 **self._options,

@@ -47,7 +47,7 @@ from attachproto_adapters._flows._inspect import (
     podman_version,
 )
 from attachproto_adapters._flows._intermediaries import UNNAMED, closing_intermediary, half_close_ends_at
-from attachproto_adapters._flows._options import CommandOptions
+from attachproto_adapters._flows._options import ExecOptions
 from attachproto_adapters._flows._steps import Call, CallDeferred, Opened, Steps, Stream, TryHalfClose
 
 
@@ -83,7 +83,7 @@ def open_exec(
 
 
 def create_exec(
-    container: str, command: Sequence[str], *, stdin: bool, api_version: str | None, **options: Unpack[CommandOptions]
+    container: str, command: Sequence[str], *, stdin: bool, api_version: str | None, **options: Unpack[ExecOptions]
 ) -> Steps[Response]:
     """Create an exec, and return the answer, which has its ID (``created_id``).
 
@@ -116,7 +116,7 @@ def create_and_open_exec(
     stdin_must_end: bool = True,
     console_size: tuple[int, int] | None = None,
     created: Callable[[Opened], Opened] = lambda opened: opened,
-    **options: Unpack[CommandOptions],
+    **options: Unpack[ExecOptions],
 ) -> Steps[Opened]:
     """Create an exec, and start it.
 

@@ -23,6 +23,16 @@ class CommandOptions(TypedDict, total=False):
     workdir: str | None
 
 
+class ExecOptions(CommandOptions, total=False):
+    """How an exec is created.
+
+    Attributes:
+        detach_keys: the keys that detach from its TTY; by default the engine's.
+    """
+
+    detach_keys: str | None
+
+
 class ClientRunExecOptions(CommandOptions, total=False):
     """What the overloads of the clients' ``run_exec`` have in common. The method documents it.
 

@@ -1,4 +1,4 @@
-"""``attach``, ``exec``, ``logs`` and ``run``: from options to a stream."""
+"""``attach``, ``logs`` and ``run``: from options to a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attachproto_adapters._errors import AttachError, RequestRejected
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
-from attachproto_adapters._flows._flows import create_and_open_exec, inspect_container
+from attachproto_adapters._flows._flows import inspect_container
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters.cli._client import CommandClient
@@ -66,38 +66,15 @@ def _run_container(
     )
 
 
-def exec_(arguments: argparse.Namespace) -> int:
-    """``attachproto exec``."""
-    with CommandClient(arguments) as client:
-        attachment = client.open(
-            create_and_open_exec(
-                arguments.container,
-                [arguments.command, *arguments.arguments],
-                stdin=arguments.interactive,
-                stdin_must_end=False,
-                console_size=_console_size(arguments, client._api_version),
-                api_version=client._api_version,
-                **_process(arguments),
-            )
-        )
-        return run_stream(
-            client,
-            attachment,
-            make_writer(arguments),
-            arguments.container,
-            stdin=arguments.interactive,
-            kill=attachment.close,
-        )
-
-
-def _console_size(arguments: argparse.Namespace, api_version: str | None) -> tuple[int, int] | None:
+def console_size(arguments: argparse.Namespace, api_version: str | None) -> tuple[int, int] | None:
     """The size of the terminal here, if there is to be one there that can be told before its start."""
     if not arguments.tty or (api_version is not None and version_numbers(api_version) < (1, 42)):
         return None
     return get_size(1)
 
 
-def _process(arguments: argparse.Namespace) -> dict[str, Any]:
+def process_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that ``exec`` and ``run`` have in common."""
     env = dict(each for each in arguments.env if each is not None)
     return {
         "tty": arguments.tty,
@@ -139,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             console_size=get_size(1) if arguments.tty else None,
             config={"HostConfig": _host_config(arguments)},
             api_version=version,
-            **_process(arguments),
+            **process_options(arguments),
         )
         container = client._drive(create_container(request))
         arguments.container = arguments.name or container[:12]

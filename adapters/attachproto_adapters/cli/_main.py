@@ -13,6 +13,7 @@ from types import FrameType
 
 from attachproto_adapters._errors import AttachError, ExitCodeUnknown
 from attachproto_adapters.cli import _commands
+from attachproto_adapters.cli._exec import exec_
 from attachproto_adapters.cli._parser import make_parser
 from attachproto_adapters.cli._statuses import (
     OURS,
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = make_parser(
         attach=_commands.attach,
-        exec_=_commands.exec_,
+        exec_=exec_,
         logs=_commands.logs,
         run=_commands.run,
         replay=_replay,

@@ -29,7 +29,7 @@ examples:
   attachproto exec web ps                   run a command
   attachproto exec -it web sh               a shell; ctrl-p ctrl-q detaches
   attachproto exec -i web tar x < web.tar   give it input
-  attachproto exec --timeout 30 web ./check wait for 30 seconds
+  attachproto exec --timeout 30 web ./check end it after 30 seconds
 """,
     "logs": """\
 examples:
@@ -115,7 +115,7 @@ def make_parser(
         "Run a command in a running container. Its exit code becomes the command's.",
     )
     _process(exec_parser)
-    _timeout(exec_parser, "leave the command running")
+    _timeout(exec_parser, "end the command")
     _output(exec_parser)
     exec_parser.add_argument("container", metavar="CONTAINER", help="name or ID")
     exec_parser.add_argument("command", metavar="COMMAND", help="the program")

@@ -70,6 +70,7 @@ def run_stream(
     proxy: Callable[[str], object] | None = None,
     redraw: bool = False,
     exit_code: bool = True,
+    on_exit: Callable[[int], object] = lambda code: None,
 ) -> int:
     """Write the output up to its end, and return the exit status.
 
@@ -83,6 +84,7 @@ def run_stream(
         redraw: whether a program on a terminal is to draw its screen.
         proxy: sends a signal of this name to the process; ``None`` to leave signals to this process.
         exit_code: whether the process has an exit code that is waited for.
+        on_exit: called with the exit code, before it is shown. What it raises is raised.
     """
     tty = attachment.inspected is not None and attachment.inspected.tty
     background = Background()
@@ -110,6 +112,8 @@ def run_stream(
         if limit.over:
             writer.finish("timeout")
             return TIMED_OUT
+        if code is not None:
+            on_exit(code)
         writer.finish("end" if code is None else "exit", code)
         return 0 if code is None else of_exit_code(code)
 
