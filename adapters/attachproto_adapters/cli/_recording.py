@@ -58,7 +58,7 @@ class Recording:
     def __init__(self, path: str, scenario: str) -> None:
         self._file = open(path, "a", encoding="ascii")  # noqa: SIM115  # close() closes it
         self._scenario = scenario
-        self.engine = ("", "")
+        self.engine: tuple[str, str] = ("", "")
         self._events: list[tuple[float, str, bytes]] = []
         self._kept = {"send": 0, "recv": 0}
         self._request: StreamRequest | None = None

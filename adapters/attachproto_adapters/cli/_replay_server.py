@@ -76,7 +76,7 @@ class _Player:
                     return
                 connection.receive_data(data)
             if isinstance(event, StreamRequest):
-                self._play(sock, self._played[event.to_request().path[1]])
+                self._play(sock, self._played[event.to_request().path[-2]])
             elif isinstance(event, Request):
                 self._answer(sock, connection, event)
 
@@ -108,34 +108,36 @@ class _Player:
             assert isinstance(data, bytes)
             sock.sendall(data)
 
-        path = request.path
-        if path[-1] == "wait":
+        path: tuple[str, ...] = request.path
+        last = path[-1] if path else ""
+        if len(path) > 1 and last == "wait":
             send(ResponseHead(200, _JSON))
-            self._played[path[1]].wait()
+            self._played[path[-2]].wait()
             send(Response(200, _JSON, json.dumps({"StatusCode": 0}).encode()))
             return
-        status = {"start": 204, "kill": 204, "exec": 201, "create": 201}.get(path[-1], 200)
+        status = {"start": 204, "kill": 204, "exec": 201, "create": 201}.get(last, 200)
         body = b"" if status == 204 else json.dumps(self._document(path)).encode()
         send(Response(status, _JSON if body else (), body))
 
     def _document(self, path: tuple[str, ...]) -> dict[str, Any]:
         tty = bool(self._recorded.tty)
-        if path[-1] == "version":
+        name = path[1] if len(path) > 1 else ""
+        if path[-1:] == ("version",):
             return {"Version": "replay", "ApiVersion": "1.51", "MinAPIVersion": "1.24"}
-        over = len(path) > 1 and self._played[path[1]].is_set()
-        if path[0] == "exec":
+        over = self._played[name].is_set()
+        if path[:1] == ("exec",):
             return {
-                "ID": path[1],
+                "ID": name,
                 "Running": not over,
                 "ExitCode": 0 if over else None,
                 "OpenStdin": True,
                 "ProcessConfig": {"tty": tty},
             }
-        if path[-1] == "json":
+        if path[-1:] == ("json",):
             state = {"Status": "exited" if over else "running", "Running": not over, "ExitCode": 0, "Pid": 0}
             return {
-                "Id": path[1],
-                "Name": f"/{path[1]}",
+                "Id": name,
+                "Name": f"/{name}",
                 "Config": {"Tty": tty, "OpenStdin": True, "StdinOnce": True},
                 "State": state | {"StartedAt": "2026-01-01T00:00:00Z"},
                 "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {}}},
