@@ -11,7 +11,7 @@ import pytest
 from attachproto import CLIENT, Connection, OutputClosed, Stderr, Stdout
 from attachproto_adapters.cli import _recording
 from attachproto_adapters.cli._main import main
-from attachproto_adapters.cli._replay import read_file
+from attachproto_adapters.cli._recorded import read_file
 from attachproto_engine import Engine
 from tests.adapters.cli_engine import Main, Start, command, create, embedded, running, start, started
 from tests.adapters.scripted import BOUND

@@ -15,15 +15,13 @@ import socket
 import struct
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attachproto import NEED_DATA, SERVER, Connection, Event, Request, Response, ResponseHead, StreamRequest
 from attachproto_adapters._errors import AttachError
 from attachproto_adapters._transport._schemes import TcpHost, UnixHost, parse_host
 from attachproto_adapters._transport._sockets import READ_SIZE
-
-if TYPE_CHECKING:
-    from attachproto_adapters.cli._replay import Recorded
+from attachproto_adapters.cli._recorded import Recorded
 
 _JSON = (("content-type", "application/json"),)
 
