@@ -988,3 +988,47 @@ class TestErrors:
                 reader.next_event()
             errors.append(str(caught.value))
         assert errors[0] == errors[1]
+
+
+# ---- many events at once ----
+
+
+def test_next_events_gives_what_next_event_would_the_next_one_last() -> None:
+    one, many = attached(), attached()
+    frames = frame(1, b"a") + frame(2, b"b") + frame(1, b"c") + frame(3, b"d")
+    for connection in (one, many):
+        connection.receive_data(frames)
+        connection.receive_data(frame(1, b"e") + b"\x01\0")
+    expected = [Stdout(b"a"), Stderr(b"b"), Stdout(b"c"), Systemerr(b"d"), Stdout(b"e")]
+    assert [one.next_event() for _ in expected] == expected
+    assert many.next_event() == expected[0]  # the two calls may be mixed
+    assert many.next_events() == expected[3:0:-1]
+    assert many.next_events() == [expected[4]]
+    assert many.next_events() == []
+    many.receive_data(b"")
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match="inside a frame's header"):
+            many.next_events()
+
+
+def test_next_events_gives_no_more_than_a_window_and_the_end_alone() -> None:
+    connection = attached()
+    connection.receive_data((frame(1, b"x") + frame(2, b"y")) * 8192)
+    connection.receive_data(b"")
+    sizes = []
+    while type((events := connection.next_events())[0]) is not OutputClosed:
+        sizes.append(len(events))
+    assert sum(sizes) == 2 * 8192
+    assert max(sizes) <= 65536 // 9 + 1
+    assert len(events) == 1
+    with pytest.raises(LocalProtocolError):
+        connection.next_events()
+
+
+@pytest.mark.parametrize("size", [2047, 2048, 40_000])
+def test_a_payload_is_bytes_whatever_its_size(size: int) -> None:
+    connection = attached()
+    connection.receive_data(frame(1, b"x" * size) + frame(2, b"e") + frame(2, b"y" * size) + frame(1, b""))
+    pieces = [event.data for event in connection.events() if isinstance(event, Stdout | Stderr)]
+    assert b"".join(pieces) == b"x" * size + b"e" + b"y" * size
+    assert {type(piece) for piece in pieces} == {bytes}
