@@ -347,6 +347,16 @@ def _arguments(pid: int) -> list[str]:
         return []
 
 
+def processes_beside(pid: int) -> list[str]:
+    """The command lines of the living processes that share the PID namespace of this one."""
+    found = []
+    for each in sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{each}/ns/pid") == os.readlink(f"/proc/{pid}/ns/pid") and _stat(each):
+                found.append(" ".join(_arguments(each)).rstrip())
+    return found
+
+
 def _parents() -> dict[int, int]:
     stats = {int(entry.name): _stat(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
     return {pid: int(fields[1]) for pid, fields in stats.items() if fields}

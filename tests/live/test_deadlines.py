@@ -47,6 +47,7 @@ class Case:
     options: dict[str, Any] = attrs.field(factory=dict)
     shell: str = "busybox"
     printed: bytes = b"out\n"
+    host_config: dict[str, Any] = attrs.field(factory=dict)
 
 
 IN_BACKGROUND = "echo out; sleep {n} & (sleep {n} & sleep {n}) & wait"
@@ -65,6 +66,7 @@ CASES = {
         "echo out; exec sleep {n}", {"input": bytes(100_000_000 if FULL else 10_000_000)}
     ),
     "another user": Case(IN_BACKGROUND, {"user": "1000"}),
+    "another user, root has no CAP_KILL": Case(IN_BACKGROUND, {"user": "1000"}, host_config={"CapDrop": ["ALL"]}),
 }
 
 
@@ -114,7 +116,7 @@ def test_a_command_is_gone_soon_after_its_deadline(engine: Engine, lacking: Lack
     case = CASES[name]
     if engine.label in EMBEDDED and not (FULL or name in ON_EMBEDDED):
         pytest.skip("most cases run on the embedded engine only with all repetitions")
-    container = idle(engine, lacking, case.shell)
+    container = idle(engine, lacking, case.shell, host_config=case.host_config)
     seconds = exec_seconds(engine, container)
     timeout, bound = max(0.6, 4 * seconds), max(GONE_WITHIN, 6 * seconds)
 

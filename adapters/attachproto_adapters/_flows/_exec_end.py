@@ -2,7 +2,7 @@
 
 Strategy: engines have no call that ends an exec. A second exec runs a shell that reads ``/proc``. It needs nothing but
 the shell: ``read``, ``set`` and ``kill`` are built in, and without a ``sleep`` it counts. Engines start every exec as
-the leader of a session of its own (runc and crun call ``setsid``), so its children are found by the fourth field after
+the leader of a session of its own (runc calls ``setsid``), so its children are found by the fourth field after
 the name in ``/proc/PID/stat`` (proc(5)), also after their parent has ended. It sends SIGTERM, waits, and sends SIGKILL.
 """
 
@@ -29,8 +29,9 @@ _ROUND_SECONDS: Final = 0.02
 _ENDED, _LEFT = b"ended", b"left"
 
 # $1 is the process, $2 its start, $3 and $4 the rounds. If /proc does not show even this shell, nothing can be known,
-# and nothing is said. Reading all of /proc takes long where there are many processes. So until SIGKILL only those are
-# looked at again that have got SIGTERM, and all when these have gone.
+# and nothing is said. What lives and cannot be sent a signal is left at once, to be ended as another user. Reading all
+# of /proc takes long where there are many processes. So until SIGKILL only those are looked at again that have got
+# SIGTERM, and all when these have gone.
 SCRIPT: Final = """
 p=$1 s=$2 grace=$3 most=$4 n=0
 see() {
@@ -61,6 +62,12 @@ if [ "${20}" ] && [ "${20}" != "$s" ]; then echo ended; exit; fi
 all
 kill -TERM $left 2>/dev/null
 kill -CONT $left 2>/dev/null
+for i in $left; do
+  kill -0 $i 2>/dev/null && continue
+  see $i
+  set -- $l
+  case $1 in Z|X|'') ;; *) echo left; exit ;; esac
+done
 while [ $n -lt $most ]; do
   sleep 0.05 2>/dev/null || { k=0; while [ $k -lt 20000 ]; do k=$((k+1)); done; }
   n=$((n+1))
