@@ -18,6 +18,7 @@ import pytest
 from attachproto_engine import Engine
 from tests.engine.client import (
     TIMEOUT,
+    Answer,
     attach_request,
     attached,
     call,
@@ -293,21 +294,28 @@ def test_a_number_of_any_length_is_refused(engine: Engine, method: str, target: 
         ("/containers/create", '{"Cmd": ["true"], "StopTimeout": %s}'),
         ("/containers/create", '{"Cmd": ["true"], "HostConfig": {"ConsoleSize": [%s, 1]}}'),
         ("/containers/web/exec", '{"Cmd": ["true"], "ConsoleSize": [1, %s]}'),
-        ("/exec/EXEC/start", '{"Detach": false, "Tty": true, "ConsoleSize": [1, %s]}'),
         ("/containers/create", '{"Cmd": ["true"], "Labels": {"a": %s, "b": 1}}'),
     ],
 )
 def test_a_number_that_go_could_not_read_is_refused(engine: Engine, target: str, body: str, number: str) -> None:
     shell(engine, "web", "sleep 100")
     start(engine, "web")
-    if "EXEC" in target and number == "99999999999":
-        pytest.skip("Go's uint takes it")
-    exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["true"], "Tty": True}).json["Id"]
-    target = target.replace("EXEC", exec_id)
     data = (body % number).encode()
     head = f"POST {target} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     answer = exchange(engine, head.encode() + data)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"embedded engine failed" not in answer
+
+
+@pytest.mark.parametrize("size", [LONG, f'"{LONG}"', '"5"', "1e400", "Infinity", "5.5", "true", "[]", "-1"])
+def test_a_size_at_the_start_of_an_exec_that_go_could_not_read_is_refused(engine: Engine, size: str) -> None:
+    create(engine, "web", "sleep", "100")
+    start(engine, "web")
+    exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["true"], "Tty": True}).json["Id"]
+    data = f'{{"Detach": false, "Tty": true, "ConsoleSize": [1, {size}]}}'.encode()
+    head = f"Host: d\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    answer = exchange(engine, f"POST /exec/{exec_id}/start HTTP/1.1\r\n{head}".encode() + data)
+    assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"embedded engine failed" not in answer
 
 
@@ -381,13 +389,20 @@ def test_an_engine_without_descriptors_says_so() -> None:
                 if answer.status != 201:
                     refused.append(answer)
             assert {answer.status for answer in refused} == {500}
-            assert "Too many open files" in refused[0].message
-            assert call(other, "GET", "/_ping").status == 200
+            assert "too many open files" in refused[0].message.lower()
+
+            def again(method: str, target: str, body: object = None) -> Answer:
+                # The engine may not have closed the connection of the call before.
+                while (answer := call(other, method, target, body)).status == 500:
+                    pass
+                return answer
+
             # What is there goes on, and ends.
-            for container in call(other, "GET", "/containers/json?all=1").json[:3]:
-                assert call(other, "DELETE", f"/containers/{container['Id']}?force=1").status == 204
-            name = call(other, "POST", "/containers/create", {"Cmd": ["sh", "-c", "exit 3"]}).json["Id"]
-            assert call(other, "DELETE", f"/containers/{name}").status == 204
+            for container in again("GET", "/containers/json?all=1").json[:3]:
+                assert again("DELETE", f"/containers/{container['Id']}?force=1").status == 204
+            made = again("POST", "/containers/create", {"Cmd": ["sh", "-c", "exit 3"]})
+            assert made.status == 201
+            assert again("DELETE", f"/containers/{made.json['Id']}").status == 204
         finally:
             running.terminate()
             running.wait(TIMEOUT)
@@ -402,6 +417,7 @@ def test_a_client_for_whom_no_descriptor_is_left_is_answered() -> None:
             other = Engine()
             other._host = running.stdout.readline().decode().strip()
             with contextlib.ExitStack() as opened:
+                answer = b""
                 for _ in range(40):
                     sock = opened.enter_context(dial(other))
                     sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
