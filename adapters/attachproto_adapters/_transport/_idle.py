@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -123,18 +124,23 @@ class Releasable(Protocol):
 class IdleSlot:
     """The place of one idle connection. Threads may share it."""
 
+    # Every attachment refers to one.
+    __slots__ = ("_holds", "_idle", "_lock", "_process")
+
     def __init__(self) -> None:
         self._idle: IdleConnection | None = None
-        self._holds = 0
+        # Weak, so that a hold which an interruption has lost is none any more.
+        self._holds: list[weakref.ref[Hold]] = []
         self._lock = threading.RLock()  # a signal's handler may close a client
         self._process = os.getpid()
 
     def hold(self) -> Hold:
         """Let the slot keep a connection until ``Hold.release``."""
         self._look_for_fork()
+        hold = Hold(self)
         with self._lock:
-            self._holds += 1
-        return Hold(self)
+            self._holds.append(weakref.ref(hold))
+        return hold
 
     def take(self, taken: list[IdleConnection]) -> IdleConnection | None:
         """Take the connection out, if there is one, and add it to this list, of which the caller uses or closes it."""
@@ -151,19 +157,22 @@ class IdleSlot:
         """Keep this connection of a session, which must not close it from then on; ``False`` if it is not kept."""
         self._look_for_fork()
         with self._lock:
-            if self._idle is not None or not self._holds:
+            if self._idle is not None or not self._is_held():
                 return False
             # No signal's handler runs between these two lines: there is no call in them.
             session.released = True
             self._idle = idle
         return True
 
-    def let_go(self) -> IdleConnection | None:
-        """End one hold. Returns the connection for the caller to close, if that was the last one."""
+    def let_go(self, hold: Hold) -> IdleConnection | None:
+        """End a hold. Returns the connection for the caller to close, if that was the last one."""
         self._look_for_fork()
         with self._lock:
-            self._holds -= 1
+            self._holds = [each for each in self._holds if each() not in (None, hold)]
             return None if self._holds else self.take([])
+
+    def _is_held(self) -> bool:
+        return any(each() is not None for each in self._holds)
 
     def _look_for_fork(self) -> None:
         if self._process != os.getpid():
@@ -178,12 +187,11 @@ class IdleSlot:
 class Hold:
     """The right to have a connection kept; ``IdleSlot.hold`` gives it."""
 
-    __slots__ = ("_slot",)
+    __slots__ = ("__weakref__", "_slot")
 
     def __init__(self, slot: IdleSlot) -> None:
-        self._slot: IdleSlot | None = slot
+        self._slot = slot
 
     def release(self) -> IdleConnection | None:
         """End it. Returns the connection for the caller to close, if nobody else holds the slot. Once is enough."""
-        slot, self._slot = self._slot, None
-        return None if slot is None else slot.let_go()
+        return self._slot.let_go(self)
