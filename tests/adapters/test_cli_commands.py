@@ -327,6 +327,36 @@ def test_help_has_examples_and_statuses(name: str, capsys: pytest.CaptureFixture
     assert "=false" not in text.partition("examples:")[0]
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as exited:
+        main(["--print-completion", shell])
+    script = capsys.readouterr().out
+    assert exited.value.code == 0
+    assert "--detach-keys" in script
+    assert "=false" not in script
+
+
+def test_what_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit):
+        main(["--print-completion", "bash"])
+    Path(tmp_path, "script").write_text(capsys.readouterr().out)
+    words = "COMP_WORDS=(attachproto exec --det); COMP_CWORD=2"
+    ask = f"source script; {words}; _shtab_attachproto; echo ${{COMPREPLY[@]}}"
+    done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, timeout=BOUND)
+    assert done.stdout == b"--detach-keys\n"
+
+
+def test_completion_without_shtab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    with pytest.raises(SystemExit) as exited:
+        main(["--print-completion", "bash"])
+    assert exited.value.code == 125
+    assert "attachproto[completion]" in capsys.readouterr().err
+
+
 def test_the_library_does_not_import_the_command() -> None:
     code = "import sys, attachproto_adapters.blocking; print([n for n in sys.modules if 'cli' in n or n == 'argparse'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=BOUND, check=True)

@@ -67,6 +67,19 @@ class Parser(argparse.ArgumentParser):
         super().print_usage(sys.stderr)
 
 
+class _PrintCompletion(argparse.Action):
+    """Prints the script, and exits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: object, **options: object) -> NoReturn:
+        try:
+            from shtab import complete
+        except ImportError:
+            parser.exit(OURS, f"{parser.prog}: it is made by shtab: pip install 'attachproto[completion]'\n")
+        (_, shell, *_) = arguments
+        print(complete(parser, str(shell)))
+        parser.exit()
+
+
 def make_parser(
     attach: Run, exec_: Run, logs: Run, run: Run, replay: Run, demo: Run, engine: Run
 ) -> argparse.ArgumentParser:
@@ -78,6 +91,12 @@ def make_parser(
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"attachproto {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh"),
+        help="print a script that completes this command in a shell (needs attachproto[completion])",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, run: Run, help: str, description: str, *, own_status: bool = False) -> Parser:
