@@ -152,6 +152,23 @@ def test_it_is_bounded(framework: Framework, engine: Engine, trickles: bool) -> 
     assert engine.calls == ["inspect"]
 
 
+def test_trio_ends_it_however_often_ctrl_c_comes() -> None:
+    ended: list[bool] = []
+
+    async def call() -> None:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+            await trio.testing.wait_all_tasks_blocked()
+        ended.append(True)
+
+    async def main() -> None:
+        await _trio.Dialer.shielded(BOUND, call)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert ended
+
+
 def test_a_deadline_that_has_passed_does_not_hold_for_it(engine: Engine) -> None:
     dialer = _blocking_dialer.Dialer(Address(resolve_host(engine.host, {})), None)
     dialer.deadline = passed = time.monotonic() - 1

@@ -161,11 +161,16 @@ class Dialer(AsyncDialer[TrioSession]):
     within = staticmethod(TrioSession.within)
 
     @staticmethod
+    @trio.lowlevel.enable_ki_protection
     async def shielded(seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        with trio.move_on_after(seconds) as scope:
-            scope.shield = True
-            return await call()
-        raise TimeoutError(f"timed out: it has not ended within {seconds:g} s")
+        async def bounded() -> T:
+            with trio.move_on_after(seconds):
+                return await call()
+            raise TimeoutError(f"timed out: it has not ended within {seconds:g} s")
+
+        with trio.CancelScope(shield=True):
+            return await Dialer.finished(seconds, bounded)
+        raise AssertionError("nobody cancels this scope")
 
     # KeyboardInterrupt is raised in the main task where it waits, so the call is made in another one.
     @staticmethod
