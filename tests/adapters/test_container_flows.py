@@ -297,6 +297,24 @@ def test_what_was_not_created_is_not_removed(refusal: Response) -> None:
     assert drive(run.clean_up()) == ([], None)
 
 
+@pytest.mark.parametrize("status_code", [502, 503, 504])
+@pytest.mark.parametrize("labels", [{}, {RUN_LABEL: "7f"}])
+def test_a_creation_that_a_proxy_gave_up_is_looked_for(status_code: int, labels: Mapping[str, str]) -> None:
+    run = a_run("web")
+    drive_into(RequestRejected, run.create(), Response(status_code))
+    answers = [named(inspected(status="created"), **labels), *([GONE] if labels else [])]
+    seen, _ = drive(run.clean_up(), *answers)
+    assert seen == [looked_for("web"), *([REMOVE] if labels else [])]
+
+
+def test_whether_there_is_one_may_stay_unknown() -> None:
+    run = a_run()
+    drive_into(RequestRejected, run.create(), Response(504))
+    with pytest.raises(RequestRejected, match="504 to GET"):
+        answered_alike(run.clean_up(), Response(504))
+    assert not run.removed
+
+
 def interrupted(name: str | None = None) -> ContainerRun:
     """A run whose creation was sent, and never answered."""
     run = a_run(name)

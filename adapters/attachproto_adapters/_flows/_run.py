@@ -27,6 +27,7 @@ from attachproto_adapters._flows._inspect import InspectedContainer, half_close_
 from attachproto_adapters._flows._options import CommandOptions
 from attachproto_adapters._flows._pauses import Pauses
 from attachproto_adapters._flows._steps import Call, Opened, Steps
+from attachproto_adapters._flows._waits import GATEWAY_ERRORS
 
 CREATE_GRACE: Final = 10.0
 """How many seconds an interrupted creation may go on, so that its answer names the container that has to be removed."""
@@ -128,13 +129,13 @@ class ContainerRun:
 
         Raises:
             ImageNotFound: the engine does not have the image.
-            RequestRejected: the engine refused. Nothing was created: with the name taken, somebody else's is kept.
+            RequestRejected: the engine refused. With the name taken, somebody else's container is kept.
         """
         self.removed = False
         try:
             self._container = yield from create_container(self._create)
-        except RequestRejected:
-            self.removed = True
+        except RequestRejected as exc:
+            self.removed = exc.status_code not in GATEWAY_ERRORS  # a proxy that gives up does not end the creation
             raise
 
     def open(self) -> Steps[Opened]:
@@ -187,17 +188,21 @@ class ContainerRun:
         """The ID of the container whose creation was not answered; ``None`` if the engine has not created it.
 
         The engine may still be creating it. So it is asked again, for a limited time.
+
+        Raises:
+            RequestRejected: that is still unknown: a proxy answers 504, for instance.
         """
-        pauses = Pauses()
+        request, pauses = inspect_request("containers", self.name, self._api_version), Pauses()
         while True:
-            response: Response = yield Call(inspect_request("containers", self.name, self._api_version))
+            response: Response = yield Call(request)
             if not is_refusal(response):
                 break
             if pauses.bounded_sum >= _FIND_SECONDS:
-                return None
+                if (refusal := refused(request, response)).not_found:
+                    return None
+                raise refusal
             yield from pauses.bounded()
-        found = read_json(response)
-        labels = found["Config"].get("Labels") or {}
+        labels = (found := read_json(response))["Config"].get("Labels") or {}
         is_ours = self._label is None or labels.get(RUN_LABEL) == self._label
         return str(found["Id"]) if is_ours else None
 
