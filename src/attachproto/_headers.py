@@ -7,7 +7,7 @@ Names are lower-cased once, when they are read or given.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 Headers = tuple[tuple[str, str], ...]
@@ -33,9 +33,11 @@ def lower_names(headers: Iterable[tuple[str, str]]) -> Headers:
     Raises:
         TypeError: an item is not a pair of str.
     """
-    pairs = tuple((name, value) for name, value in headers)
+    if isinstance(headers, str | bytes | Mapping) or not isinstance(headers, Iterable):
+        raise TypeError(f"header fields are pairs such as [('x-name', 'value')], not a {type(headers).__name__}")
+    pairs = tuple(headers)
     for pair in pairs:
-        if not all(isinstance(part, str) for part in pair):
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise TypeError(f"a header field is a pair of str, not {pair!r}")
     return tuple((name.lower(), value) for name, value in pairs)
 

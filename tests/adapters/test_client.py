@@ -252,6 +252,15 @@ def test_a_header_that_cannot_go_with_every_request(
         framework.client(engine.host, headers=[header])
 
 
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("headers", [{"X-Token": "s3cret"}, {"ab": "s3cret"}, "ab", ["ab"], None])
+def test_headers_that_are_no_pairs(framework: Framework, engine: Engine, headers: Any) -> None:
+    """A name of two letters looks like a pair."""
+    with pytest.raises(TypeError, match="header field") as raised:
+        framework.client(engine.host, headers=headers)
+    assert "s3cret" not in str(raised.value)
+
+
 CONFIGS = {
     "a name that only the connection writes": '{"HttpHeaders": {"Host": "s3cret"}}',
     "a line end": '{"HttpHeaders": {"X": "s3cret\\r\\nY: z"}}',
