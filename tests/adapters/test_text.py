@@ -56,6 +56,12 @@ def test_what_is_no_encoding_is_told_at_once(encoding: str, errors: str) -> None
         TextCodec(encoding, errors)
 
 
+@pytest.mark.parametrize("errors", ["xmlcharrefreplace", "namereplace"])
+def test_a_handler_that_only_encodes_is_refused_before_the_command_runs(errors: str) -> None:
+    with pytest.raises(ValueError, match="for encoding"):
+        TextCodec("ascii", errors)
+
+
 @pytest.mark.parametrize(("encoding", "errors"), [(True, "strict"), (b"utf-8", "strict"), ("utf-8", None)])
 def test_an_encoding_is_a_str(encoding: object, errors: object) -> None:
     with pytest.raises(TypeError):

@@ -32,6 +32,7 @@ class TextCodec:
     Raises:
         LookupError: there is no such encoding, or no such handler of errors.
         TypeError: one of them is not a str.
+        ValueError: the handler of errors cannot decode, such as ``"xmlcharrefreplace"``.
     """
 
     def __init__(self, encoding: str | None, errors: str) -> None:
@@ -40,6 +41,8 @@ class TextCodec:
             b" ".decode(encoding, "ignore")  # raises for codecs that do not make text of bytes, such as hex
         check_text("errors", errors, "strict")
         codecs.lookup_error(errors)
+        if encoding is not None:
+            _check_decodes(errors)
         self._encoding = encoding
         self._errors = errors
 
@@ -74,3 +77,12 @@ class TextCodec:
             return out, stderr.decode(self._encoding, self._errors)
         except UnicodeError as exc:
             raise OutputUndecodable(f"{name} is not {self._encoding}: {exc}", exit_code, stdout, stderr) from exc
+
+
+def _check_decodes(errors: str) -> None:
+    try:
+        b"\xff".decode("ascii", errors)
+    except UnicodeError:
+        return
+    except TypeError:
+        raise ValueError(f"errors={errors!r} is for encoding, and the output is decoded") from None
