@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -31,19 +30,18 @@ async def run_container(
     completed = functools.partial(_completed, job, dialer, opening, input, max_output)
     try:
         result = await (completed() if timeout is None else dialer.within(timeout, completed))
-        if result is not None:
-            return result
-    finally:
-        failure = sys.exception()
+        await _clean_up(job, dialer, None)
+    except BaseException as exc:
         try:
-            await _clean_up(job, dialer, failure)
+            await _clean_up(job, dialer, exc)
         except BaseException:  # the loop has cancelled the task of the clean-up too, or KeyboardInterrupt came in trio
-            await _clean_up(job, dialer, failure)
+            await _clean_up(job, dialer, exc)
             raise
-        finally:
-            del failure  # its traceback refers to this frame
-    assert timeout is not None
-    raise job.timed_out(timeout)
+        raise
+    if result is None:
+        assert timeout is not None
+        raise job.timed_out(timeout)
+    return result
 
 
 async def _completed(

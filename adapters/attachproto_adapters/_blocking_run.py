@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -54,18 +53,18 @@ def _completed_and_removed(
     max_output: int | None,
     end: float | None,
 ) -> CompletedRun:
+    # A signal's handler may run wherever a function is called. So no call stands between a try and what it guards.
     try:
-        return _completed(job, dialer, opening, input, max_output)
-    finally:
-        job.late = end is not None and time.monotonic() >= end
-        failure = sys.exception()
+        result = _completed(job, dialer, opening, input, max_output)
+        _clean_up(job, dialer, None, None)
+        return result
+    except BaseException as exc:
         try:
-            _clean_up(job, dialer, failure)
-        except BaseException:  # KeyboardInterrupt, before the clean-up has begun
-            _clean_up(job, dialer, failure)
+            _clean_up(job, dialer, end, exc)
+        except BaseException:
+            _clean_up(job, dialer, end, exc)
             raise
-        finally:
-            del failure  # its traceback refers to this frame
+        raise
 
 
 def _completed(
@@ -85,15 +84,23 @@ def _completed(
         return result
 
 
-def _clean_up(job: ContainerRun, dialer: Dialer, failure: BaseException | None) -> None:
-    """End and remove the container. If that fails, the caller gets a note in the error, or else a warning."""
+def _clean_up(job: ContainerRun, dialer: Dialer, end: float | None, failure: BaseException | None) -> None:
+    """End and remove the container. If that fails, the caller gets a note in the error, or else a warning.
+
+    Args:
+        job: the run. If nothing is left of it, this only closes the connections.
+        dialer: makes the connections.
+        end: the deadline of the run.
+        failure: the error that the caller will get.
+    """
     try:
         if not job.settled:
+            job.late = job.late or (end is not None and time.monotonic() >= end)
             dialer.deadline = None
             finish(job.clean_up(), dialer, CLEANUP_SECONDS, CLEANUP_SECONDS)
     except Exception as exc:
         if job.may_try_again(exc):
-            _clean_up(job, dialer, failure)
+            _clean_up(job, dialer, end, failure)
         elif failure is None:
             warn(job.left_behind(exc))
         else:
