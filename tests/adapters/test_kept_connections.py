@@ -359,12 +359,16 @@ def test_a_refusal_leaves_the_connection_open(framework: Framework, keeping: Eng
 
 
 def test_a_connection_on_which_a_call_timed_out_is_not_used(keeping: Engine) -> None:
-    keeping.on("exec", until_closed, answers({"Id": "e1"}, 201))
-    with blocking.Client(keeping.host, timeout=0.2) as client:
+    keeping.on("inspect", answers(ENDED), until_closed, answers(ENDED))
+    inspect = Request("GET", ("exec", "e1", "json"))
+    with blocking.Client(keeping.host, timeout=BOUND) as client, contextlib.closing(client._dialer()) as dialer:
+        dialer.call(inspect)
+        dialer.settimeout(0.05)
         with pytest.raises(TimeoutError, match="no answer came"):
-            client.run_exec("web", ["true"], kill=False)
-        assert client.run_exec("web", ["true"], kill=False).stdout == b"hi"
-    assert used(keeping) == [["exec"], ["exec", "inspect"]]
+            dialer.call(inspect)
+        dialer.settimeout(BOUND)
+        assert json.loads(dialer.call(inspect).body) == ENDED
+    assert used(keeping) == [["inspect", "inspect"], ["inspect"]]
 
 
 @pytest.mark.parametrize("framework", [ASYNCIO, TRIO], ids=str)
