@@ -37,7 +37,7 @@ from attachproto_adapters._flows._steps import (
     Step,
     Steps,
 )
-from attachproto_adapters._flows._waits import ANSWER_SECONDS
+from attachproto_adapters._flows._waits import ANSWER_SECONDS, EARLIER_RUN_SECONDS
 from tests.adapters.scripted import container, docker_exec, podman_exec
 from tests.adapters.test_flows import NO_SUCH, REMOVING, answer, drive, drive_into, inspected
 
@@ -304,7 +304,7 @@ def test_a_container_that_dockerd_reports_as_running_was_cut(status: str, name: 
     assert isinstance(error, OutputCut)
     assert (error.stdout, error.stderr) == OUTPUTS
     assert "the container goes on" in str(error)
-    assert seen == [AwaitDeferred(0)] * len(first) + [LOOK, AwaitDeferred(0)]
+    assert seen == [AwaitDeferred(0)] * len(first) + [LOOK, AwaitDeferred(EARLIER_RUN_SECONDS)]
 
 
 @pytest.mark.parametrize("name", ["confirm", "wait"])
@@ -312,7 +312,7 @@ def test_a_container_whose_process_podman_lists_was_cut(name: str) -> None:
     first = [None] if name == "wait" else []
     flow = getattr(container_ending(PODMAN_RUNS), name)()
     seen, _ = drive_into(OutputCut, flow, *first, PODMAN_RUNS, LISTED, None)
-    assert seen[-3:] == [LOOK, TOP, AwaitDeferred(0)]
+    assert seen[-3:] == [LOOK, TOP, AwaitDeferred(EARLIER_RUN_SECONDS)]
 
 
 @EACH_NOT_LISTED
@@ -358,16 +358,29 @@ def test_the_run_that_we_started_is_over_if_its_restarts_are_counted(status: str
     assert isinstance(error, OutputCut)
 
 
-def test_a_wait_that_has_its_answer_tells_of_a_run_that_somebody_has_restarted() -> None:
+def test_a_wait_that_answers_behind_a_running_one_tells_of_the_run_before() -> None:
+    """Somebody has started the container again."""
     ending = container_ending(inspected(status="created"))
-    flow = ending.confirm()
-    step = next(flow)
-    while not isinstance(step, AwaitDeferred):
-        step = flow.send(inspected() if isinstance(step, Call) else None)
-    assert step == AwaitDeferred(0)
-    assert flow.send(answer({"StatusCode": 137})) == Discard()
+    again = inspected(started_at="2026-11-29T18:00:05Z")
+    seen, _ = drive(ending.confirm(), again, answer({"StatusCode": 137}), None, again)
+    assert seen == [LOOK, AwaitDeferred(EARLIER_RUN_SECONDS), Discard(), LOOK]
     assert (ending.confirmed, ending.exit_code) == (True, 137)
-    drive(flow, None)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [inspected(status="exited"), inspected(started_at="2026-11-29T18:00:06Z"), NO_SUCH],
+    ids=["", "again", "404"],
+)
+def test_a_wait_that_answers_because_the_running_one_has_ended_shows_no_end(later: Response) -> None:
+    """The output had ended before."""
+    ending = container_ending(inspected(status="created"))
+    first = inspected(started_at="2026-11-29T18:00:05Z")
+    drive_into(OutputCut, ending.confirm(), first, answer({"StatusCode": 137}), None, later)
+    with pytest.raises(OutputCut):
+        next(ending.confirm())
+    drive(ending.wait())
+    assert ending.exit_code == 137
 
 
 def test_a_wait_that_has_its_answer_already_needs_no_look() -> None:

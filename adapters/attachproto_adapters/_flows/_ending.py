@@ -22,9 +22,9 @@ from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._inspect import InspectedContainer, InspectedExec
 from attachproto_adapters._flows._life import Life
 from attachproto_adapters._flows._pauses import Pauses
-from attachproto_adapters._flows._processes import runs_on
+from attachproto_adapters._flows._processes import goes_on_from, runs_on
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, CallDeferred, Discard, Opened, Steps
-from attachproto_adapters._flows._waits import ANSWER_SECONDS, GATEWAY_ERRORS, ask_again, waited
+from attachproto_adapters._flows._waits import ANSWER_SECONDS, EARLIER_RUN_SECONDS, GATEWAY_ERRORS, ask_again, waited
 
 # How many seconds Podman may report "running" after the end of the output. Up to 0.23 s were measured for an exec and
 # 2.1 s for a container, on two cores with a load of 15 (scripts/measure_ends.py). A longer time would hide cuts: if
@@ -181,8 +181,10 @@ class Ending:
                 break
             last = pauses.bounded_sum >= CONTAINER_GRACE
             if last or (yield from runs_on(opened, now, pauses)):
-                # It may have been restarted. Then the wait has its answer.
-                if self._wait_held and (yield from self._has_answer((yield AwaitDeferred(0)))):
+                # Somebody may have restarted it. Then the wait reports the run before.
+                patience = AwaitDeferred(0 if last else EARLIER_RUN_SECONDS)
+                answered = self._wait_held and (yield from self._has_answer((yield patience)))
+                if answered and (last or (yield from goes_on_from(now, request))):
                     return
                 raise self._output_cut("the container has not run yet" if now.created else "the container goes on")
             if not (by_wait and self._wait_held):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from attachproto import RemoteProtocolError, Request, Response
-from attachproto_adapters._flows._inspect import Facts, InspectedExec, read_json
+from attachproto_adapters._flows._inspect import Facts, InspectedContainer, InspectedExec, read_json
 from attachproto_adapters._flows._pauses import Pauses
 from attachproto_adapters._flows._steps import Call, Opened, Steps
 
@@ -44,6 +44,12 @@ def runs_on(opened: Opened, inspected: Facts, pauses: Pauses) -> Steps[bool]:
     request = Request("GET", ("containers", container, "top"), _FIELDS, api_version=opened.api_version)
     answer: Response = yield Call(request)
     return answer.status_code == 200 and lists(answer, inspected.pid)
+
+
+def goes_on_from(seen: InspectedContainer, request: Request) -> Steps[bool]:
+    """Whether the run that an inspect has seen still goes on, by another inspect (``request``)."""
+    answer: Response = yield Call(request)
+    return answer.status_code == 200 and InspectedContainer.from_response(answer).goes_on(seen)
 
 
 def lists(response: Response, pid: int) -> bool:
