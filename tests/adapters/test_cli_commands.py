@@ -344,7 +344,7 @@ def test_what_bash_completes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         main(["--print-completion", "bash"])
     Path(tmp_path, "script").write_text(capsys.readouterr().out)
     words = "COMP_WORDS=(attachproto exec --det); COMP_CWORD=2"
-    ask = f"source script; {words}; _shtab_attachproto; echo ${{COMPREPLY[@]}}"
+    ask = f"source ./script; {words}; _shtab_attachproto; echo ${{COMPREPLY[@]}}"
     done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, timeout=BOUND)
     assert done.stdout == b"--detach-keys\n"
 

@@ -7,6 +7,8 @@ image is the command, whatever it looks like.
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -62,8 +64,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(OURS, f"{self.prog}: {message}\n")
 
     def print_usage(self, file: object = None) -> None:
-        import sys
-
         super().print_usage(sys.stderr)
 
 
@@ -72,11 +72,11 @@ class _PrintCompletion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *arguments: object, **options: object) -> NoReturn:
         try:
-            from shtab import complete
+            shtab = importlib.import_module("shtab")
         except ImportError:
             parser.exit(OURS, f"{parser.prog}: it is made by shtab: pip install 'attachproto[completion]'\n")
         (_, shell, *_) = arguments
-        print(complete(parser, str(shell)))
+        print(shtab.complete(parser, str(shell)))
         parser.exit()
 
 
