@@ -7,7 +7,6 @@ image is the command, whatever it looks like.
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -15,45 +14,10 @@ from typing import NoReturn
 from attachproto import __version__
 from attachproto_adapters._transport._schemes import HELP as HOST_HELP
 from attachproto_adapters.cli import _values
+from attachproto_adapters.cli._help import EXAMPLES, PrintCompletion
 from attachproto_adapters.cli._statuses import FAILED, OURS, statuses
 
 Run = Callable[[argparse.Namespace], int]
-
-_EXAMPLES = {
-    "attach": """\
-examples:
-  attachproto attach web                    see what it prints; Ctrl-C goes to the container
-  attachproto attach --sig-proxy=false web  the same, and Ctrl-C detaches
-  attachproto attach --start --json job     start it, and print one JSON object for each event
-""",
-    "exec": """\
-examples:
-  attachproto exec web ps                   run a command
-  attachproto exec -it web sh               a shell; ctrl-p ctrl-q detaches
-  attachproto exec -i web tar x < web.tar   give it input
-  attachproto exec --timeout 30 web ./check end it after 30 seconds
-""",
-    "logs": """\
-examples:
-  attachproto logs --tail 20 -f web         the last 20 lines, and what comes
-  attachproto logs --since 10m -t web       the last ten minutes, with times
-""",
-    "run": """\
-examples:
-  attachproto run --rm alpine echo hello    run a command in a new container
-  attachproto run --rm -it alpine sh        a shell in one
-  attachproto run --rm --timeout 60 alpine ./job
-""",
-}
-
-
-_REPLAY_EXAMPLES = """\
-examples:
-  attachproto exec --record web.jsonl web ps    record a stream
-  attachproto replay web.jsonl                  show it
-  attachproto replay --as-server unix:///tmp/replay.sock web.jsonl
-                                                be an engine whose every stream is the recorded one
-"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,19 +29,6 @@ class Parser(argparse.ArgumentParser):
 
     def print_usage(self, file: object = None) -> None:
         super().print_usage(sys.stderr)
-
-
-class _PrintCompletion(argparse.Action):
-    """Prints the script, and exits."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *arguments: object, **options: object) -> NoReturn:
-        try:
-            shtab = importlib.import_module("shtab")
-        except ImportError:
-            parser.exit(OURS, f"{parser.prog}: it is made by shtab: pip install 'attachproto[completion]'\n")
-        (_, shell, *_) = arguments
-        print(shtab.complete(parser, str(shell)))
-        parser.exit()
 
 
 def make_parser(
@@ -93,7 +44,7 @@ def make_parser(
     parser.add_argument("--version", action="version", version=f"attachproto {__version__}")
     parser.add_argument(
         "--print-completion",
-        action=_PrintCompletion,
+        action=PrintCompletion,
         choices=("bash", "zsh"),
         help="print a script that completes this command in a shell (needs attachproto[completion])",
     )
@@ -104,7 +55,7 @@ def make_parser(
             name,
             help=help,
             description=description,
-            epilog=_EXAMPLES[name] + ("\n" + statuses(own=own_status) if name != "logs" else ""),
+            epilog=EXAMPLES[name] + ("\n" + statuses(own=own_status) if name != "logs" else ""),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -181,7 +132,7 @@ def make_parser(
         "replay",
         help="show what --record has written",
         description="Show recorded streams, the bytes beside the events that they are; or play one to clients.",
-        epilog=_REPLAY_EXAMPLES,
+        epilog=EXAMPLES["replay"],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
