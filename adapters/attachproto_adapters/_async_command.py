@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from attachproto import Accepted
+from attachproto import Accepted, State
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._command_output import RestOfOutput
@@ -111,7 +111,10 @@ class AsyncCommandRun(Generic[A, S]):
 
     async def _await_process(self) -> None:
         if self._attachment is None and (session := self._stream.session) is not None:
-            answer = await session.next_event()  # the start was cancelled
+            # The start was cancelled. A send that is cancelled has not sent all, so that the engine starts nothing.
+            if session.connection.our_state in (State.IDLE, State.ERROR):
+                return
+            answer = await session.next_event()
             if isinstance(answer, Accepted):
                 self._attachment = self._make_attachment(session, answer, self._command.opened, self._dialer)
         if (attachment := self._attachment) is not None:

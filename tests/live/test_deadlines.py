@@ -118,7 +118,7 @@ def test_a_command_is_gone_soon_after_its_deadline(engine: Engine, lacking: Lack
         pytest.skip("most cases run on the embedded engine only with all repetitions")
     container = idle(engine, lacking, case.shell, host_config=case.host_config)
     seconds = exec_seconds(engine, container)
-    timeout, bound = max(0.6, 4 * seconds), max(GONE_WITHIN, 6 * seconds)
+    timeout, bound = max(0.6, 4 * seconds), max(GONE_WITHIN, 8 * seconds)
 
     def run(framework: Framework, n: str) -> tuple[CommandTimeout, float]:
         caught: list[CommandTimeout] = []
