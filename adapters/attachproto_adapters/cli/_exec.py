@@ -109,7 +109,11 @@ class MarkedWriter(Writer):
 
     def write(self, event: DataEvent) -> None:
         if not isinstance(event, Stdout | RawOutput):
-            self._writer.write(event)
+            data = event.data
+            if data.startswith(self._token + b":"):  # the shell says that it could not start the command
+                data = data.partition(b"\n")[2]
+            if data:
+                self._writer.write(type(event)(data))
             return
         self._kind = type(event)
         data = self.tail + self._marker.feed(event.data)
