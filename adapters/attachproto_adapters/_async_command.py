@@ -1,7 +1,7 @@
-"""Runs one command for the asyncio and trio adapters, and ends it if it is not waited for any more.
+"""Runs one command for the asyncio and trio adapters, and ends it if the caller stops waiting.
 
-Strategy: as in ``_blocking_command``. The end is shielded: a cancellation goes on when the command has ended, or when
-the bounds have passed.
+Strategy: as in ``_blocking_command``. The end is shielded: a cancellation is raised again when the command has ended,
+or when the time limits have passed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attachproto_adapters._transport._async_dialer import AsyncDialer
 S = TypeVar("S", bound=AsyncSession)
 A = TypeVar("A", bound=AsyncAttachment[Any])
 
-# The bounds of the parts, and some time for what is between them.
+# The limits of the parts, and a second for what is between them.
 _ALL_SECONDS = START_SECONDS + END_SECONDS + REST_SECONDS + 1.0
 
 
@@ -77,9 +77,9 @@ class AsyncCommandRun(Generic[A, S]):
             self._attachment = None
 
     async def _end(self, *, always: bool = False) -> tuple[bool, tuple[bytes, bytes]]:
-        """End the command; whether it was seen to have ended, and what it has printed.
+        """End the command. Returns whether it was seen to have ended, and what it has printed.
 
-        ``always``: find that out also if it cannot be ended.
+        ``always``: also if its process is not known, ask the engine whether it has ended.
         """
         command, ended = self._command, False
         if command.awaits_process:
@@ -96,7 +96,7 @@ class AsyncCommandRun(Generic[A, S]):
         async def read() -> None:
             assert rest is not None
             assert attachment is not None
-            with contextlib.suppress(Exception), attachment._session.reading:  # what was read is what there is
+            with contextlib.suppress(Exception), attachment._session.reading:  # what was read before is kept
                 while events := await attachment._next_events():
                     rest.add(events)
 

@@ -3,9 +3,8 @@
 Strategy: a method checks its arguments, builds a flow (``_flows``), and gives it to ``_drive``, which performs it and
 returns its result, or to ``_open``, which makes an attachment of the stream that the flow has opened.
 
-The class is where its methods are documented, for every framework: the functions of ``blocking``, and the clients and
-functions of the other adapters, refer to it. That is why the file has more than 250 lines, and the class more than 15
-methods.
+The methods are documented here for every framework: the functions of ``blocking``, and the clients and functions of the
+other adapters, refer to them. That is why the file has more than 250 lines, and the class more than 15 methods.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ DEFAULT_OPTIONS = AttachOptions()
 
 
 class Client(ClientBase):
-    """One engine, and the calls that it answers. Making one connects to nothing.
+    """One engine, and the calls that it answers. Creating a client opens no connection.
 
     It finds the engine and loads the certificates once, for all its calls. It is a context manager; without ``with``,
     call ``close`` at the end. Several threads may use one client at the same time. An attachment goes on after its
@@ -124,7 +123,7 @@ class Client(ClientBase):
             RemoteProtocolError: the peer is not an engine, or breaks the protocol.
             TimeoutError: the engine did not answer in time. The text names the call, the address and the seconds. Also
                 without a timeout, if an attach has no answer after 30 seconds, because a proxy holds it back.
-            ClientClosed: the client was closed. So for every method.
+            ClientClosed: the client was closed. Every method raises this.
         """
         api_version = self._api_version
         return self._open(
@@ -199,10 +198,10 @@ class Client(ClientBase):
         """Run a command in a running container, and wait until it has ended.
 
         It does not leave the command running. Whatever it raises (a timeout, ``KeyboardInterrupt``, too much output, a
-        connection that broke), it ends the command first, and every process in its session: SIGTERM, and after half
-        a second SIGKILL. That takes up to 17 seconds if the engine does not answer. For that, the command is always
-        started by the container's ``/bin/sh``, which tells its process and is then replaced by it; environment, bytes
-        and exit code are the same. Without a shell the command is started as it is, and cannot be ended.
+        connection that broke), it ends the command first, and every process in its session: SIGTERM, and after half a
+        second SIGKILL. That takes up to 17 seconds if the engine does not answer. For that, the container's ``/bin/sh``
+        starts the command. The shell prints its process ID, and is then replaced by the command. Environment, bytes and
+        exit code are the same. If the container has no shell, the command is started without one, and cannot be ended.
 
         Args:
             container: its name or ID.
@@ -343,7 +342,7 @@ class Client(ClientBase):
         """Run a command in a new container, wait until it has ended, and remove the container.
 
         The container is also removed if this raises, or is interrupted at any moment: an interruption waits until the
-        engine has answered, for at most half a minute. If the removal fails, a note in the error says so, or a warning
+        engine has answered, for at most 40 seconds. If the removal fails, a note in the error says so, or a warning
         (``AttachWarning``) if there is no error.
 
         Args:

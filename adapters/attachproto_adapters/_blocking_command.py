@@ -1,8 +1,9 @@
-"""Runs one command for the blocking adapter, and ends it if it is not waited for any more.
+"""Runs one command for the blocking adapter, and ends it if the caller stops waiting.
 
 Strategy: whatever ends the wait (a timeout, Ctrl-C, too much output, a broken connection), the command is ended before
-the error is raised. First its process has to be known, which may still be on its way; then a flow ends it; then what
-it has printed last is read. Each part has a bound of its own. What is known of the command is in ``_flows/_commands``.
+the error is raised. If its process is not known yet, the line that tells it is waited for. Then a flow ends the
+command. Then its last output is read. Each part has a time limit of its own. What is known of the command is in
+``_flows/_commands``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from attachproto_adapters._flows._steps import Held, Steps
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import Dialer
 
-# How often it reads between two steps: a command that never stops printing must not keep it from ending the command.
+# How many reads are made between two steps at most: else a command that never stops printing would delay its own end.
 _READS: Final = 50
 
 
@@ -80,9 +81,9 @@ class CommandRun:
             self._attachment = None
 
     def _end(self, *, always: bool) -> tuple[bool, tuple[bytes, bytes]]:
-        """End the command; whether it was seen to have ended, and what it has printed.
+        """End the command. Returns whether it was seen to have ended, and what it has printed.
 
-        ``always``: find that out also if it cannot be ended.
+        ``always``: also if its process is not known, ask the engine whether it has ended.
         """
         command, ended = self._command, False
         if command.awaits_process:
@@ -97,12 +98,12 @@ class CommandRun:
             return ended, (b"", b"")
         if ended:
             self._dialer.deadline = time.monotonic() + REST_SECONDS
-            with contextlib.suppress(Exception):  # what was read before is what there is
+            with contextlib.suppress(Exception):  # after an error, what was read before is kept
                 self._read_rest(rest)
         return ended, rest.result()
 
     def _reading(self, steps: Steps[bool], rest: RestOfOutput | None) -> Steps[bool]:
-        """The flow, and between its steps the output that has arrived is read."""
+        """The same flow. Between its steps, the output that has arrived is read."""
         result: object = None
         while True:
             try:

@@ -64,7 +64,7 @@ def drive(
                     _discard(held)
                     with LoggedCall(request) as logged:
                         session = dialer.ask(request)
-                        # If another thread has closed the attachment before, it has found no session to close.
+                        # If another thread has closed the attachment meanwhile, it has not seen this session.
                         if not held.keep(session):
                             session.close()
                         result = session.next_event_within(dialer.at_most(seconds))
@@ -106,7 +106,7 @@ def clean_up(steps: Steps[T], dialer: Dialer, seconds: float) -> T:
 
     Args:
         steps: the flow.
-        dialer: makes its connections; one that was closed still does.
+        dialer: makes its connections. It may be one that was closed.
         seconds: how long all of it may take.
 
     Raises:
@@ -130,7 +130,7 @@ def finish(steps: Steps[T], dialer: Dialer, grace: float, seconds: float | None 
 
     Args:
         steps: the flow.
-        dialer: makes its connections. A deadline that it has does not hold for the flow.
+        dialer: makes its connections. Its deadline is not applied to the flow.
         grace: how many seconds the flow may go on after an interruption or the deadline. Then its connections are
             closed.
         seconds: how long all of it may take.
@@ -178,7 +178,7 @@ class _Job(Generic[T]):
         threading.Thread(target=self._run, name="attachproto").start()
 
     def has_begun(self) -> bool:
-        """Whether the call is made. If it has not begun by now, it never is: ``start`` may have been interrupted."""
+        """Whether the call has begun. If not, it never will: ``start`` may have been interrupted."""
         with self._lock:
             self._abandoned = True
             return self._begun

@@ -8,12 +8,12 @@ from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._errors import OutputTooLarge
 from attachproto_adapters._flows._output import DataEvent
 
-# How many bytes of it are kept. A command that never stops printing has printed much more before SIGTERM arrives.
+# How many bytes of it are kept. A command that never stops printing can print much more before SIGTERM arrives.
 _REST_SIZE: Final = 1024 * 1024
 
 
 class RestOfOutput:
-    """Takes the events that follow the end of the wait. What is beyond a limit is dropped, but it has to be read.
+    """Takes the events that come while a command is ended. It drops those beyond a limit, which have to be read too.
 
     Args:
         attachment: where the events come from, and where the output so far is.

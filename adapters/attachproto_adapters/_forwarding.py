@@ -18,30 +18,30 @@ from attachproto_adapters._transport._sockets import READ_SIZE
 if TYPE_CHECKING:
     from attachproto_adapters._blocking_attachment import Attachment
 
-# How long a thread is waited for that nothing should hold up any more.
+# How many seconds to wait for the end of a thread that should not be blocked any more.
 _JOIN_SECONDS = 2.0
-# How long after an exception, when it may be sending to a container that does not read.
+# The same after an exception: the thread may be blocked in a send to a container that does not read.
 _BRIEFLY = 0.05
 
 
 class StdinForwarder:
     """A context manager in which a thread forwards a descriptor to the stdin of an attachment.
 
-    The thread waits for input with ``poll``, so that it can be ended without reading what comes later: that belongs
-    to whoever reads the descriptor next.
+    The thread waits for input with ``poll``, so that it can be ended without another read: later input is for whoever
+    reads the descriptor next.
 
     Args:
         attachment: of the blocking adapter.
         fd: what is read: a terminal, a pipe or a file.
-        on_open_end: called in the thread at the end of the input, if a half-close would end the attach. Then it is not
-            sent.
+        on_open_end: called in the thread at the end of the input, if a half-close would end the attach. Then no
+            half-close is sent.
     """
 
     def __init__(self, attachment: Attachment, fd: int, on_open_end: Callable[[], object] = lambda: None) -> None:
         self._attachment = attachment
         self._fd = fd
         self._on_open_end = on_open_end
-        # Daemonic, so that a thread that nothing wakes cannot hold up the end of the interpreter.
+        # A daemon thread: the interpreter would wait at its exit for any other thread that is still blocked.
         self._thread = threading.Thread(target=self._run, name="attachproto-stdin", daemon=True)
         self._stop_read, self._stop_write = -1, -1
 

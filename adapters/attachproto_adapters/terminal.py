@@ -9,16 +9,16 @@
         interact(shell)
         exit_code = shell.wait()
 
-In raw mode every key is a byte: Ctrl-C reaches the program in the container, and the engine itself looks for the keys
-that detach. The terminal is restored whatever ends the block: its end, an exception, SIGTERM and other signals that
-would end the process, or SIGTSTP, after which it is raw again when the process goes on.
+In raw mode every key is sent as its bytes: Ctrl-C reaches the program in the container, and the engine itself looks for
+the keys that detach. The terminal is restored whatever ends the block: its end, an exception, SIGTERM and other signals
+that would end the process, or SIGTSTP, after which it is raw again when the process goes on.
 
-It stands on the blocking adapter, with a thread for stdin and one for the size, and not on asyncio. A write to a
-terminal or a pipe may block for as long as its reader likes, and would hold up an event loop with all that it serves.
-A file as stdin cannot be watched by ``epoll``. Loading asyncio takes longer than opening an attach.
+It uses the blocking adapter, with one thread for stdin and one for the size. It does not use asyncio, for three
+reasons. A write to a terminal or a pipe blocks while its reader does not read, and would block the event loop.
+``epoll`` cannot watch a regular file as stdin. Loading asyncio takes longer than opening an attach.
 
 Signals are handled in the main thread, so ``raw_mode``, ``follow_size`` and ``interact`` have to be called there. Their
-handlers are installed for their time only. A signal that the program handles itself, or ignores, is left to it.
+handlers are installed only while they run. A signal that the program handles itself, or ignores, is left to it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PAUSE: Final = 0.01
 
 
 def get_size(fd: int = 0) -> tuple[int, int] | None:
-    """Height and width of a terminal in characters; ``None`` if it is no terminal, or does not know its size."""
+    """Height and width of a terminal in characters; ``None`` if it is no terminal, or has no size set."""
     try:
         size = os.get_terminal_size(fd)
     except OSError:
@@ -55,15 +55,15 @@ def get_size(fd: int = 0) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def follow_size(attachment: Attachment, fd: int = 1, *, redraw: bool = False) -> Iterator[None]:
-    """A context manager in which the size of a terminal here becomes that of the TTY there.
+    """A context manager that gives an attachment's TTY the size of a local terminal.
 
-    It is set at the start, whenever the window changes, and when the process goes on after SIGTSTP. An engine that
-    refuses, or does not answer, changes nothing.
+    It sets the size at the start, whenever the window changes, and when the process goes on after SIGTSTP. If the
+    engine refuses or does not answer, that is ignored.
 
     Args:
         attachment: whose TTY is resized.
-        fd: of the terminal here. For anything else nothing is done.
-        redraw: first set another size, so that the program there draws its screen: for an attach to what runs already.
+        fd: of the local terminal. If it is no terminal, nothing is done.
+        redraw: first set another size, so that a program that already runs draws its screen again.
 
     Raises:
         RuntimeError: this is not the main thread.

@@ -1,8 +1,8 @@
 """One command of ``run_exec``: how it is started, and what is known of it, so that it can be ended at any moment.
 
-Strategy: a ``Command`` stores each fact before the step that makes it true, or with the answer that tells it. So after
-an error, a cancellation or ``KeyboardInterrupt`` at any moment, ``end`` knows what there is to end. How a process is
-known is in ``_marker``, and how it is ended in ``_exec_end``.
+Strategy: a ``Command`` stores that a step may have happened before it asks for the step. So after an error, a
+cancellation or ``KeyboardInterrupt`` at any moment, ``end`` can tell what there is to end. ``_marker`` finds out which
+process it is, and ``_exec_end`` ends it.
 
 It is started behind a shell whether there is a timeout or not, because a cancellation or Ctrl-C is to end it, too. That
 costs less than can be measured beside the 60 to 300 ms that engines take for an exec, and one inspect of the container
@@ -28,13 +28,13 @@ from attachproto_adapters._flows._options import ExecOptions
 from attachproto_adapters._flows._steps import Opened, Steps
 
 END_SECONDS: Final = 10.0
-"""How many seconds the end of a command may take, with everything around it. It took 0.1 to 2 s."""
+"""How many seconds the flow ``Command.end`` may take. It took 0.1 to 2 s."""
 
 START_SECONDS: Final = 5.0
-"""How many of them it is waited for the start of a command whose end is wanted."""
+"""How many seconds to wait, before that, for the process of a command that is still being started."""
 
 REST_SECONDS: Final = 1.0
-"""How many of them the rest of the output is read, once the command has ended."""
+"""How many seconds, after that, the rest of the output is read."""
 
 
 class Command:
@@ -64,7 +64,7 @@ class Command:
             container: its name or ID.
             command: the program and its arguments.
             token: a random text that nobody can guess.
-            kill: whether the command is to be ended if it is not waited for any more.
+            kill: whether the command is to be ended if the caller stops waiting.
             stdin: whether it has a stdin.
             api_version: the version for the calls.
             stdin_must_end: as for ``create_and_open_exec``.
@@ -130,7 +130,7 @@ class Command:
         except ApiVersionRejected:
             raise
         except (RequestRejected, RemoteProtocolError, LookupError, TypeError, AttributeError):
-            pass  # some proxies refuse it; what else is wrong, the creation that follows will tell
+            pass  # some proxies refuse it; any other fault is reported by the creation that follows
         pairs = [entry.partition("=") for entry in entries if isinstance(entry, str)]
         return {name: value for name, _, value in pairs} | dict(self._options.get("env") or {})
 
@@ -157,11 +157,11 @@ class Command:
 
     @property
     def must_end(self) -> bool:
-        """Whether it may run, and can be ended. Asked for when ``awaits_process`` is over, one way or the other."""
+        """Whether it may run, and can be ended. It can become true while ``awaits_process`` is."""
         return not self.over and self._marker is not None and self._marker.process is not None
 
     def end(self) -> Steps[bool]:
-        """End it; whether it was seen to have ended."""
+        """End it. Returns whether it was seen to have ended."""
         opened = self.opened
         if opened is None or self.over:
             return True

@@ -1,9 +1,10 @@
 """Ends the process of an exec, and whatever is still in its session.
 
 Strategy: engines have no call that ends an exec. A second exec runs a shell that reads ``/proc``. It needs nothing but
-the shell: ``read``, ``set`` and ``kill`` are built in, and without a ``sleep`` it counts. Engines start every exec as
-the leader of a session of its own (runc calls ``setsid``), so its children are found by the fourth field after
-the name in ``/proc/PID/stat`` (proc(5)), also after their parent has ended. It sends SIGTERM, waits, and sends SIGKILL.
+the shell: ``read``, ``set`` and ``kill`` are built in, and a loop that counts replaces a missing ``sleep``. Engines
+start every exec as the leader of a session of its own (runc calls ``setsid``), so its children are found by the fourth
+field after the name in ``/proc/PID/stat`` (proc(5)), also after their parent has ended. It sends SIGTERM, waits, and
+sends SIGKILL.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from attachproto_adapters._flows._inspect import InspectedExec
 from attachproto_adapters._flows._marker import Process
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, Call, CallDeferred, Discard, Steps
 
-# Rounds of at least 0.05 s: SIGKILL comes after half a second, and it gives up after about three seconds.
+# Rounds of at least 0.05 s: the script sends SIGKILL after half a second, and gives up after about three seconds.
 _ROUNDS_BEFORE_KILL, _ROUNDS = 10, 50
 
-# How often an adapter can read the command's output while the script runs. dockerd handles the ends of execs one after
-# the other, and waits with each until its output has been read.
+# How long one wait for the script's answer lasts. Between two waits the adapter reads the command's output, because
+# dockerd handles the ends of execs one after the other, and for each it waits until the output has been read.
 _ROUND_SECONDS: Final = 0.02
 
 # What the script says last: no process of the session is left, or some are.
 _ENDED, _LEFT = b"ended", b"left"
 
-# $1 is the process, $2 its start, $3 and $4 the rounds. If /proc does not show even this shell, nothing can be known,
-# and nothing is said. What lives and cannot be sent a signal is left at once, to be ended as another user. Reading all
-# of /proc takes long where there are many processes. So until SIGKILL only those are looked at again that have got
-# SIGTERM, and all when these have gone.
+# $1 is the process, $2 its start, $3 and $4 the rounds. If /proc does not show even this shell, the script prints
+# nothing. If a live process cannot be sent a signal, it says "left" at once, so that it is run again as another user.
+# Reading all of /proc takes long where there are many processes. So until SIGKILL the script looks only at the
+# processes that it has sent SIGTERM, and at all of /proc when these have ended.
 SCRIPT: Final = """
 p=$1 s=$2 grace=$3 most=$4 n=0
 see() {
@@ -88,12 +89,12 @@ def end_exec(
 ) -> Steps[bool]:
     """End an exec's process and its session.
 
-    Root may send signals to everybody, unless the container lacks ``CAP_KILL``. Then the command's own user may.
+    Root may send signals to every process, unless the container lacks ``CAP_KILL``. Then the command's own user may.
 
     Args:
         container: the container of the exec.
         exec_id: the exec.
-        process: its process, if it is known; else it is only asked whether it has ended.
+        process: its process, if it is known; else the engine is only asked whether the exec has ended.
         user: the user that it runs as; ``None`` for the container's.
         api_version: the version for the calls.
 
@@ -117,7 +118,7 @@ def _kill(container: str, process: Process, user: str | None, api_version: str |
     create = Request("POST", ("containers", container, "exec"), body=_json(body), headers=JSON, api_version=api_version)
     try:
         killer = created_id("exec", succeeded(create, (yield Call(create))))
-        # Asked for without an upgrade, engines send the output as a body that ends with the connection. (Podman 4.3
+        # Without an upgrade in the request, engines send the output as a body up to the end of file. (Podman 4.3
         # never notices the end of an exec that was started with Detach.)
         start = Request("POST", ("exec", killer, "start"), body=_json({}), headers=JSON, api_version=api_version)
         answer: Response | ResponseHead | Broken | None = yield CallDeferred(start)
@@ -129,7 +130,7 @@ def _kill(container: str, process: Process, user: str | None, api_version: str |
         words = succeeded(start, answer).body.split()
     except (AttachError, ProtocolError):
         return b""
-    # In front of the words is the header of a frame.
+    # The header of the frame stands before the words.
     return next((word for word in (_ENDED, _LEFT) if words and words[-1].endswith(word)), b"")
 
 

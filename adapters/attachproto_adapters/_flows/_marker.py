@@ -1,9 +1,9 @@
 """The line that tells a command's process: how a shell is made to print it, and how it is taken out of the output.
 
-Strategy: engines do not tell which process of the container an exec is. So a command is started as
-``/bin/sh -c SCRIPT TOKEN COMMAND...``. The shell prints a line with the random token and its own ``/proc/self/stat``,
-and then becomes the command by ``exec``, with the same process ID. Where there is no such line, there is no shell, and
-the command was not started.
+Strategy: engines do not tell which process of the container an exec is. So a command is started as ``/bin/sh -c SCRIPT
+TOKEN COMMAND...``. The shell prints a line with the random token and its own ``/proc/self/stat``, and then becomes the
+command by ``exec``, with the same process ID. If the output does not begin with this line, there is no shell, and the
+command was not started.
 
 What a command can see of it:
 
@@ -24,7 +24,7 @@ from typing import Final
 
 import attrs
 
-# read, echo, unset, trap and exec are built into every shell. With the trap the last line tells that exec has failed.
+# read, echo, unset, trap and exec are built into every shell. The trap prints the last line if exec has failed.
 # bash would set SHLVL again before exec, but does not export an array; without execfail it would run no trap.
 SCRIPT: Final = (
     "read -r ATTACHPROTO_STAT 2>/dev/null </proc/self/stat;"
@@ -108,7 +108,7 @@ class Marker:
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what of this belongs to the command's output."""
+        """Return the part of this that belongs to the command's output."""
         if self.state is not MarkerState.AWAITED:
             return data
         held = self._held = self._held + data

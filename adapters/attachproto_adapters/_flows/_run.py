@@ -1,12 +1,12 @@
 """The flows of ``run``: a container is created, attached to, started, and removed whatever happened in between.
 
-Strategy: ``ContainerRun`` knows how far a run has come, so that ``remove`` can follow after an error, a cancellation or
-``KeyboardInterrupt`` at any moment. Each fact is stored before the step that makes it true, or with the answer that
-tells it. Nothing else depends on what the interrupted code has returned.
+Strategy: ``ContainerRun`` stores how far a run has come, so that ``clean_up`` can follow an error, a cancellation or
+``KeyboardInterrupt`` at any moment. It notes that a step may have happened before it asks for the step, and what an
+answer says as soon as it has come. So ``clean_up`` needs nothing that the interrupted code would have returned.
 
-A container is removed only if it is ours. A name of the caller's may belong to a container of somebody else's. So it is
-removed by the ID that the creation has answered. If that answer is lost, the container is searched for under the name,
-and has to have the random label that it was created with. A random name needs no label.
+A container is removed only if this run has created it. If the caller gives the name, a container of somebody else's may
+have it. So it is removed by the ID in the answer to its creation. If that answer is lost, a container of this name is
+looked for, and removed only if it has the random label that was sent. A random name needs no label.
 
 ``AutoRemove`` is not set. If the connection of the held wait breaks, the exit code of a removed container is lost.
 """
@@ -33,10 +33,10 @@ CREATE_GRACE: Final = 10.0
 """How many seconds an interrupted creation may go on, so that its answer names the container that has to be removed."""
 
 CLEANUP_SECONDS: Final = 30.0
-"""How many seconds all calls of ``remove`` may take together."""
+"""How many seconds one ``clean_up`` may take, with all its calls to the engine."""
 
-# How long a container is searched for whose creation was sent and not answered, how long the end of one that was killed
-# is awaited, and how long a removal is repeated.
+# In seconds: how long to look for a container whose creation was not answered, how long to wait for the end of a killed
+# container, and how long to repeat a removal that was refused.
 _FIND_SECONDS, _KILL_SECONDS, _REMOVE_SECONDS = 3.0, 5.0, 10.0
 
 
@@ -47,7 +47,7 @@ class ContainerRun:
         name: the container's name.
         ended: the container has ended, or was killed, or never ran.
         removed: nothing is left to remove.
-        late: its time was over before it was.
+        late: its deadline passed before it was over.
         so_far: stdout and stderr as far as they were read.
     """
 
@@ -129,7 +129,7 @@ class ContainerRun:
 
         Raises:
             ImageNotFound: the engine does not have the image.
-            RequestRejected: the engine refused. With the name taken, somebody else's container is kept.
+            RequestRejected: the engine refused. If the name is taken, the container that has it is left alone.
         """
         self.removed = False
         try:
@@ -207,10 +207,10 @@ class ContainerRun:
         return str(found["Id"]) if is_ours else None
 
     def _kill(self, container: str) -> Steps[bool]:
-        """Kill the container if it runs; whether it was seen to have ended, or it is removed next.
+        """Kill the container if it runs. Returns whether it was seen to have ended, or will be removed next.
 
-        It is inspected first. An engine that is starting the container answers when the start is over, and would refuse
-        to kill what does not run yet. If that has failed before, the kill is tried without it.
+        It is inspected first: an engine that is starting the container would refuse to kill it, and answers the inspect
+        only when the start is over. After a clean-up that failed, it is first killed without an inspect.
         """
         pauses, killed = Pauses(), False
         if self._tried_again:

@@ -1,9 +1,9 @@
 """The connection that is kept between two plain calls. Nothing here waits, so that every framework can use it.
 
-Strategy: one slot belongs to one engine's address, and holds at most one connection. It keeps one as long as somebody
-holds the slot: an open client, and a flow while it runs. The one who lets go last closes the connection. A connection
-is taken out for a call, and put back only if the call has ended cleanly. So whatever happens to a call, such as a
-cancellation or an interruption, never happens to a connection in the slot.
+Strategy: one slot belongs to one engine's address, and has at most one connection. It keeps the connection as long as
+somebody holds the slot: an open client, or a flow that runs. Whoever ends the last hold closes the connection. A
+connection is taken out for a call, and put back only if the call has ended cleanly. So whatever happens to a call, such
+as a cancellation or an interruption, never happens to a connection in the slot.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from attachproto_adapters._transport._ssh import SshChild
 if TYPE_CHECKING:
     from attachproto_adapters._transport._tls import TlsLayer
 
-# A call that changes something is made only on a connection that was used so recently. Servers close idle connections:
-# Podman's after 10 s (with its default --time), those of Node.js after 5 s, and of gunicorn after 2 s.
+# A call that changes something is made at once only on a connection that was used within this time. Servers close idle
+# connections: Podman's after 10 s (with its default --time), those of Node.js after 5 s, and of gunicorn after 2 s.
 _RECENT_SECONDS: Final = 1.0
 
-# After this time a connection is not used any more: a router between may have forgotten it, and a call on it would get
-# no answer. docker's own client has the same limit (moby client/client.go, IdleConnTimeout).
+# After this time a connection is not used any more: a router on the way may have dropped its entry for it, and a call
+# on it would get no answer. docker's own client has the same limit (moby client/client.go, IdleConnTimeout).
 _IDLE_SECONDS: Final = 30.0
 
 _REPEATABLE: Final = ("GET", "HEAD")
@@ -60,7 +60,7 @@ class Use(enum.Enum):
 
 
 def discard(items: list[T], item: T) -> None:
-    """Remove it, if it is there. A list of one takes 88 bytes, and a set of none takes 216."""
+    """Remove it, if it is there. It is a list because a list of one takes 88 bytes, and an empty set takes 216."""
     with contextlib.suppress(ValueError):
         items.remove(item)
 
@@ -129,7 +129,7 @@ class IdleSlot:
 
     def __init__(self) -> None:
         self._idle: IdleConnection | None = None
-        # Weak, so that a hold which an interruption has lost is none any more.
+        # Weak references, so that a hold that an interruption has lost does not count any more.
         self._holds: list[weakref.ref[Hold]] = []
         self._lock = threading.RLock()  # a signal's handler may close a client
         self._process = os.getpid()
@@ -143,10 +143,10 @@ class IdleSlot:
         return hold
 
     def take(self, taken: list[IdleConnection]) -> IdleConnection | None:
-        """Take the connection out, if there is one, and add it to this list, of which the caller uses or closes it."""
+        """Take the connection out, if there is one, and append it to ``taken``. The caller uses or closes it."""
         self._look_for_fork()
         with self._lock:
-            # As in put(): the first call here is the one that adds it.
+            # As in put(), no signal's handler runs before the append(), which is the first call here.
             idle = self._idle
             self._idle = None
             if idle is not None:
@@ -193,5 +193,9 @@ class Hold:
         self._slot = slot
 
     def release(self) -> IdleConnection | None:
-        """End it. Returns the connection for the caller to close, if nobody else holds the slot. Once is enough."""
+        """End it. May be called more than once.
+
+        Returns:
+            The connection, for the caller to close, if nobody else holds the slot.
+        """
         return self._slot.let_go(self)

@@ -67,7 +67,7 @@ def _run_container(
 
 
 def console_size(arguments: argparse.Namespace, api_version: str | None) -> tuple[int, int] | None:
-    """The size of the terminal here, if there is to be one there that can be told before its start."""
+    """The size of the local terminal; ``None`` if the exec has no TTY, or the API takes no size at its start."""
     if not arguments.tty or (api_version is not None and version_numbers(api_version) < (1, 42)):
         return None
     return get_size(1)
@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _host_config(arguments: argparse.Namespace) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if arguments.rm:
-        # The engine removes it, also if this process does not live to see its end.
+        # The engine then removes it even if this process is killed before the container has ended.
         config["AutoRemove"] = True
     if arguments.network is not None:
         config["NetworkMode"] = arguments.network

@@ -89,7 +89,7 @@ def _end(client: CommandClient, command: Command) -> bool:
 
 
 class MarkedWriter(Writer):
-    """Keeps back what the shell prints of its own: the line that tells the process, and the one that ``exec`` failed.
+    """Holds back the two lines that the shell itself prints: the process, and that ``exec`` has failed.
 
     If there was no shell, all output is held back until it is known whether the command is started again.
 

@@ -78,7 +78,7 @@ def _reader_gone() -> int:
 
 @contextlib.contextmanager
 def _ended_by_signals(options: argparse.Namespace) -> Iterator[None]:
-    """SIGTERM and SIGHUP are exceptions, so that what was begun is ended. The engine has handlers of its own."""
+    """Raise ``Signalled`` on SIGTERM and SIGHUP, so that clean-up runs. The engine has handlers of its own."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Signalled(number)

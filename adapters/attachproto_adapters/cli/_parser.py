@@ -21,7 +21,7 @@ Run = Callable[[argparse.Namespace], int]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes have docker's exit status."""
+    """A parser that exits with docker's status if the command line is wrong."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage()

@@ -15,7 +15,7 @@ class Recorded:
 
     Attributes:
         name: the engine, the scenario and the label.
-        tty: what the bytes obey; ``None`` if that is not known.
+        tty: whether the output is raw, as that of a TTY; ``None`` if it is not known.
         request: what was sent first.
         events: their kinds and bytes, in order; the request is a ``send``.
         times: of each event, in seconds since the request; empty if they were not recorded.

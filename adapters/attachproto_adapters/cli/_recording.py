@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from attachproto_adapters._transport._blocking import BlockingSession
 
 MAX_BYTES: Final = 64 << 20
-"""How many bytes of each direction are kept. What comes later is counted."""
+"""How many bytes of each direction are kept. Later bytes are only counted."""
 
 # What docker and Podman themselves put into a request, and what an answer to one has. Everything else may be secret.
 _SHOWN: Final = frozenset(

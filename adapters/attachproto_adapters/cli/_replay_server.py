@@ -1,8 +1,8 @@
 """``attachproto replay --as-server``: plays a recorded stream to whoever asks for a stream.
 
 Strategy: clients make other calls around a stream. They get answers that say as little as possible: a container of any
-name is there, with the TTY that was recorded; it runs until its stream was played, and then has exited with 0. So does
-each exec. A thread serves one connection.
+name is there, with the TTY that was recorded; it runs until its stream was played, and then has exited with 0. Each
+exec does the same. A thread serves one connection.
 """
 
 from __future__ import annotations

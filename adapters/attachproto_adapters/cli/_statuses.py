@@ -19,10 +19,10 @@ from attachproto_adapters._errors import (
 )
 
 FAILED = 1
-"""``attach``, ``exec`` and ``logs`` failed, as opposed to the command in the container. Docker's number too."""
+"""``attach``, ``exec`` or ``logs`` itself failed, and not the command in the container. Docker uses the same number."""
 
 OURS = 125
-"""``run`` failed, the command line is wrong, or the exit code is not known. Docker's number too."""
+"""``run`` failed, the command line is wrong, or the exit code is not known. Docker uses the same number."""
 
 CANNOT_BE_INVOKED = 126
 NOT_FOUND = 127

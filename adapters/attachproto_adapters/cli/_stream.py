@@ -1,4 +1,4 @@
-"""One stream of a command: output is written, stdin is forwarded, signals and the time limit are heeded."""
+"""One stream of a command: writes output, forwards stdin and signals, and keeps the time limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STDIN_STAYS_OPEN: Final = (
 # The signals that go to the container. Those of job control act on this process, SIGCHLD and SIGPIPE are its own.
 _PROXIED: Final = ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM")
 
-# So many of SIGINT and SIGTERM end the command itself, as the docker CLI does since version 25.
+# After so many SIGINT and SIGTERM the command itself ends, as the docker CLI does since version 25.
 _INSISTING: Final = 3
 
 # How long the output may go on after the process was killed.
@@ -38,7 +38,7 @@ class TimeLimit:
     """The time of ``--timeout``: when it is over, the process is ended.
 
     Attributes:
-        over: it is over.
+        over: whether it has passed.
     """
 
     def __init__(self, client: CommandClient, attachment: Attachment, background: Background, kill: Kill) -> None:
@@ -55,7 +55,7 @@ class TimeLimit:
         except (AttachError, OSError):
             self._attachment.close()
         else:
-            # What comes after this has no end of its own: a process that could not be killed, or a proxy.
+            # The output may still not end: the process could not be killed, or a proxy holds the connection open.
             self._attachment.settimeout(_REST_SECONDS)
 
 
@@ -103,7 +103,7 @@ def run_stream(
             if not limit.over and isinstance(exc, OutputCut) and stdin and _may_be_detached(attachment):
                 writer.finish("detached")
                 if tty and writer.is_plain and os.isatty(1):
-                    put(sys.stdout, b"\n")  # the program has left the cursor anywhere
+                    put(sys.stdout, b"\n")  # the cursor may be in the middle of a line
                 complain(f"detached from {name}, which keeps running")
                 return 0
             if not limit.over:
@@ -141,7 +141,7 @@ def _may_be_detached(attachment: Attachment) -> bool:
 
 @contextlib.contextmanager
 def _proxied(background: Background, proxy: Callable[[str], object]) -> Iterator[None]:
-    """Signals go to the process of the container."""
+    """Sends the signals of this process to the container's process."""
     insisted = 0
 
     def forward(number: int, frame: FrameType | None) -> None:
