@@ -72,7 +72,13 @@ const tasks = {
   async run({ image, command, create }) {
     const out = sink();
     const err = sink();
-    const [answer, container] = await docker.run(image, command, [out.stream, err.stream], create);
+    let whole;
+    const [answer, container] = await new Promise((resolve, reject) => {
+      const done = (error, data, made) => (error ? reject(error) : resolve([data, made]));
+      const hub = docker.run(image, command, [out.stream, err.stream], create, {}, done);
+      hub.on('stream', (stream) => (whole = ended(stream)));
+    });
+    await whole; // it calls back when /wait is answered, and may not have read the last output by then
     return { out: out.bytes(), err: err.bytes(), code: answer.StatusCode, id: container.id };
   },
 
