@@ -408,6 +408,9 @@ class Client(ClientBase):
     ) -> str:
         """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
 
+        If it is cancelled or interrupted, the engine may create the container nevertheless. With a ``name`` of yours it
+        can be removed then.
+
         Args:
             image: its name or ID. The engine must have it.
             command: the program and its arguments, which go through no shell; by default the image's own.

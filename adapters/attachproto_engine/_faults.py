@@ -2,6 +2,7 @@
 
 The classes here are descriptions. ``_script`` turns them into bytes, and ``_faulty`` writes these to a socket.
 Offsets count the bytes that the client receives, from the first byte of the answer's head on.
+The file has more than 250 lines, because every fault has its class and its checks here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The command line: every option of every command, and the help.
 
 Options have docker's names and short forms where they mean the same. As in docker, what follows the container or the
-image is the command, whatever it looks like.
+image is the command, whatever it looks like. The file has more than 250 lines, because every option stands here.
 """
 
 from __future__ import annotations
