@@ -93,12 +93,16 @@ def _clean_up(job: ContainerRun, dialer: Dialer, end: float | None, failure: Bas
         end: the deadline of the run.
         failure: the error that the caller will get.
     """
+    # A second KeyboardInterrupt leaves finish() at once, and its thread goes on with the connections.
+    alone = False
     try:
         if not job.settled:
             job.late = job.late or (end is not None and time.monotonic() >= end)
             dialer.deadline = None
             finish(job.clean_up(), dialer, CLEANUP_SECONDS, CLEANUP_SECONDS)
+        alone = True
     except Exception as exc:
+        alone = True
         if job.may_try_again(exc):
             _clean_up(job, dialer, end, failure)
         elif failure is None:
@@ -106,4 +110,5 @@ def _clean_up(job: ContainerRun, dialer: Dialer, end: float | None, failure: Bas
         else:
             failure.add_note(job.left_behind(exc))
     finally:
-        dialer.close()
+        if alone:
+            dialer.close()

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import itertools
 import random
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ from attachproto_adapters import (
 )
 from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters._flows import _run
+from attachproto_adapters._transport._blocking_dialer import Dialer
 from attachproto_engine import Cut, Engine
 from attachproto_engine._faults import Call
 from tests.adapters import scripted
@@ -465,3 +467,40 @@ def test_interrupted_at_any_moment(framework: Framework, emulated: Engine) -> No
     assert moments > 500
     for at in random.Random(1).sample(range(1, moments), counts(40, min(600, moments - 1))):
         attempt(at)
+
+
+def test_while_an_interrupted_removal_goes_on_its_connections_stay_open(
+    emulated: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C again and again: each time the caller gets it at once, and a thread finishes the removal."""
+    removals: list[threading.Thread] = []
+    closed_under: list[bool] = []
+    finish, close = _blocking_run.finish, Dialer.close
+
+    def interrupted(steps: Any, dialer: Dialer, *bounds: float) -> Any:
+        if steps.__name__ != "clean_up":
+            return finish(steps, dialer, *bounds)
+        removals.append(threading.Thread(target=begun, args=(steps, dialer, *bounds)))
+        removals[-1].start()
+        raise KeyboardInterrupt
+
+    interrupts_over = threading.Event()
+
+    def begun(steps: Any, dialer: Dialer, *bounds: float) -> None:
+        assert interrupts_over.wait(BOUND)
+        finish(steps, dialer, *bounds)
+
+    def watched(dialer: Dialer) -> None:
+        closed_under.append(any(thread.is_alive() for thread in removals))
+        close(dialer)
+
+    monkeypatch.setattr(_blocking_run, "finish", interrupted)
+    monkeypatch.setattr(Dialer, "close", watched)
+    with pytest.raises(KeyboardInterrupt):
+        blocking.run("alpine", ["true"], host=emulated.host)
+    interrupts_over.set()
+    for thread in removals:
+        thread.join(BOUND)
+    assert len(removals) == 3
+    assert not any(closed_under)
+    assert containers(emulated) == []
