@@ -283,6 +283,16 @@ def test_a_run_that_does_not_end_when_it_is_killed() -> None:
     assert not run.timed_out(1.0).ended
 
 
+@pytest.mark.parametrize("status_code", [403, 502])
+def test_a_run_whose_inspect_is_refused_is_killed_and_may_go_on(status_code: int) -> None:
+    """By a proxy."""
+    run = created_run(remove=False)
+    started(run)
+    seen = answered_alike(run.clean_up(), Response(status_code))
+    assert seen.count(KILL) == 1
+    assert not run.ended
+
+
 @pytest.mark.parametrize(
     "refusal",
     [

@@ -219,11 +219,12 @@ class ContainerRun:
                 return True
         while True:
             response: Response = yield Call(inspect_request("containers", container, self._api_version))
-            if is_refusal(response):
-                return True  # it is gone
-            now = InspectedContainer.from_response(response)
-            if now.created or now.exited:
+            if response.status_code == 404:
                 return True
+            if not is_refusal(response):  # a proxy may refuse it
+                now = InspectedContainer.from_response(response)
+                if now.created or now.exited:
+                    return True
             if not killed:
                 yield Call(kill_request(container, "KILL", self._api_version))
                 killed = True
@@ -231,8 +232,7 @@ class ContainerRun:
                     return True
             elif pauses.bounded_sum >= _KILL_SECONDS:
                 return False
-            # dockerd's kill is answered when the process has ended, and Podman's before that.
-            yield from pauses.bounded()
+            yield from pauses.bounded()  # Podman answers the kill before the process has ended
 
     def _remove_it(self, container: str) -> Steps[None]:
         """Remove it; again if the engine refuses, because it may be removing it already (``AutoRemove``)."""
