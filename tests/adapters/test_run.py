@@ -35,6 +35,7 @@ from attachproto_adapters import (
     blocking,
 )
 from attachproto_adapters import asyncio as asyncio_adapter
+from attachproto_adapters._blocking_runner import finish
 from attachproto_adapters._flows import _run
 from attachproto_adapters._transport._blocking_dialer import Dialer
 from attachproto_engine import Cut, Engine
@@ -475,7 +476,7 @@ def test_while_an_interrupted_removal_goes_on_its_connections_stay_open(
     """Ctrl-C again and again: each time the caller gets it at once, and a thread finishes the removal."""
     removals: list[threading.Thread] = []
     closed_under: list[bool] = []
-    finish, close = _blocking_run.finish, Dialer.close
+    close = Dialer.close
 
     def interrupted(steps: Any, dialer: Dialer, *bounds: float) -> Any:
         if steps.__name__ != "clean_up":
