@@ -28,21 +28,8 @@ if TYPE_CHECKING:
 else:
     Attachment = AsyncAttachment  # the attachments of both adapters are instances of it
 
-__all__ = [
-    "Attachment",
-    "Client",
-    "attach",
-    "create",
-    "create_exec",
-    "exec_start",
-    "kill",
-    "logs",
-    "open_attachment",
-    "open_exec",
-    "remove",
-    "run",
-    "run_exec",
-]
+__all__ = ["Attachment", "Client", "attach", "create", "create_exec", "exec_start", "kill", "logs", "open_attachment"]
+__all__ += ["open_exec", "remove", "run", "run_exec"]
 
 
 def _running_client() -> type[AsyncClient[Any, Any]]:

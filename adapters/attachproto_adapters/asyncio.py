@@ -19,21 +19,8 @@ from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._async_functions import AsyncFunctions
 from attachproto_adapters._transport._asyncio import AsyncioSession, Dialer, StreamsSession
 
-__all__ = [
-    "Attachment",
-    "Client",
-    "attach",
-    "create",
-    "create_exec",
-    "exec_start",
-    "kill",
-    "logs",
-    "open_attachment",
-    "open_exec",
-    "remove",
-    "run",
-    "run_exec",
-]
+__all__ = ["Attachment", "Client", "attach", "create", "create_exec", "exec_start", "kill", "logs", "open_attachment"]
+__all__ += ["open_exec", "remove", "run", "run_exec"]
 
 
 class Attachment(AsyncAttachment[AsyncioSession]):

@@ -24,21 +24,8 @@ from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import check_timeout, open_stream
 from attachproto_adapters._transport._sockets import is_tls_socket
 
-__all__ = [
-    "Attachment",
-    "Client",
-    "attach",
-    "create",
-    "create_exec",
-    "exec_start",
-    "kill",
-    "logs",
-    "open_attachment",
-    "open_exec",
-    "remove",
-    "run",
-    "run_exec",
-]
+__all__ = ["Attachment", "Client", "attach", "create", "create_exec", "exec_start", "kill", "logs", "open_attachment"]
+__all__ += ["open_exec", "remove", "run", "run_exec"]
 
 
 def attach(
