@@ -189,3 +189,18 @@ def test_headers_go_with_every_request_and_the_requests_own_win() -> None:
 def test_headers_decide_nothing_about_the_connection(field: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match="header"):
         Connection(CLIENT, headers=(("X-Token", "s3"), field))
+
+
+@pytest.mark.parametrize("headers", ["ab", b"ab", {"ab": "c"}, 7, None])
+def test_header_fields_are_pairs(headers: Any) -> None:
+    """A mapping of two letters would pass for a pair."""
+    with pytest.raises(TypeError, match="header fields are pairs"):
+        Connection(CLIENT, headers=headers)
+    with pytest.raises(TypeError, match="header fields are pairs"):
+        Request("GET", ("_ping",), headers=headers)
+
+
+@pytest.mark.parametrize("headers", [["ab"], [("a",)], [("a", "b", "c")], [("a", 7)], [{"a": "b"}]])
+def test_a_header_field_is_a_pair_of_str(headers: Any) -> None:
+    with pytest.raises(TypeError, match="a pair of str"):
+        Connection(CLIENT, headers=headers)
