@@ -24,8 +24,8 @@ RIGHT, NO_ANSWER, WRONG, HANG = "right", "no answer", "WRONG", "HANG"
 
 # Seconds for one play, above the 30 after which the adapters give up on an answer. What needs longer hangs.
 DEADLINE = 45.0
-# Seconds: the idle limit of two, as many again because Squid looks at it only now and then, the adapters' grace, and some
-# for a busy machine.
+# Seconds: the idle limit of two, as many again because Squid looks at it only now and then, the adapters' grace, and
+# some for a busy machine.
 QUIET = 12
 
 INPUT = b"0123456789abcdef" * 8192
