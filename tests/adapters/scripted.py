@@ -422,16 +422,17 @@ class Engine:
         """Says what happens on this call: the acts in turn, and the last of them from then on."""
         self._acts[call] = list(acts)
 
-    def runs(self, **inspected: Any) -> Act:
+    def runs(self, *, before: int = 2, **inspected: Any) -> Act:
         """Says of a container that it runs, and once its attach is over that it has exited.
 
-        Nothing else is said to the attach itself, which looks before and after.
+        Nothing else is said to the attach itself, which looks ``before`` times: before and after, or only before if it
+        starts the container.
         """
         looks = itertools.count(1)
         over = self._attach_over = threading.Event()
 
         def act(peer: Peer) -> None:
-            exited = next(looks) > 2 and over.is_set()
+            exited = next(looks) > before and over.is_set()
             answers(container(status="exited" if exited else "running", **inspected))(peer)
 
         return act

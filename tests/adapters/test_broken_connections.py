@@ -313,7 +313,7 @@ def test_a_wait_that_the_api_did_not_know(
     framework: Framework, engine: Engine, version: str | None, asked: str | None, how: dict[str, bool]
 ) -> None:
     """Before 1.30 it has no condition, and its head comes only at the end."""
-    engine.on("inspect", engine.runs())
+    engine.on("inspect", engine.runs(before=1 if "start" in how else 2))
 
     async def scenario() -> None:
         async with await framework.attach("web", host=engine.host, api_version=version, **how) as attachment:

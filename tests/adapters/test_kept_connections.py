@@ -124,7 +124,7 @@ def test_calls_of_one_client_share_a_connection(framework: Framework, keeping: E
 @EACH_FRAMEWORK
 def test_an_attach_asks_on_one_connection_and_holds_its_wait_on_another(framework: Framework, keeping: Engine) -> None:
     """At the end it is asked once more whether the container has exited."""
-    keeping.on("inspect", answers(container(status="created")))
+    keeping.on("inspect", answers(container(status="created")), answers(container(status="exited", exit_code=5)))
     keeping.on("start", answers(None, 204))
     keeping.on("attach", accepts(Stdout(b"hi")))
     keeping.on("wait", waits(5))

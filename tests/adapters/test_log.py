@@ -49,7 +49,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 @EACH_FRAMEWORK
 def test_each_call_the_attach_and_the_end(framework: Framework, engine: Engine, lines: Callable[[], list[str]]) -> None:
-    engine.on("inspect", answers(container(status="created")), engine.runs())
+    engine.on("inspect", answers(container(status="created")), engine.runs(before=0))
     engine.on("attach", accepts(Stdout(SECRET.encode())))
 
     async def scenario() -> None:

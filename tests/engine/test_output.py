@@ -43,7 +43,7 @@ def test_lines(pieces: list[tuple[int, bytes]]) -> None:
         assert [line.data for line in found if line.stream == stream] == naive(pieces, stream)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(PIECES, st.integers(1, 40), st.integers(0, 50))
 def test_the_tail_is_the_end_of_the_whole(pieces: list[tuple[int, bytes]], times: int, count: int) -> None:
     async def check() -> None:
