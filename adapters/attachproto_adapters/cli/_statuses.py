@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from attachproto_adapters._errors import (
@@ -102,12 +101,6 @@ def of_exit_code(code: int) -> int:
         return code
     complain(f"the engine reports the exit code {shown(str(code))}, which no process can have (0 to 255)")
     return OURS
-
-
-def of_error(arguments: argparse.Namespace) -> int:
-    """The status for a failure of the command's own."""
-    status: int = arguments.failure_status
-    return status
 
 
 def complain(text: str) -> None:
