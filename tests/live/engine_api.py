@@ -152,8 +152,10 @@ class Engine:
     def processes(self, container: str) -> list[str]:
         """The command lines of a container's processes, without zombies."""
         fields = "pid,state,args" if self.name == "podman" else "-eo pid,stat,args"
+        target = f"/containers/{container}/top?ps_args={quote(fields)}"
         try:
-            rows = self.call("GET", f"/containers/{container}/top?ps_args={quote(fields)}")["Processes"]
+            # Podman's answer is empty now and then: a process has ended while it was reading /proc.
+            rows = next(found for _ in range(100) if (found := self.call("GET", target)) is not None)["Processes"]
         except EngineError as exc:
             if '"ps\\": executable file not found' not in str(exc):  # dockerd runs that of its machine
                 raise
