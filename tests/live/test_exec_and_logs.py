@@ -224,30 +224,43 @@ def test_logs_are_followed_to_the_containers_end(framework: Framework, engine: E
 
 
 def test_100_megabytes_of_logs(engine: Engine, count: Count, times: Times) -> None:
-    """dockerd while they are written, Podman once they are: 4.3 ends a followed log early, and cleanly."""
+    """dockerd while they are written, Podman once they are: 4.3 ends a followed log early, and cleanly.
+
+    dockerd 20.10 does so too, now and then, when the machine is busy: also for a bare ``http.client``. Then what came
+    before is whole, and another container is tried.
+    """
     lines = times(1_000_000)
-    size = lines * (len(LINE) + 1)
-    expected = hashlib.sha256(f"{LINE}\n".encode() * lines).hexdigest()
+    written = f"{LINE}\n".encode() * lines
     follow = engine.name == "docker"
-    container = engine.shell(f"yes {LINE} | head -n {lines}")
-    if follow:
-        engine.start(container)
-    else:
-        engine.finish(container)
-    seen = hashlib.sha256()
-    length = 0
 
-    async def scenario() -> None:
-        nonlocal length
-        async with await BLOCKING.logs(container, follow=follow, host=engine.host) as attachment:
-            async for event in attachment:
-                assert isinstance(event, Stdout)
-                seen.update(event.data)
-                length += len(event.data)
+    def read() -> tuple[int, str]:
+        container = engine.shell(f"yes {LINE} | head -n {lines}")
+        if follow:
+            engine.start(container)
+        else:
+            engine.finish(container)
+        seen = hashlib.sha256()
+        length = 0
 
-    BLOCKING.run(scenario)  # the others would bound the whole of it
-    count(f"{size // 1_000_000} MB of logs, {'followed' if follow else 'after the end'}", engine, length == size, 1)
-    assert (length, seen.hexdigest()) == (size, expected)
+        async def scenario() -> None:
+            nonlocal length
+            async with await BLOCKING.logs(container, follow=follow, host=engine.host) as attachment:
+                async for event in attachment:
+                    assert isinstance(event, Stdout)
+                    seen.update(event.data)
+                    length += len(event.data)
+
+        BLOCKING.run(scenario)  # the others would bound the whole of it
+        return length, seen.hexdigest()
+
+    for _ in range(5 if engine.version.startswith("20.") else 1):
+        length, digest = read()
+        assert digest == hashlib.sha256(memoryview(written)[:length]).hexdigest()
+        if length == len(written):
+            break
+    what = f"{len(written) // 1_000_000} MB of logs, {'followed' if follow else 'after the end'}"
+    count(what, engine, length == len(written), 1)
+    assert length == len(written)
 
 
 def test_podman_ends_followed_logs_early(podman: Engine, count: Count, times: Times) -> None:
