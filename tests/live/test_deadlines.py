@@ -235,7 +235,9 @@ def test_ctrl_c_ends_the_command(engine: Engine, lacking: Lacking) -> None:
     container = idle(engine, lacking, "busybox")
 
     def interrupt() -> None:
-        wait_until(lambda: any(line.startswith("sleep 70005") for line in engine.processes(container)), "it runs")
+        # Seen several times, so that its first line was read: an interruption in the middle of that read loses it.
+        for _ in range(10):
+            wait_until(lambda: any(line.startswith("sleep 70005") for line in engine.processes(container)), "it runs")
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
