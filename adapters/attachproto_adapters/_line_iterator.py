@@ -44,7 +44,7 @@ class LinesBase(Generic[AnyAttachment]):
         return line
 
     def _add(self, event: OutputEvent) -> None:
-        if type(event) is OutputClosed:  # _take() starts no step for it: it can return it again
+        if type(event) is OutputClosed:  # _next() starts no step for it, because it can return it again
             self._reading.begin()
         self.splitter.add(event)
         self._reading.finish()

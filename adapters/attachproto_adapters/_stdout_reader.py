@@ -68,7 +68,7 @@ class ReaderBase:
         return data
 
     def _add(self, event: OutputEvent) -> None:
-        if type(event) is OutputClosed:  # _take() starts no step for it: it can return it again
+        if type(event) is OutputClosed:  # _next() starts no step for it, because it can return it again
             self._reading.begin()
         stderr = self._buffer.add(event)
         self._reading.finish()

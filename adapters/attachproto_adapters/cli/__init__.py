@@ -1,4 +1,4 @@
 """The command ``attachproto``: ``attach``, ``exec``, ``logs``, ``run``, ``replay``, ``demo``, ``engine``.
 
-It stands on the blocking adapter, and no module outside this package imports it, but ``__main__``.
+It uses the blocking adapter. Outside this package only ``__main__`` imports it.
 """
