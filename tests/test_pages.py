@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 
+from tests.docs.test_blocks import FOLDERS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts),
     ROOT / "examples/README.md",
     *sorted((ROOT / "tests").rglob("README.md")),
 ]
 
 # The pages whose Python blocks are run: here, by test_documented_code.py in tests/adapters and tests/peers, and by
-# tests/core/test_public_names.py. A block of Python on another page would be run by nobody.
+# tests/core/test_public_names.py. Those of FOLDERS are run by tests/docs/test_blocks.py. A block of Python on another
+# page would be run by nobody.
 RUN = {"README.md", "CONTRIBUTING.md", "docs/adapters.md", "docs/testing-your-docker-code.md", "tests/README.md"}
+RUN |= {str(page.relative_to(ROOT)) for folder in FOLDERS for page in (ROOT / "docs").glob(folder)}
 
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
