@@ -16,6 +16,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from attachproto import CLIENT, SERVER, Role, State
 from attachproto._state import EVENT_TRANSITIONS as EVENT_TRANSITIONS
@@ -56,24 +57,38 @@ def draw_states() -> str:
     )
 
 
-def _side(role: Role) -> Iterator[str]:
-    labels: defaultdict[tuple[State, str, State], list[str]] = defaultdict(list)
+class Move(NamedTuple):
+    """A side moves from one state to another: by an event of its own, or because of the other side's state."""
+
+    before: State
+    own_event: bool
+    after: State
+
+
+def moves(role: Role) -> dict[Move, list[str]]:
+    """How this side moves, by the tables, and what moves it. A failure, which moves it to ``ERROR``, is left out."""
+    labels: defaultdict[Move, list[str]] = defaultdict(list)
     for before, row in EVENT_TRANSITIONS[role].items():
         for trigger, after in row.items():
             if trigger is not Trigger.FAIL:
-                labels[before, "-->", after].append(name_of(trigger))
+                labels[Move(before, True, after)].append(name_of(trigger))
     for (client, server), (client_after, server_after) in STATE_TRANSITIONS.items():
         if role is CLIENT and client_after is not client:
-            labels[client, "-.->", client_after].append(f"server is {server.name}")
+            labels[Move(client, False, client_after)].append(f"server is {server.name}")
         if role is SERVER and server_after is not server:
-            labels[server, "-.->", server_after].append(f"client is {client.name}")
+            labels[Move(server, False, server_after)].append(f"client is {client.name}")
+    return {move: list(dict.fromkeys(names)) for move, names in labels.items()}
+
+
+def _side(role: Role) -> Iterator[str]:
+    labels = moves(role)
     side = role.name.lower()
     yield f"  subgraph {side}[{role.name}]"
-    for state in dict.fromkeys(state for before, _, after in labels for state in (before, after)):
+    for state in dict.fromkeys(state for move in labels for state in (move.before, move.after)):
         yield f"    {side}_{state.name}[{state.name}]"
-    for (before, arrow, after), names in labels.items():
-        label = "<br>".join(dict.fromkeys(names))
-        yield f'    {side}_{before.name} {arrow}|"{label}"| {side}_{after.name}'
+    for move, names in labels.items():
+        arrow = "-->" if move.own_event else "-.->"
+        yield f'    {side}_{move.before.name} {arrow}|"{"<br>".join(names)}"| {side}_{move.after.name}'
     yield "  end"
 
 
