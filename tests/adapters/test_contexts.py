@@ -39,7 +39,7 @@ def test_a_context_that_the_variable_names(tmp_path: Path) -> None:
         "tcp://127.0.0.1:23751",
         "from the docker context 'rt' (DOCKER_CONTEXT)",
         True,
-        tmp_path / "contexts/tls" / RT / "docker",
+        str(tmp_path / "contexts/tls" / RT / "docker"),
     )
 
 
@@ -172,7 +172,7 @@ def test_a_name_of_any_length_is_quoted_in_part(tmp_path: Path) -> None:
 
 
 def test_where_docker_keeps_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert config_dir({"DOCKER_CONFIG": "/d", "HOME": "/h"}) == Path("/d")
-    assert config_dir({"DOCKER_CONFIG": "", "HOME": "/h"}) == Path("/h/.docker")
+    assert config_dir({"DOCKER_CONFIG": "/d", "HOME": "/h"}) == "/d"
+    assert config_dir({"DOCKER_CONFIG": "", "HOME": "/h"}) == "/h/.docker"
     monkeypatch.setenv("HOME", "/users/own")
-    assert config_dir({}) == Path("/users/own/.docker")
+    assert config_dir({}) == "/users/own/.docker"

@@ -75,7 +75,7 @@ def open_attach(
     if start:
         if (yield from _attach_and_start(request, known, inspected, console_size)):
             check_nothing_was_missed(request, options, inspected)
-        return attrs.evolve(opened, follows=follows, wait_held=True)
+        return opened._replace(follows=follows, wait_held=True)
     if inspected.exited:
         return (yield from read_logs(request, opened, inspected))
     held = wait or (options.stream and inspected.created)
@@ -101,7 +101,7 @@ def open_attach(
             raise
         # AutoRemove has removed it. Then an accepted stream ends too, and may have all of its output.
         judge_stream(request, answer)
-        return attrs.evolve(opened, follows=follows, wait_held=held)
+        return opened._replace(follows=follows, wait_held=held)
     if not latest.created:
         check_nothing_was_missed(request, options, inspected)
     if _has_ended(latest, inspected):
@@ -112,7 +112,7 @@ def open_attach(
     if isinstance(answer, Rejected) and not (latest.running or latest.created):
         raise ContainerNotRunning(f"the container {container} is {shown(latest.status)}: {shown(answer.message)}")
     judge_stream(request, answer)
-    return attrs.evolve(opened, follows=follows, wait_held=held)
+    return opened._replace(follows=follows, wait_held=held)
 
 
 def _has_ended(latest: InspectedContainer, first: InspectedContainer) -> bool:

@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Unpack
 
-import attrs
-
 from attachproto import Attach, RemoteProtocolError
 from attachproto_adapters._errors import ApiVersionRejected, CommandTimeout, RequestRejected
 from attachproto_adapters._flows._api_calls import create_exec_request, inspect_request
@@ -105,7 +103,7 @@ class Command:
         self.opened = None
 
         def created(opened: Opened) -> Opened:
-            self.opened = attrs.evolve(opened, marker=marker)
+            self.opened = opened._replace(marker=marker)
             return self.opened
 
         return (

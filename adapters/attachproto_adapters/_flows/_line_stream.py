@@ -9,15 +9,12 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 
-import attrs
-
 from attachproto_adapters._flows._line import Line, TimeReader
 from attachproto_adapters._flows._output import DataEvent
 
 _LINE_END = re.compile("[\r\n]")
 
 
-@attrs.define
 class _Chunk:
     """The bytes of one event. A character that is cut at its end is in the next chunk instead.
 
@@ -28,10 +25,13 @@ class _Chunk:
         size: how many characters they are.
     """
 
-    number: int
-    state: int
-    data: bytes
-    size: int
+    __slots__ = ("data", "number", "size", "state")
+
+    def __init__(self, number: int, state: int, data: bytes) -> None:
+        self.number = number
+        self.state = state
+        self.data = data
+        self.size = 0
 
 
 class LineStream:
@@ -74,7 +74,7 @@ class LineStream:
         begun, state = self._decoder.getstate()
         if begun and self.chunks:
             self.chunks[-1].data = self.chunks[-1].data[: -len(begun)]
-        chunk = _Chunk(number, state, begun + data, 0)
+        chunk = _Chunk(number, state, begun + data)
         self.chunks.append(chunk)
         chunk.size = self._decode(data)
         while len(self.chunks) > 1 and self.chunks[0].size <= self._before + self._at:

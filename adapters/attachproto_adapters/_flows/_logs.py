@@ -107,5 +107,5 @@ def logs_of(request: Attach) -> Logs:
 def _with_exit_code(opened: Opened, latest: InspectedContainer, *, ended: bool = False) -> Opened:
     """Add the exit code of inspect, if the container has exited."""
     if latest.exited and latest.exit_code >= 0:
-        return attrs.evolve(opened, exit_code=latest.exit_code)
-    return attrs.evolve(opened, exit_code_lost=ended or latest.exited)
+        return opened._replace(exit_code=latest.exit_code)
+    return opened._replace(exit_code_lost=ended or latest.exited)

@@ -20,9 +20,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 # read, echo, unset, trap and exec are built into every shell. The trap prints the last line if exec has failed.
 # bash would set SHLVL again before exec, but does not export an array; without execfail it would run no trap.
@@ -69,8 +67,7 @@ def _is_kept(name: str) -> bool:
     return _IDENTIFIER.match(name) is not None and name not in _CHANGED and not name.startswith("BASH")
 
 
-@attrs.frozen
-class Process:
+class Process(NamedTuple):
     """A process in the container's own numbers.
 
     Attributes:

@@ -34,9 +34,9 @@ from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
 from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close, join_with_half_close
-from attachproto_adapters._transport._ssh import SshChild
 
 if TYPE_CHECKING:
+    from attachproto_adapters._transport._ssh import SshChild
     from attachproto_adapters._transport._tls import TlsLayer
 
 L = TypeVar("L", bound=AsyncSession)

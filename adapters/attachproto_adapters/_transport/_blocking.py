@@ -22,9 +22,9 @@ from attachproto_adapters._transport._idle import IdleSlot
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._socket_session import SocketSession
 from attachproto_adapters._transport._sockets import half_close, is_tls_socket, wait_until_ready
-from attachproto_adapters._transport._ssh import SshChild
 
 if TYPE_CHECKING:
+    from attachproto_adapters._transport._ssh import SshChild
     from attachproto_adapters._transport._tls import TlsLayer
 
 

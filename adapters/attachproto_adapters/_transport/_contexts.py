@@ -6,10 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from attachproto._headers import CONNECTION_HEADERS, Headers
 from attachproto._request_writer import common_headers
@@ -23,8 +20,7 @@ _DEFAULT: Final = "default"
 _REMEDY: Final = "choose a context with `docker context use`, or set DOCKER_HOST"
 
 
-@attrs.frozen
-class Context:
+class Context(NamedTuple):
     """The engine that a context names.
 
     Attributes:
@@ -37,14 +33,14 @@ class Context:
     address: str
     origin: str
     verify: bool
-    tls_directory: Path
+    tls_directory: str
 
 
-def config_dir(environ: Mapping[str, str]) -> Path:
+def config_dir(environ: Mapping[str, str]) -> str:
     """Where the docker CLI keeps its files."""
     if directory := environ.get("DOCKER_CONFIG"):
-        return Path(directory)
-    return Path(environ.get("HOME") or os.path.expanduser("~"), ".docker")
+        return directory
+    return os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".docker")
 
 
 def find_context(environ: Mapping[str, str]) -> Context | None:
@@ -57,7 +53,7 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
     name: object = environ.get("DOCKER_CONTEXT")
     source = "DOCKER_CONTEXT"
     if not name:
-        config = directory / "config.json"
+        config = os.path.join(directory, "config.json")
         name = (_read(config, "docker's configuration") or {}).get("currentContext")
         source = f"currentContext of {config}"
     if not name or name == _DEFAULT:
@@ -68,7 +64,7 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
     import hashlib  # imported here, because it loads OpenSSL
 
     folder = hashlib.sha256(name.encode()).hexdigest()
-    file = directory / "contexts" / "meta" / folder / "meta.json"
+    file = os.path.join(directory, "contexts", "meta", folder, "meta.json")
     match _read(file, what):
         case None:
             raise HostInvalid(f"{what} does not exist: there is no {file}; {_REMEDY}")
@@ -77,7 +73,7 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
                 address,
                 f"from {what}",
                 endpoint.get("SkipTLSVerify") is not True,
-                directory / "contexts" / "tls" / folder / "docker",
+                os.path.join(directory, "contexts", "tls", folder, "docker"),
             )
         case _:
             raise HostInvalid(f"{what} has no docker endpoint with a Host in {file}; {_REMEDY}")
@@ -92,7 +88,7 @@ def config_headers(environ: Mapping[str, str]) -> Headers:
     Raises:
         HostInvalid: they are not valid.
     """
-    config = config_dir(environ) / "config.json"
+    config = os.path.join(config_dir(environ), "config.json")
     try:
         found = (_read(config, "docker's configuration") or {}).get("HttpHeaders")
     except HostInvalid as exc:
@@ -116,10 +112,11 @@ def config_headers(environ: Mapping[str, str]) -> Headers:
     return tuple(each for each in headers if each[0] != "user-agent")
 
 
-def _read(file: Path, what: str) -> dict[str, object] | None:
+def _read(file: str, what: str) -> dict[str, object] | None:
     """The JSON object in a file, or ``None`` without such a file."""
     try:
-        data = file.read_bytes()
+        with open(file, "rb") as opened:
+            data = opened.read()
     except (FileNotFoundError, NotADirectoryError):  # a service's HOME may be /dev/null
         return None
     except OSError as exc:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -113,11 +112,12 @@ def _with_environment_tls(host: Host, environ: Mapping[str, str], tls: ssl.SSLCo
     if not isinstance(host, TcpHost) or not _asks_for_tls(environ):
         return host
     verify = bool(environ.get("DOCKER_TLS_VERIFY"))
-    directory = Path(environ.get("DOCKER_CERT_PATH") or config_dir(environ))
+    directory = environ.get("DOCKER_CERT_PATH") or config_dir(environ)
     files = _tls_files(directory, host, verify=verify)
     if verify and files.ca is None:
+        missing = os.path.join(directory, "ca.pem")
         raise HostInvalid(
-            f"{host} must be verified, as DOCKER_TLS_VERIFY is set, and there is no {directory / 'ca.pem'}: "
+            f"{host} must be verified, as DOCKER_TLS_VERIFY is set, and there is no {missing}: "
             "set DOCKER_CERT_PATH to the directory that has it"
         )
     return attrs.evolve(host, tls=files)
@@ -133,18 +133,19 @@ def _with_context_tls(host: Host, context: Context, tls: ssl.SSLContext | None) 
     return host if files == TlsFiles(None, None, None, verify=True) else attrs.evolve(host, tls=files)
 
 
-def _tls_files(directory: Path, host: TcpHost, *, verify: bool) -> TlsFiles:
+def _tls_files(directory: str, host: TcpHost, *, verify: bool) -> TlsFiles:
     def path_of(name: str) -> str | None:
+        path = os.path.join(directory, name)
         try:
-            os.stat(directory / name)
+            os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:
             # An unreadable file is not treated as absent: without the file we might connect without TLS.
             raise HostInvalid(
-                f"{host}: {directory / name} cannot be read: {exc.strerror}; TLS may need it: make it readable"
+                f"{host}: {path} cannot be read: {exc.strerror}; TLS may need it: make it readable"
             ) from exc
-        return str(directory / name)
+        return path
 
     files = TlsFiles(path_of("ca.pem"), path_of("cert.pem"), path_of("key.pem"), verify)
     if (files.cert is None) != (files.key is None):

@@ -18,13 +18,11 @@ import weakref
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-import attrs
-
 from attachproto import Request
 from attachproto_adapters._transport._sockets import wait_until_ready
-from attachproto_adapters._transport._ssh import SshChild
 
 if TYPE_CHECKING:
+    from attachproto_adapters._transport._ssh import SshChild
     from attachproto_adapters._transport._tls import TlsLayer
 
 # A call that changes something is made at once only on a connection that was used within this time. Servers close idle
@@ -65,7 +63,6 @@ def discard(items: list[T], item: T) -> None:
         items.remove(item)
 
 
-@attrs.frozen(eq=False)
 class IdleConnection:
     """A connection on which no call is being made.
 
@@ -76,10 +73,13 @@ class IdleConnection:
         since: when its last call has ended, in the time of ``time.monotonic``.
     """
 
-    sock: socket.socket
-    tls: TlsLayer | None
-    child: SshChild | None
-    since: float
+    __slots__ = ("child", "since", "sock", "tls")
+
+    def __init__(self, sock: socket.socket, tls: TlsLayer | None, child: SshChild | None, since: float) -> None:
+        self.sock = sock
+        self.tls = tls
+        self.child = child
+        self.since = since
 
     def use_for(self, request: Request, *, connects_slowly: bool) -> Use:
         """Whether this call may be made on it.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Generator
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from attachproto_adapters._transport._schemes import NonTcpHost, SshHost, UnixHost
 from attachproto_adapters._transport._sockets import connect_unix
-from attachproto_adapters._transport._ssh import SshChild
+
+if TYPE_CHECKING:
+    from attachproto_adapters._transport._ssh import SshChild
 
 
 def open_non_tcp(host: NonTcpHost) -> Generator[float, None, tuple[socket.socket, SshChild | None]]:
@@ -28,6 +30,8 @@ def open_non_tcp(host: NonTcpHost) -> Generator[float, None, tuple[socket.socket
                 undo.pop_all()
                 return sock, None
         case SshHost():
+            from attachproto_adapters._transport._ssh import SshChild  # late: it imports shlex and signal
+
             child = SshChild.start(host)
             return child.sock, child
         case _:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 import attrs
@@ -33,8 +33,7 @@ _AUTHORITY: Final = re.compile(
 _SHELL: Final = frozenset("'`\";&<>|(){}")
 
 
-@attrs.frozen
-class TlsFiles:
+class TlsFiles(NamedTuple):
     """The files that TLS needs; none has been read yet.
 
     Attributes:
@@ -146,8 +145,7 @@ NonTcpHost = UnixHost | SshHost
 Host = TcpHost | NonTcpHost
 
 
-@attrs.frozen
-class Scheme:
+class Scheme(NamedTuple):
     """How the addresses of one scheme are written and read.
 
     Attributes:

@@ -22,9 +22,9 @@ from attachproto_adapters._transport._address import failure_reason
 from attachproto_adapters._transport._guard import Guard
 from attachproto_adapters._transport._health import BROKEN, RESET_HEARD, SOUND, Health
 from attachproto_adapters._transport._schemes import Host
-from attachproto_adapters._transport._ssh import SshChild
 
 if TYPE_CHECKING:
+    from attachproto_adapters._transport._ssh import SshChild
     from attachproto_adapters._transport._tls import TlsLayer
 
 # How the TLS record of an alert begins: type 21, version 3 (RFC 8446, 5.1). A TLS server sends one for plain HTTP.

@@ -15,9 +15,9 @@ from attachproto_adapters._transport._idle import IdleConnection, IdleSlot
 from attachproto_adapters._transport._schemes import Host
 from attachproto_adapters._transport._session import Session
 from attachproto_adapters._transport._sockets import READ_SIZE, blocked_errors, half_close, is_tls_socket
-from attachproto_adapters._transport._ssh import SshChild
 
 if TYPE_CHECKING:
+    from attachproto_adapters._transport._ssh import SshChild
     from attachproto_adapters._transport._tls import TlsLayer
 
 

@@ -16,9 +16,9 @@ from attachproto_adapters._transport._async_dialer import AsyncDialer
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
-from attachproto_adapters._transport._ssh import SshChild
 
 if TYPE_CHECKING:
+    from attachproto_adapters._transport._ssh import SshChild
     from attachproto_adapters._transport._tls import TlsLayer
 
 T = TypeVar("T")
