@@ -7,6 +7,12 @@ import sys
 # What a shell reports for a command that SIGINT has ended: 128 and the signal's number.
 _INTERRUPTED = 130
 
+# As the docker CLI ends when it fails before anything runs.
+_CANNOT_RUN = 125
+
+# What the terminal and the embedded engine are made with. Windows' Python does not have them.
+_POSIX_MODULES = {"fcntl", "pty", "pwd", "resource", "termios"}
+
 
 def main() -> int:
     """Run the command; returns its exit status. Ctrl-C ends it without a traceback, also while it is being loaded."""
@@ -16,6 +22,11 @@ def main() -> int:
         return command()
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except ModuleNotFoundError as exc:
+        if exc.name not in _POSIX_MODULES:
+            raise
+        print("attachproto: the command needs a POSIX system; the library also works elsewhere", file=sys.stderr)
+        return _CANNOT_RUN
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from attachproto import Quirk, State
+from attachproto_adapters._errors import unreachable
 from attachproto_adapters._flows._stdin import WRITE_SIZE
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
@@ -221,7 +222,11 @@ class Dialer(AsyncDialer[AsyncioSession]):
         return task.result()
 
     async def open_tcp(self, host: TcpHost) -> socket.socket:
-        return await _open_tcp(host)
+        loop = asyncio.get_running_loop()
+        if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
+            why = f"a {type(loop).__name__} cannot watch sockets: on Windows give asyncio.Runner a SelectorEventLoop"
+            raise unreachable(host, why)
+        return await _open_tcp(loop, host)
 
     def make_session(
         self, sock: socket.socket, quirks: Iterable[Quirk], tls: TlsLayer | None, child: SshChild | None
@@ -229,9 +234,8 @@ class Dialer(AsyncDialer[AsyncioSession]):
         return SocketSession(sock, self.host, quirks=quirks, tls=tls, child=child)
 
 
-async def _open_tcp(host: TcpHost) -> socket.socket:
+async def _open_tcp(loop: asyncio.AbstractEventLoop, host: TcpHost) -> socket.socket:
     """Connect to the first address of the name that accepts, as ``socket.create_connection`` does."""
-    loop = asyncio.get_running_loop()
     failure = OSError(f"{host.name} has no address")
     for family, kind, protocol, _, address in await loop.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM):
         with contextlib.ExitStack() as undo:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Generator
 from typing import TYPE_CHECKING, assert_never
 
+from attachproto_adapters._errors import unreachable
 from attachproto_adapters._transport._schemes import NonTcpHost, SshHost, UnixHost
 from attachproto_adapters._transport._sockets import connect_unix
 
@@ -24,6 +25,8 @@ def open_non_tcp(host: NonTcpHost) -> Generator[float, None, tuple[socket.socket
     """
     match host:
         case UnixHost():
+            if not hasattr(socket, "AF_UNIX"):
+                raise unreachable(host, "this Python has no Unix sockets: give a tcp:// address")
             with contextlib.ExitStack() as undo:
                 sock = undo.enter_context(socket.socket(socket.AF_UNIX))
                 yield from connect_unix(sock, host.path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import errno
 import os
-import socket
 import threading
 from collections.abc import Generator, Hashable, Iterable
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
@@ -22,6 +21,7 @@ from attachproto_adapters._transport._address import failure_reason
 from attachproto_adapters._transport._guard import Guard
 from attachproto_adapters._transport._health import BROKEN, RESET_HEARD, SOUND, Health
 from attachproto_adapters._transport._schemes import Host
+from attachproto_adapters._transport._sockets import is_unix
 
 if TYPE_CHECKING:
     from attachproto_adapters._transport._ssh import SshChild
@@ -162,7 +162,7 @@ class Session(abc.ABC):
         """Note a send that was interrupted in its middle."""
         if self.sending.interrupted:
             self.connection.send_failed()
-            if self._health.state is SOUND and self.family != socket.AF_UNIX:
+            if self._health.state is SOUND and not is_unix(self.family):
                 # That send may have been told of a reset.
                 text = "a send was interrupted, so that a reset cannot be told from the end of the output"
                 self._health.move(RESET_HEARD, ConnectionAbortedError(errno.ECONNABORTED, text))
@@ -238,7 +238,7 @@ class Session(abc.ABC):
     def _note_reset(self, exc: BaseException | None) -> None:
         # Also if keepalive has given up. Over TCP the kernel has dropped the unread bytes. A Unix socket still has all
         # that was sent to us.
-        if isinstance(exc, OSError) and not isinstance(exc, BrokenPipeError) and self.family != socket.AF_UNIX:
+        if isinstance(exc, OSError) and not isinstance(exc, BrokenPipeError) and not is_unix(self.family):
             self._health.move(RESET_HEARD, exc)
 
     def _check_end(self) -> None:

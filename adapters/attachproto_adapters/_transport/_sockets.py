@@ -38,6 +38,11 @@ def is_tls_socket(sock: socket.socket) -> bool:
     return ssl is not None and isinstance(sock, ssl.SSLSocket)
 
 
+def is_unix(family: int | None) -> bool:
+    """Whether a socket of this family is a Unix socket. Windows' Python has no ``AF_UNIX``."""
+    return family is not None and family == getattr(socket, "AF_UNIX", None)
+
+
 def blocked_errors(sock: socket.socket) -> tuple[type[OSError], ...]:
     """What a call on this socket, which does not block, raises where it would have to wait."""
     if not is_tls_socket(sock):

@@ -63,6 +63,8 @@ class SshChild:
         Raises:
             EngineUnreachable: the program could not be started.
         """
+        if os.name != "posix":  # there a socket cannot be a program's stdin
+            raise unreachable(host, "ssh:// needs a POSIX system: give a tcp:// address")
         # Imported here, because importing them takes a tenth of the time of all our imports.
         import subprocess
         import tempfile
