@@ -14,7 +14,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "docs/_ext"), str(ROOT / "src"), str(ROOT / "adapters")]
 
+import anyio.abc  # noqa: E402
+
+import attachproto_adapters.anyio  # noqa: E402
 from attachproto import __version__  # noqa: E402
+
+# It imports this for type checkers only. autodoc needs all types of a signature to find one of them.
+vars(attachproto_adapters.anyio)["ByteStream"] = anyio.abc.ByteStream
 
 project = "attachproto"
 author = "the attachproto authors"
@@ -27,6 +33,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "repository_pages",
+    "public_names",
     "mermaid_fences",
 ]
 exclude_patterns = ["_build", "_ext"]

@@ -269,6 +269,7 @@ class AsyncAttachment(AttachmentBase[L]):
             RequestRejected: the engine refused the call.
             AttachError: this attachment was opened over a connection of your own.
             RuntimeError: another task is waiting. (*)
+            EngineUnreachable, RemoteProtocolError: as for ``Client.attach``.
         """
         ending, dialer = self._ending_of("wait()"), self._dialer
         assert dialer is not None
@@ -284,6 +285,7 @@ class AsyncAttachment(AttachmentBase[L]):
             TypeError, ValueError: the height or the width is not an int, or is negative.
             RequestRejected: the engine refused, for instance because the container does not run.
             AttachError: this attachment was opened over a connection of your own.
+            EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``Client.attach``.
         """
         request = self._resize_request(height, width)
         assert self._dialer is not None
@@ -300,6 +302,7 @@ class AsyncAttachment(AttachmentBase[L]):
             RequestRejected: the engine refused: the container does not run, or there is no such signal.
             AttachError: this attachment was opened over a connection of your own.
             TypeError, ValueError: the signal is not a str, or is empty.
+            EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``Client.attach``.
         """
         request = self._kill_request(signal)
         assert self._dialer is not None

@@ -81,7 +81,7 @@ class RequestRejected(AttachError):
 
     @property
     def not_found(self) -> bool:
-        """Whether the engine does not have what the call names: it never did, or has removed it."""
+        """Whether the engine does not have what the call names. It never did, or has removed it."""
         # Podman 5.8 answers so while it removes a container. "no such container" is the text of its ErrNoSuchCtr.
         removing = self.status_code == 500 and self.message.endswith("no such container")
         return self.status_code == 404 or removing

@@ -24,7 +24,13 @@ __all__ += ["open_exec", "remove", "run", "run_exec"]
 
 
 class Attachment(AsyncAttachment[AsyncioSession]):
-    """An open stream: see ``AsyncAttachment``."""
+    """An open stream: a container's stdin, stdout and stderr, an exec's, or logs.
+
+    It is an asynchronous context manager that closes on leaving, and an asynchronous iterator over the output's events.
+
+    (*) stands where trio raises an error of its own: ``trio.BrokenResourceError`` for errors of the connection, and
+    ``trio.BusyResourceError`` in place of ``RuntimeError``.
+    """
 
     def _broken_pipe(self, message: str) -> BrokenPipeError:
         return BrokenPipeError(errno.EPIPE, message)

@@ -3,9 +3,9 @@
 One thread may send while another receives. ``close`` may be called from any thread: it wakes a blocked reader. After
 a timeout while reading, nothing is lost. After a timeout while sending, stdin cannot be used any more, because it is
 not known how much was sent.
-
-The file has more than 250 lines, because each function has its own signature. What they do is in ``_blocking_client``.
 """
+
+# The file has more than 250 lines, because each function has its own signature. What they do is in _blocking_client.
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ __all__ += ["open_exec", "remove", "run", "run_exec"]
 
 
 class Attachment(AsyncAttachment[TrioSession]):
-    """An open stream; its methods are documented in ``AsyncAttachment``."""
+    """An open stream: see ``asyncio.Attachment``."""
 
     def _broken_pipe(self, message: str) -> trio.BrokenResourceError:
         return trio.BrokenResourceError(message)

@@ -103,12 +103,12 @@ class Connection:
 
     @property
     def our_state(self) -> State:
-        """Our state: which events may be sent now."""
+        """Our state. It says which events may be sent now."""
         return self._machine.states[self._our_role]
 
     @property
     def their_state(self) -> State:
-        """The peer's state: which events may come now."""
+        """The peer's state. It says which events may come now."""
         return self._machine.states[self._their_role]
 
     @property

@@ -101,6 +101,11 @@ class Rejected(_Whole):
     """The engine refused, with a status of 400 or above; ``message`` is its text.
 
     A server may answer a plain request with it too. The client reads that as a ``Response``.
+
+    Attributes:
+        status_code: the HTTP status.
+        headers: the answer's header fields.
+        body: the answer's body.
     """
 
     __slots__ = ()
@@ -108,14 +113,25 @@ class Rejected(_Whole):
 
 @attrs.frozen
 class ResponseHead:
-    """The head of the answer to a plain request. An engine may send it long before the body (``/wait``)."""
+    """The head of the answer to a plain request. An engine may send it long before the body (``/wait``).
+
+    Attributes:
+        status_code: the HTTP status.
+        headers: the answer's header fields.
+    """
 
     status_code: int
     headers: Headers = attrs.field(default=(), converter=lower_names)
 
 
 class Response(_Whole):
-    """The whole answer to a plain request. ``message`` is the engine's text, if it is a refusal."""
+    """The whole answer to a plain request. ``message`` is the engine's text, if it is a refusal.
+
+    Attributes:
+        status_code: the HTTP status.
+        headers: the answer's header fields.
+        body: the answer's body.
+    """
 
     __slots__ = ()
 
@@ -134,7 +150,11 @@ set_data = _Payload.data.__set__  # type: ignore[attr-defined]
 
 
 class Stdin(_Payload):
-    """Bytes for the container's stdin. They are never framed."""
+    """Bytes for the container's stdin. They are never framed.
+
+    Attributes:
+        data: the bytes.
+    """
 
     __slots__ = ()
 
@@ -146,25 +166,41 @@ class StdinClosed(_Bare):
 
 
 class Stdout(_Payload):
-    """Bytes of the container's stdout. The boundary between two events carries no meaning."""
+    """Bytes of the container's stdout. The boundary between two events carries no meaning.
+
+    Attributes:
+        data: the bytes, at most 64 KiB in one event that was received.
+    """
 
     __slots__ = ()
 
 
 class Stderr(_Payload):
-    """Bytes of the container's stderr."""
+    """Bytes of the container's stderr.
+
+    Attributes:
+        data: as for ``Stdout``.
+    """
 
     __slots__ = ()
 
 
 class RawOutput(_Payload):
-    """Bytes of the container's terminal: stdout, stderr and the echo of stdin, as one stream."""
+    """Bytes of the container's terminal: stdout, stderr and the echo of stdin, as one stream.
+
+    Attributes:
+        data: the bytes, as one ``receive_data`` has given them.
+    """
 
     __slots__ = ()
 
 
 class Systemerr(_Payload):
-    """The engine's own error text in the stream (type 3). The stream goes on until the engine ends it."""
+    """The engine's own error text in the stream (type 3). The stream goes on until the engine ends it.
+
+    Attributes:
+        data: the bytes of the text.
+    """
 
     __slots__ = ()
 

@@ -14,7 +14,10 @@ class Role(enum.Enum):
     """Which end of the connection a side is."""
 
     CLIENT = "CLIENT"
+    """The end that sends requests."""
+
     SERVER = "SERVER"
+    """The end that answers them."""
 
     # The tables of states are looked up for each event, and Enum's own __hash__ runs Python code. A member is one
     # object, so the hash of an object will do.

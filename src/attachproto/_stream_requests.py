@@ -184,7 +184,7 @@ class Logs(StreamRequest):
 
     @property
     def wants_stdin(self) -> bool:
-        """Whether anything may be sent to the container: a half-close would end the stream."""
+        """Whether anything may be sent to the container. It is false, because a half-close would end the stream."""
         return False
 
     def to_request(self) -> Request:

@@ -90,7 +90,7 @@ class InspectedContainer:
 
     @property
     def paused(self) -> bool:
-        """Whether it is paused: engines attach to it only once it is unpaused."""
+        """Whether it is paused. Engines attach to it only once it is unpaused."""
         return self.status == "paused"
 
     @property
@@ -180,7 +180,7 @@ class InspectedExec:
 
     @property
     def half_close_ends_attach(self) -> bool:
-        """Whether the engine would take the end of stdin for the end of the stream: dockerd with a TTY."""
+        """Whether the engine would take the end of stdin for the end of the stream. dockerd does so with a TTY."""
         return self.open_stdin and self.tty
 
 
