@@ -83,6 +83,10 @@ def check_segments(value: tuple[str, ...]) -> None:
         # Encoding does not help: engines remove "%2E%2E" from a path as they remove "..".
         if segment in ("", ".", ".."):
             raise ValueError(f"{segment!r} cannot be a segment of a path: {value!r}")
+        try:
+            segment.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"a segment of a path has a lone surrogate in it: {segment!r}") from None
 
 
 def at_least_zero(instance: object, attribute: attrs.Attribute[int], value: int) -> None:

@@ -130,6 +130,14 @@ def test_a_segment_that_engines_would_clean_away(segment: str) -> None:
         Request("GET", ("containers", segment, "json"))
 
 
+def test_a_segment_that_is_no_text() -> None:
+    """Python has lone surrogates for bytes that are not UTF-8, in the environment for instance."""
+    with pytest.raises(ValueError, match="a segment of a path has a lone surrogate"):
+        Request("GET", ("containers", "a\udcff"))
+    with pytest.raises(ValueError, match="a segment of a path has a lone surrogate"):
+        Connection(CLIENT, base_path=("a\udcff",))
+
+
 def test_a_path_is_no_string() -> None:
     with pytest.raises(TypeError, match="a path is a tuple of segments"):
         Request("GET", "/containers/web/json")
