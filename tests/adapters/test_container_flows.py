@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from attachproto import AttachOptions, ExecStart, RemoteProtocolError, Request, Response
+from attachproto import AttachOptions, ExecStart, Reason, RemoteProtocolError, Request, Response
 from attachproto_adapters import (
     ContainerNotRunning,
     HalfCloseEndsAttach,
@@ -341,6 +341,27 @@ def named(of: Response, **labels: str) -> Response:
 
 def looked_for(name: str) -> Call:
     return Call(Request("GET", ("containers", name, "json")))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},
+        [],
+        None,
+        {"Id": "c1"},
+        {"Config": {}},
+        {"Config": None, "Id": "c1"},
+        {"Config": {"Labels": []}, "Id": "c1"},
+        {"Config": {"Labels": {}}, "Id": ".."},
+        {"Config": {"Labels": {}}, "Id": ["c1"]},
+    ],
+)
+def test_what_is_found_may_be_no_container_at_all(found: object) -> None:
+    """Found by fuzzing: a proxy's document raised KeyError, and the ID of a container went unchecked into a path."""
+    _, error = drive_into(RemoteProtocolError, interrupted().clean_up(), answer(found))
+    assert isinstance(error, RemoteProtocolError)
+    assert error.reason is Reason.BAD_DOCUMENT
 
 
 def test_a_creation_that_was_not_answered_is_found_by_its_name() -> None:

@@ -200,6 +200,20 @@ def half_close_ends_attach(inspected: Facts) -> str:
     )
 
 
+def identity_and_labels(response: Response) -> tuple[str, dict[str, Any]]:
+    """The ID of an inspected container, and its labels.
+
+    Raises:
+        RemoteProtocolError: a field is missing or of another type, or the ID is none.
+    """
+    value = read_json(response)
+    try:
+        labels = of_type(dict, _known(value["Config"].get("Labels"), {}))
+        return Attach(of_type(str, value["Id"])).container, labels  # Attach raises ValueError for an invalid ID
+    except (LookupError, TypeError, AttributeError, ValueError) as exc:
+        raise _not_an_engines("inspect", exc) from None
+
+
 def podman_version(response: Response) -> str | None:
     """Podman's version, if Podman has sent this answer."""
     return next((value for name, value in response.headers if name == "libpod-api-version"), None)

@@ -23,7 +23,7 @@ from attachproto_adapters._flows._arguments import check_flag
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import RUN_LABEL, create_request, kill_request, remove_request
 from attachproto_adapters._flows._containers import create_container
-from attachproto_adapters._flows._inspect import InspectedContainer, half_close_ends_attach, read_json
+from attachproto_adapters._flows._inspect import InspectedContainer, half_close_ends_attach, identity_and_labels
 from attachproto_adapters._flows._options import CommandOptions
 from attachproto_adapters._flows._pauses import Pauses
 from attachproto_adapters._flows._steps import Call, Opened, Steps
@@ -191,6 +191,7 @@ class ContainerRun:
 
         Raises:
             RequestRejected: that is still unknown: a proxy answers 504, for instance.
+            RemoteProtocolError: the answer is not what engines send.
         """
         request, pauses = inspect_request("containers", self.name, self._api_version), Pauses()
         while True:
@@ -202,9 +203,8 @@ class ContainerRun:
                     return None
                 raise refusal
             yield from pauses.bounded()
-        labels = (found := read_json(response))["Config"].get("Labels") or {}
-        is_ours = self._label is None or labels.get(RUN_LABEL) == self._label
-        return str(found["Id"]) if is_ours else None
+        found, labels = identity_and_labels(response)
+        return found if self._label is None or labels.get(RUN_LABEL) == self._label else None
 
     def _kill(self, container: str) -> Steps[bool]:
         """Kill the container if it runs. Returns whether it was seen to have ended, or will be removed next.
