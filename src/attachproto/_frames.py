@@ -118,6 +118,8 @@ class FrameReader:
                 except RemoteProtocolError as exc:
                     raise self._failed(f"{exc}{self._missing(' and ')}", exc.reason) from None
                 if chunk is NEED_DATA:
+                    # An attachment may be idle for days, and must not keep its last chunk meanwhile.
+                    self._chunk, self._at = b"", 0
                     return NEED_DATA
                 if chunk is END:
                     if missing := self._missing("the stream ended "):
