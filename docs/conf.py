@@ -40,7 +40,7 @@ exclude_patterns = ["_build", "_ext"]
 
 # The pages are read on a code host, too. There a heading's anchor is made of its text, and so it is here.
 myst_heading_anchors = 4
-myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "smartquotes"]
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "smartquotes"]
 myst_fence_as_directive = ["mermaid"]
 
 # Docstrings have Google's sections. A class is described by its docstring; __init__ has none.

@@ -3,6 +3,9 @@
 The changelog, for instance, belongs to the root of a repository, and its links start there. Its page on the site,
 `docs/changelog.md`, has one line, a comment that names the file. That file's text is read in its place, with its links
 changed. A link from any page to such a file leads to its page on the site.
+
+A code host shows the picture of a `<picture>` that fits the colours of the reader's system. On the site the reader can
+choose the colours, so there each becomes two pictures, of which the theme shows one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,10 @@ from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[2]
 NAMED = re.compile(r"<!-- the text of (\S+) -->\n")
+PICTURE = re.compile(
+    r"<picture>\s*<source media=\"\(prefers-color-scheme: dark\)\" srcset=\"([^\"]+)\">"
+    r"\s*<img alt=\"([^\"]+)\" src=\"([^\"]+)\">\s*</picture>"
+)
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 
 
@@ -45,7 +52,8 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
         target = elsewhere.get(target, target)
         return found[1] + os.path.relpath(target, path.parent) + found[3]
 
-    content[0] = LINK.sub(change, content[0])
+    content[0] = PICTURE.sub(r"![\2](\3){.only-light} ![\2](\1){.only-dark}", LINK.sub(change, content[0]))
+    assert "<picture" not in content[0], f"{name}: a picture of another form"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from sphinx.util.inventory import InventoryFile
 
-ROOT = Path(__file__).parents[2]
 MODULES = ["attachproto", "attachproto_adapters", "attachproto_engine"]
 MODULES += [f"attachproto_adapters.{name}" for name in ("blocking", "asyncio", "trio", "anyio", "terminal")]
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the built site."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(folder / "state")]
-    done = subprocess.run([*command, "docs", str(folder / "html")], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "html"
 
 
 def public_names(module: str) -> set[str]:
