@@ -12,9 +12,7 @@ of the request can tell. Framing is never guessed from the bytes.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Final, Literal
-
-import attrs
+from typing import Final, Literal, NamedTuple
 
 from attachproto._errors import Reason, RemoteProtocolError, excerpt
 from attachproto._events import (
@@ -188,7 +186,7 @@ def read_answer(http: HttpReader, request: StreamRequest, *, max_refusal: int) -
         # A body with a length is read, so that the error can quote it. A body without one may never end.
         if head.length:
             body = yield from http.body(max_refusal, "max_refusal", problem.text)
-            problem = attrs.evolve(problem, text=f"{problem.text}: {excerpt(body)}")
+            problem = problem._replace(text=f"{problem.text}: {excerpt(body)}")
         raise RemoteProtocolError(problem.text, problem.reason)
     elif request.wants_stdin and head.ends_request:
         raise RemoteProtocolError(
@@ -201,8 +199,7 @@ def read_answer(http: HttpReader, request: StreamRequest, *, max_refusal: int) -
         yield Accepted(_framing(request, head), head.status_code, head.headers)
 
 
-@attrs.frozen
-class _Problem:
+class _Problem(NamedTuple):
     text: str
     reason: Reason
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import NamedTuple
 
 from attachproto._headers import Headers, field
 
 
-@attrs.frozen
-class Head:
+class Head(NamedTuple):
     """A head. The status code is 0 for a request; the method and the target are empty for an answer."""
 
     status_code: int

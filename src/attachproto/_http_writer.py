@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
-
 from attachproto._errors import LocalProtocolError
 from attachproto._events import Accepted, Framing, Rejected, Response, ResponseHead
 from attachproto._headers import CONNECTION_HEADERS, MULTIPLEXED_STREAM, RAW_STREAM, Headers, check_headers, field
@@ -118,7 +116,6 @@ def encode_accepted(event: Accepted, *, upgrade: bool, http_version: str, wants_
     return encode_head(status_line(event.status_code), first + rest)
 
 
-@attrs.frozen
 class ResponseEncoder:
     """Writes the answers to one request that open no stream.
 
@@ -128,9 +125,12 @@ class ResponseEncoder:
         keep_alive: whether the connection may carry another exchange after a plain answer.
     """
 
-    method: str
-    http_version: str
-    keep_alive: bool = False
+    __slots__ = ("http_version", "keep_alive", "method")
+
+    def __init__(self, method: str, http_version: str, *, keep_alive: bool = False) -> None:
+        self.method = method
+        self.http_version = http_version
+        self.keep_alive = keep_alive
 
     def rejected(self, event: Rejected) -> bytes:
         """Write a refusal with no header field added: without a ``content-length`` it ends with the connection.

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Final, Literal
 
-import attrs
-
 from attachproto._errors import excerpt
 from attachproto._events import (
     Accepted,
@@ -153,7 +151,7 @@ class Server:
         body = yield from http.body(self.max_request_body, "max_request_body", name)
         request = recognise(Request.received(head.method, head.target, head.headers, body))
         if self._keep_alive and head.keeps_connection and not isinstance(request, StreamRequest):
-            self._responses = attrs.evolve(self._responses, keep_alive=True)
+            self._responses.keep_alive = True
         yield request
 
     def _encode_accepted(self, event: Accepted) -> bytes:

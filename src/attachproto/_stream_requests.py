@@ -7,7 +7,7 @@ here, and its name in ``STREAM_REQUESTS``.
 from __future__ import annotations
 
 import json
-from typing import ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import attrs
 from attrs.validators import optional
@@ -15,8 +15,10 @@ from attrs.validators import optional
 from attachproto._attach_options import AttachOptions, encode_flags, first_values, flag
 from attachproto._requests import Request
 from attachproto._stream_base import StreamRequest
-from attachproto._times import received_time, since_seconds, until_seconds
 from attachproto._validators import at_least_zero, is_name, of_type, version_numbers
+
+if TYPE_CHECKING:
+    from attachproto._times import Time
 
 
 @attrs.frozen
@@ -144,6 +146,33 @@ def _has_console_size(api_version: str | None) -> bool:
     return api_version is None or version_numbers(api_version) >= (1, 42)
 
 
+def _since(value: Time | None) -> str | None:
+    return _seconds("since", value)
+
+
+def _until(value: Time | None) -> str | None:
+    return _seconds("until", value)
+
+
+def _seconds(name: str, value: Time | None) -> str | None:
+    if value is None:
+        return None
+    from attachproto._times import to_seconds  # late: it loads datetime
+
+    return to_seconds(name, value)
+
+
+def _received_time(text: str | None) -> str | None:
+    """A time in a query; engines read seconds there, and none of the other forms that ``Logs`` takes."""
+    if not text:
+        return None
+    from attachproto._times import is_seconds  # late: it loads datetime
+
+    if not is_seconds(text):
+        raise ValueError(f"a time in a query is seconds since the epoch, not {text!r}")
+    return text
+
+
 @attrs.frozen
 class Logs(StreamRequest):
     """Read the logs of a container: ``GET /containers/{name}/logs`` (moby ``getContainersLogs``).
@@ -172,8 +201,8 @@ class Logs(StreamRequest):
     follow: bool = attrs.field(default=False, kw_only=True, validator=of_type(bool))
     stdout: bool = attrs.field(default=True, kw_only=True, validator=of_type(bool))
     stderr: bool = attrs.field(default=True, kw_only=True, validator=of_type(bool))
-    since: str | None = attrs.field(default=None, kw_only=True, converter=since_seconds)
-    until: str | None = attrs.field(default=None, kw_only=True, converter=until_seconds)
+    since: str | None = attrs.field(default=None, kw_only=True, converter=_since)
+    until: str | None = attrs.field(default=None, kw_only=True, converter=_until)
     timestamps: bool = attrs.field(default=False, kw_only=True, validator=of_type(bool))
     tail: int | None = attrs.field(default=None, kw_only=True, validator=optional([of_type(int), at_least_zero]))
     details: bool = attrs.field(default=False, kw_only=True, validator=of_type(bool))
@@ -217,8 +246,8 @@ class Logs(StreamRequest):
                     stderr=flag(query, "stderr"),
                     timestamps=flag(query, "timestamps"),
                     details=flag(query, "details"),
-                    since=received_time(query.get("since")),
-                    until=received_time(query.get("until")),
+                    since=_received_time(query.get("since")),
+                    until=_received_time(query.get("until")),
                     tail=int(tail) if tail.isascii() and tail.isdigit() else None,
                     api_version=request.api_version,
                 )

@@ -1,7 +1,7 @@
 """Times for the ``since`` and ``until`` of logs: what a caller may give, as the text that engines read.
 
 Strategy: arithmetic on integers and text only, because a float keeps no nanoseconds of a present time. Nothing here
-asks for the current time or the local time zone.
+asks for the current time or the local time zone. Who needs this module imports it late, because it loads ``datetime``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMS: Final = "seconds since the epoch, an aware datetime, or RFC 3339 such as 2026-01-31T12:00:00.5Z"
 
 
+def in_utc(nanoseconds: int) -> datetime:
+    """The time so long after 1970 began, cut to whole microseconds."""
+    return EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
 def is_seconds(text: str) -> bool:
     """Whether this is what goes over the wire: seconds since the epoch, with up to nine decimals."""
     return _SECONDS.fullmatch(text) is not None
 
 
-def to_seconds(name: str, value: Time | None) -> str | None:
-    """The time as engines read it; ``None`` for no bound, and for ``0``, which engines read as no bound.
+def to_seconds(name: str, value: Time) -> str | None:
+    """The time as engines read it; ``None`` for ``0``, which engines read as no bound.
 
     Args:
         name: of the parameter, for errors.
@@ -43,8 +48,6 @@ def to_seconds(name: str, value: Time | None) -> str | None:
         ValueError: it is no time, lies before 1970, or is a ``datetime`` without a time zone.
     """
     match value:
-        case None:
-            return None
         case bool():
             raise TypeError(f"{name} is {_FORMS}, not {value!r}")
         case datetime():
@@ -88,20 +91,3 @@ def _from_rfc3339(name: str, text: str) -> str:
 
 def _without_zeros(seconds: str) -> str:
     return seconds.rstrip("0").rstrip(".") if "." in seconds else seconds
-
-
-def since_seconds(value: Time | None) -> str | None:
-    """The ``since`` of logs."""
-    return to_seconds("since", value)
-
-
-def until_seconds(value: Time | None) -> str | None:
-    """The ``until`` of logs."""
-    return to_seconds("until", value)
-
-
-def received_time(text: str | None) -> str | None:
-    """A time in a query; engines read seconds there, and none of the other forms that ``Logs`` takes."""
-    if text and not is_seconds(text):
-        raise ValueError(f"a time in a query is seconds since the epoch, not {text!r}")
-    return text or None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from typing import Final
 
 from attachproto import Request, Response
@@ -23,7 +22,7 @@ EVENT_SECONDS: Final = 2.0
 """How long an event may be late. The engine's clock, up to which we ask, is known to the second."""
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DATE: Final = re.compile(r"\w{3}, (\d{1,2}) (\w{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT")
+_DATE: Final = r"\w{3}, (\d{1,2}) (\w{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT"
 
 
 def events_request(inspected: Response, container: str, api_version: str | None) -> Request | None:
@@ -38,8 +37,10 @@ def events_request(inspected: Response, container: str, api_version: str | None)
         ``None`` if the answer has no date. Without an ``until`` that has passed, the engine would keep the call open.
     """
     date = next((value for name, value in inspected.headers if name == "date"), "")
-    if (found := _DATE.fullmatch(date)) is None or found[2] not in _MONTHS:
+    if (found := re.fullmatch(_DATE, date)) is None or found[2] not in _MONTHS:
         return None
+    from datetime import UTC, datetime  # late: nothing else in most programs needs it
+
     day, year, hour, minute, second = (int(found[group]) for group in (1, 3, 4, 5, 6))
     try:
         now = int(datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC).timestamp())

@@ -18,7 +18,7 @@ from attachproto_adapters._flows._intermediaries import closing_intermediary
 T = TypeVar("T")
 
 # Such as 4.3.1 or 5.0.0-rc1. int() refuses very long numbers.
-_PODMAN_VERSION: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?![0-9])")
+_PODMAN_VERSION: Final = r"([0-9]{1,9})\.([0-9]{1,9})(?![0-9])"
 
 
 @attrs.frozen(kw_only=True)
@@ -229,7 +229,7 @@ def known_quirks(podman: str | None, request: Attach) -> frozenset[Quirk]:
     """
     if podman is None or not request.options.logs:
         return _NO_QUIRKS
-    version = _PODMAN_VERSION.match(podman)
+    version = re.match(_PODMAN_VERSION, podman)
     if version is None or (int(version[1]), int(version[2])) >= (4, 4):
         return _NO_QUIRKS
     return frozenset({Quirk.NEWLINE_OUTSIDE_FRAME})

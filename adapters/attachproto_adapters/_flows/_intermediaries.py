@@ -10,8 +10,8 @@ from attachproto import Headers
 # These close an upgraded connection in both directions when the client ends its own. nginx (as an http proxy) and Caddy
 # name themselves in Server, newer Caddys and Squid in Via. No engine does. Squid leaves Via out of a 101.
 _CLOSES_AT_HALF_CLOSE: Final = {
-    "server": re.compile(r"(nginx|caddy)\b", re.IGNORECASE),
-    "via": re.compile(r"[0-9.]+ (caddy)$|.*\((squid)/", re.IGNORECASE),
+    "server": r"(nginx|caddy)\b",
+    "via": r"[0-9.]+ (caddy)$|.*\((squid)/",
 }
 
 
@@ -23,7 +23,7 @@ def closing_intermediary(headers: Headers) -> str | None:
     """The intermediary that has sent these headers, if it is known to close the stream at a half-close."""
     for name, value in headers:
         pattern = _CLOSES_AT_HALF_CLOSE.get(name)
-        if pattern is not None and (found := pattern.match(value)):
+        if pattern is not None and (found := re.match(pattern, value, re.IGNORECASE)):
             return found[found.lastindex or 0]
     return None
 

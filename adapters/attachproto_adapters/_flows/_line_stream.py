@@ -8,9 +8,13 @@ import contextlib
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from attachproto_adapters._flows._line import Line, TimeReader
+from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._output import DataEvent
+
+if TYPE_CHECKING:
+    from attachproto_adapters._flows._line_times import TimeReader
 
 _LINE_END = re.compile("[\r\n]")
 

@@ -7,11 +7,15 @@ import itertools
 import operator
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from attachproto import OutputClosed
-from attachproto_adapters._flows._line import Line, TimeReader
+from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._line_stream import LineStream, ProgressStream
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
+
+if TYPE_CHECKING:
+    from attachproto_adapters._flows._line_times import TimeReader
 
 # What a log driver keeps of a line is 16 KiB (moby); a JSON document printed on one line fits here.
 LINE_MAX = 1024 * 1024
@@ -69,11 +73,17 @@ class LineSplitter:
             return
         kind = type(event)
         if kind not in self._streams:
-            times = TimeReader() if self._timestamps else None
-            self._streams[kind] = self._stream_class(kind, self._new_decoder, self._max_length, times)
+            self._streams[kind] = self._stream_class(kind, self._new_decoder, self._max_length, self._time_reader())
         stream = self._streams[kind]
         stream.add(event.data, next(self._numbers))
         self._ready.append(stream)
+
+    def _time_reader(self) -> TimeReader | None:
+        if not self._timestamps:
+            return None
+        from attachproto_adapters._flows._line_times import TimeReader  # late: it loads datetime
+
+        return TimeReader()
 
     def next_line(self) -> Line | None:
         """The next line; ``None`` if another event is needed. At the end of the output also an unfinished line.

@@ -38,7 +38,7 @@ _CHANGED: Final = frozenset(
     {"_", "IFS", "LINENO", "OLDPWD", "OPTIND", "PPID", "PS1", "PS2", "PS4", "PWD", "RANDOM", "SECONDS", "SHELLOPTS"}
     | {"SHLVL", "UID", "EUID", "GROUPS"}
 )
-_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_IDENTIFIER: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 
 # A line of /proc/PID/stat has up to 52 numbers of up to 20 digits.
 _LINE_MAX: Final = 2048
@@ -64,7 +64,7 @@ def marked_command(command: Sequence[str], token: str, env: Mapping[str, str]) -
 
 
 def _is_kept(name: str) -> bool:
-    return _IDENTIFIER.match(name) is not None and name not in _CHANGED and not name.startswith("BASH")
+    return re.fullmatch(_IDENTIFIER, name) is not None and name not in _CHANGED and not name.startswith("BASH")
 
 
 class Process(NamedTuple):

@@ -12,7 +12,7 @@ from attachproto._headers import CONNECTION_HEADERS, Headers
 from attachproto._request_writer import common_headers
 from attachproto_adapters._errors import HostInvalid, warn
 
-_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]+")
+_NAME: Final = r"[a-zA-Z0-9][a-zA-Z0-9_.+-]+"
 
 # The docker CLI's name for "no context": DOCKER_HOST and the defaults decide.
 _DEFAULT: Final = "default"
@@ -59,7 +59,7 @@ def find_context(environ: Mapping[str, str]) -> Context | None:
     if not name or name == _DEFAULT:
         return None
     what = f"the docker context {repr(name)[:200]} ({source})"
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise HostInvalid(f"{what} has no valid name: {_REMEDY}")
     import hashlib  # imported here, because it loads OpenSSL
 

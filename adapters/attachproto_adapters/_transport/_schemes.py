@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 # The docker CLI's default for a tcp:// address without a port, with TLS and without.
 TCP_PORT: Final = 2375
 
-_AUTHORITY: Final = re.compile(
-    r"(?:(?P<user>[^\s:/]*)@)?(?:\[(?P<ip>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.~%-]+)?)\]|(?P<name>\w[\w.+~-]*)?)(?::(?P<port>[0-9]{0,5}))?",
-    re.ASCII,
+_AUTHORITY: Final = (
+    r"(?:(?P<user>[^\s:/]*)@)?"
+    r"(?:\[(?P<ip>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.~%-]+)?)\]|(?P<name>\w[\w.+~-]*)?)"
+    r"(?::(?P<port>[0-9]{0,5}))?"
 )
 
 # OpenSSH refuses them too, since 9.6: a ProxyCommand puts the user into a shell's command.
@@ -235,7 +236,7 @@ def _parse_authority(rest: str, shown: str, scheme: str) -> tuple[str, str | Non
     authority, slash, path = rest.partition("/")
     if ":" in authority.rpartition("@")[0]:
         raise HostInvalid(f"{shown} has a password in it, which no scheme takes: {_write(scheme)}")
-    if not (match := _AUTHORITY.fullmatch(authority)):
+    if not (match := re.fullmatch(_AUTHORITY, authority, re.ASCII)):
         raise HostInvalid(f"{shown} is not an engine's address: {_write(scheme)}")
     # In a URL the % of an IPv6 zone is %25; alone it is taken as it is.
     name = match["name"] or re.sub("%25(?=.)", "%", match["ip"] or "", count=1)
