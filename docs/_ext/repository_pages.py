@@ -2,7 +2,8 @@
 
 The changelog, for instance, belongs to the root of a repository, and its links start there. Its page on the site,
 `docs/changelog.md`, has one line, a comment that names the file. That file's text is read in its place, with its links
-changed. A link from any page to such a file leads to its page on the site.
+changed. A link from any page to such a file leads to its page on the site. A link to a page that the site does not have
+becomes its text.
 
 A code host shows the picture of a `<picture>` that fits the colours of the reader's system. On the site the reader can
 choose the colours, so there each becomes two pictures, of which the theme shows one.
@@ -22,7 +23,7 @@ PICTURE = re.compile(
     r"<picture>\s*<source media=\"\(prefers-color-scheme: dark\)\" srcset=\"([^\"]+)\">"
     r"\s*<img alt=\"([^\"]+)\" src=\"([^\"]+)\">\s*</picture>"
 )
-LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"\[([^\[\]]+)\]\(([^)\s#:]+)((?:#[^)\s]*)?)\)")
 
 
 def pages(docs: Path) -> dict[Path, Path]:
@@ -50,7 +51,9 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
     def change(found: re.Match[str]) -> str:
         target = Path(os.path.normpath(origin.parent / found[2]))
         target = elsewhere.get(target, target)
-        return found[1] + os.path.relpath(target, path.parent) + found[3]
+        if target.suffix == ".md" and not target.is_relative_to(docs):
+            return found[1]  # a page that the site does not have
+        return f"[{found[1]}]({os.path.relpath(target, path.parent)}{found[3]})"
 
     content[0] = PICTURE.sub(r"![\2](\3){.only-light} ![\2](\1){.only-dark}", LINK.sub(change, content[0]))
     assert "<picture" not in content[0], f"{name}: a picture of another form"
