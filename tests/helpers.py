@@ -49,6 +49,11 @@ def frame(kind: int, payload: bytes, length: int | None = None) -> bytes:
     return bytes([kind, 0, 0, 0]) + (len(payload) if length is None else length).to_bytes(4, "big") + payload
 
 
+def counts(few: int, many: int) -> int:
+    """How often something is tried: many times with ATTACHPROTO_COUNTS=full."""
+    return many if os.environ.get("ATTACHPROTO_COUNTS") == "full" else few
+
+
 def joined(events: Iterable[Any]) -> list[Any]:
     """The events, with neighbouring payloads of one stream joined: where a payload is cut has no meaning."""
     result: list[Any] = []

@@ -3,8 +3,8 @@
 Strategy: we cut each head out of the receive buffer and give h11 no byte behind it. So h11 never holds a byte of the
 stream: what follows an answer is still in the buffer, and nothing has to be handed over. It also lets us count the
 limit of a head, over all 1xx heads together. h11 tests its own limit only while a head is incomplete, so the same bytes
-would pass in one piece and fail in two. (h11 still limits a chunk's header and trailers, to 16 KiB. No engine sends
-such a thing; the limit protects our memory.)
+would pass in one piece and fail in two. The same holds of the header of an HTTP chunk and of trailers: h11 limits them
+to 16 KiB, which no engine comes near. So of a chunked body h11 gets no more bytes at once than up to its limit.
 
 Reading is written as generators that yield ``NEED_DATA`` where they need more bytes, so the code follows the order of
 the bytes. A generator ends with its first exception; ``Connection`` keeps the error and raises it again.
@@ -40,6 +40,9 @@ _SWITCH: Final = re.compile(rb"HTTP/1\.[01] 101[ \r\n]")
 _ANSWER: Final = b"HTTP/"
 _METHOD_BYTE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 
+# What h11 keeps of a chunk's header or trailers that are incomplete. With one byte more it raises.
+_H11_INCOMPLETE_MAX: Final = 16 * 1024
+
 # h11's message about a bad head or chunk may quote a whole line.
 _H11_TEXT_MAX: Final = 120
 
@@ -54,6 +57,7 @@ class HttpReader:
         self._upgrades = upgrades
         self._answers = http.our_role is h11.CLIENT
         self._delimited = False
+        self._chunked = False
         self._keeps_connection = False
         self._ended = False
         self._cut: RemoteProtocolError | None = None
@@ -88,7 +92,7 @@ class HttpReader:
                 head = Head(event.status_code, "", "", headers, version)
             else:
                 continue
-            self._delimited = head.delimited
+            self._delimited, self._chunked = head.delimited, head.chunked
             self._keeps_connection = head.keeps_connection
             self._parse_body(at_end=False)  # h11 reports the end of an empty body without any byte
             return head
@@ -170,10 +174,25 @@ class HttpReader:
             piece = self._buffer.take()
             if piece is NEED_DATA:
                 return NEED_DATA
-            self._http.receive_data(b"" if piece is END else piece)
-            if data := self._parse_body(at_end=piece is END):
+            if data := self._feed(b"" if piece is END else piece):
                 return data
         return END
+
+    def _feed(self, piece: bytes) -> bytes:
+        """Give h11 a piece of the body, or the end of file, and return the data in it."""
+        data = []
+        at = 0
+        while True:
+            room = len(piece) - at
+            if self._chunked:
+                room = min(room, _H11_INCOMPLETE_MAX + 1 - len(self._http.trailing_data[0]))
+            self._http.receive_data(piece[at : at + room])
+            at += room
+            data.append(self._parse_body(at_end=not piece))
+            if self._ended:
+                self._buffer.put_back(self._http.trailing_data[0] + piece[at:])
+            if self._ended or self._cut is not None or at == len(piece):
+                return b"".join(data)
 
     def _parse_body(self, *, at_end: bool) -> bytes:
         """The part of the body in the bytes that h11 has."""
@@ -188,8 +207,6 @@ class HttpReader:
         else:
             # h11 pauses after a 101, where the connection is not HTTP any more. Then there is no body either.
             self._ended = event is h11.PAUSED or isinstance(event, h11.EndOfMessage)
-            if self._ended:
-                self._buffer.put_back(self._http.trailing_data[0])
         return b"".join(data)
 
     def body(self, limit: int, name: str, of: str) -> Reading[bytes]:

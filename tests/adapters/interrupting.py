@@ -33,6 +33,7 @@ from attachproto_adapters._transport._schemes import UnixHost
 from tests.adapters.frameworks import Attachment, LiftedAttachment, OtherStream
 from tests.adapters.scripted import BOUND
 from tests.helpers import H101M
+from tests.helpers import counts as counts
 
 OURS = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (attachproto, attachproto_adapters))
 
@@ -45,11 +46,6 @@ REQUEST = Attach("web", AttachOptions(stdin=True), tty=False)
 def is_ours(frame: FrameType) -> bool:
     """Whether this function may be interrupted, and is not Python's or a framework's."""
     return frame.f_code.co_filename.startswith(OURS) and frame.f_code.co_filename != PROTECTED
-
-
-def counts(few: int, many: int) -> int:
-    """How often something is tried: many times with ATTACHPROTO_COUNTS=full."""
-    return many if os.environ.get("ATTACHPROTO_COUNTS") == "full" else few
 
 
 def is_interrupt(exc: BaseException) -> bool:
