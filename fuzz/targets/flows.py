@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import json
 from collections.abc import Callable, Generator, Iterator
@@ -104,7 +105,7 @@ class Answers:
     def _document(self, kind: int) -> Any:
         document: Any = json.loads(DOCUMENTS[kind % len(DOCUMENTS)])
         for _ in range(self.number() % 4):
-            place, value = self.number(), VALUES[self.number() % len(VALUES)]
+            place, value = self.number(), copy.deepcopy(VALUES[self.number() % len(VALUES)])
             parents = [parent for parent in _containers_of(document) if parent]
             if not parents:
                 return value

@@ -19,6 +19,9 @@ LIMIT: Final = 64 * 1024
 
 _STDERR_KEPT: Final = 64 * 1024
 
+# Of what the engine reports in frames of type 3. It is a sentence; a hostile engine may send it for ever.
+_SYSTEMERR_KEPT: Final = 64 * 1024
+
 
 class StdoutBuffer:
     """The bytes of stdout that were read and not taken, and the last of stderr.
@@ -50,7 +53,7 @@ class StdoutBuffer:
                     del self._stderr[:-_STDERR_KEPT]
                 return data
             case Systemerr(data=data):
-                self._systemerr += data
+                self._systemerr += data[: _SYSTEMERR_KEPT - len(self._systemerr)]
             case OutputClosed():
                 self.ended = True
         return b""
