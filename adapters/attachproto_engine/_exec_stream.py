@@ -16,7 +16,7 @@ from attachproto_engine._output import STDOUT
 from attachproto_engine._server_connection import ServerConnection
 from attachproto_engine._waiters import wake
 
-_DETACHED: Final = "exec attach failed: error on attach stdin: read escape sequence"
+_DETACHED: Final = b"exec attach failed: error on attach stdin: read escape sequence\r\n"
 
 
 async def exec_start(
@@ -33,7 +33,8 @@ async def exec_start(
     try:
         running = container.start_exec(exec_, client.sink, attached=True, size=request.console_size)
     except ApiError as exc:
-        await client.write_text(exc.text)
+        stream, text = container.rules.exec_failure(exc.text)
+        await client.write(STDOUT if raw else stream, text)
         await connection.send(OutputClosed())
         await run_until(connection.ended(), connection.vanished())
         return
@@ -42,7 +43,7 @@ async def exec_start(
         await serve(
             connection,
             client.until_ended(running, ended),
-            _receive(connection, exec_, client, ended) if exec_.config.stdin else None,
+            _receive(connection, container, exec_, client, ended) if exec_.config.stdin else None,
             until=(),
         )
     finally:
@@ -62,11 +63,11 @@ class _Client:
     async def sink(self, stream: int, data: bytes) -> None:
         """Take output of the process."""
         if self._selection.wants(stream):
-            await self._send(self._selection.event(stream, data))
+            await self.write(stream, data)
 
-    async def write_text(self, text: str) -> None:
-        """Write a text of the engine's, as stdout."""
-        await self._send(self._selection.event(STDOUT, f"{text}\r\n".encode()))
+    async def write(self, stream: int, data: bytes) -> None:
+        """Write a text of the engine's, whichever streams the client wants."""
+        await self._send(self._selection.event(stream, data))
 
     async def _send(self, event: Output) -> None:
         async with self._sending:
@@ -99,7 +100,9 @@ class _Client:
             pass
 
 
-async def _receive(connection: ServerConnection, exec_: Exec, client: _Client, ended: asyncio.Future[Any]) -> None:
+async def _receive(
+    connection: ServerConnection, container: Container, exec_: Exec, client: _Client, ended: asyncio.Future[Any]
+) -> None:
     """Carry stdin to the process; its end ends stdin, or on a TTY the stream."""
     process = exec_.process
     assert process is not None  # start_exec() has set it, and nothing has been awaited since
@@ -109,8 +112,9 @@ async def _receive(connection: ServerConnection, exec_: Exec, client: _Client, e
         if not await write_stdin(process, data):
             return
         if detached:
-            exec_.detach()
-            await client.write_text(_DETACHED)
+            if container.rules.detach_ends_exec:
+                exec_.detach()
+                await client.write(STDOUT, _DETACHED)
             ended.set_result(None)
             return
     if exec_.config.tty:

@@ -53,6 +53,8 @@ class Rules:
         unknown_exit_code: the ``StatusCode`` of ``/wait`` where there was no run, or its exit code is forgotten.
         forgets_removed: ``/wait`` for an ``AutoRemove`` container answers 0, except for ``next-exit``. Podman 4.3
             does so for ``removed`` always and for ``not-running`` often; the embedded engine does it always.
+        detach_ends_exec: after the detach keys an exec is reported as ended, and the output says that it has failed.
+            Podman 5 does neither.
         unreadable_log: what comes with ``logs=1`` in place of output where the log driver keeps nothing.
         unreadable_log_stream: the stream that it comes on, 1 or 2.
         unreadable_log_seconds: after how long.
@@ -69,6 +71,7 @@ class Rules:
     attach_resets: bool
     unknown_exit_code: int
     forgets_removed: bool
+    detach_ends_exec: bool
     unreadable_log: bytes
     unreadable_log_stream: int
     unreadable_log_seconds: float
@@ -153,6 +156,10 @@ class Rules:
         unique = "UNIQUE constraint failed: ContainerConfig.Name"
         return ApiError(500, f"renaming container {container_id}: {table}: {unique}")
 
+    def exec_failure(self, text: str) -> tuple[int, bytes]:
+        """What comes in the stream of a command that cannot be started: which stream, 1 or 2, and the bytes."""
+        return (2, f"Error: {text}\n".encode()) if self.podman else (1, f"{text}\r\n".encode())
+
     def top_refusal(self, container_id: str) -> ApiError:
         """The refusal to list the processes of a container that has none."""
         if self.podman:
@@ -173,6 +180,7 @@ RULES: Final[Mapping[Emulated, Rules]] = {
         attach_resets=False,
         unknown_exit_code=0,
         forgets_removed=False,
+        detach_ends_exec=True,
         unreadable_log=(
             b"Error attaching: failed to get logging factory: logger: no log driver named 'none' is registered: "
             b'error looking up logging plugin none: plugin "none" not found\n'
@@ -193,6 +201,7 @@ RULES: Final[Mapping[Emulated, Rules]] = {
         attach_resets=True,
         unknown_exit_code=-1,
         forgets_removed=True,
+        detach_ends_exec=False,
         unreadable_log=(
             b"Error: this container is using the 'none' log driver, cannot read logs: "
             b"this container is not logging output\n"

@@ -122,6 +122,44 @@ def exited(podman: Engine) -> None:
     assert wait(podman, "web") == 3
 
 
+def started_exec(podman: Engine, *command: str, tty: bool = False) -> tuple[str, socket.socket]:
+    """An exec with stdin, and the connection that has started it, behind the answer's head."""
+    wanted = {"Cmd": list(command), "Tty": tty, "AttachStdin": True, "AttachStdout": True, "AttachStderr": True}
+    exec_id = call(podman, "POST", "/containers/web/exec", wanted).json["Id"]
+    body = json.dumps({"Tty": tty})
+    head = f"POST /exec/{exec_id}/start HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{UPGRADE}"
+    sock = dial(podman)
+    sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    read_until(sock, b"\r\n\r\n")
+    return exec_id, sock
+
+
+def test_a_command_that_cannot_be_started_says_so_on_stderr(podman: Engine) -> None:
+    """Podman 4.3 to 5.8 do, dockerd uses stdout."""
+    shell(podman, "web", "sleep 600")
+    start(podman, "web")
+    for tty in (False, True):
+        exec_id, sock = started_exec(podman, "/no/such", tty=tty)
+        with sock:
+            told = read_all(sock)
+        said = told if tty else told[8:]
+        assert told == (said if tty else frame(2, said))
+        assert said.startswith(b"Error: ")
+        assert said.endswith(b"/no/such: no such file or directory\n")
+        assert call(podman, "GET", f"/exec/{exec_id}/json").json["ExitCode"] == 127
+
+
+def test_detach_keys_of_an_exec_say_nothing_and_end_nothing(podman: Engine) -> None:
+    """As Podman 5.4 and 5.8; for dockerd they are a failure."""
+    shell(podman, "web", "sleep 600")
+    start(podman, "web")
+    exec_id, sock = started_exec(podman, "cat", tty=True)
+    with sock:
+        sock.sendall(b"\x10\x11")
+        assert read_all(sock) == b""
+    assert call(podman, "GET", f"/exec/{exec_id}/json").json["Running"] is True
+
+
 def test_an_exec_that_has_ended_can_be_removed(podman: Engine) -> None:
     """Before that its exit code is 0, so that the exit code alone does not tell."""
     shell(podman, "web", "sleep 100")
