@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
+import functools
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -111,12 +112,14 @@ class Framework(abc.ABC):
     """An adapter and its framework.
 
     Attributes:
+        bound: no call and no scenario may take longer, in seconds.
         broken: the exceptions for a broken connection.
     """
 
     name: ClassVar[str]
     broken: ClassVar[tuple[type[Exception], ...]] = (BrokenPipeError, ConnectionResetError)
 
+    bound: float
     adapter: ModuleType
     client: Callable[..., Client]
     attach: Callable[..., Awaitable[Attachment]]
@@ -130,7 +133,7 @@ class Framework(abc.ABC):
 
     @abc.abstractmethod
     def run(self, scenario: Scenario) -> None:
-        """Run a scenario to its end, for at most `BOUND` seconds."""
+        """Run a scenario to its end, for at most `bound` seconds."""
 
     @abc.abstractmethod
     async def together(self, *coroutines: Coroutine[Any, Any, None]) -> None:
@@ -146,7 +149,7 @@ class Framework(abc.ABC):
 
     async def until(self, event: threading.Event) -> None:
         """Wait for an event that the engine's side sets."""
-        assert await self.aside(lambda: event.wait(BOUND)), "it has not happened"
+        assert await self.aside(lambda: event.wait(self.bound)), "it has not happened"
 
 
 # ---- blocking ----
@@ -186,7 +189,7 @@ class LiftedClient:
     """A blocking client with the face of the others."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
-        self._owner = blocking_adapter.Client(*args, timeout=BOUND, **named)
+        self._owner = blocking_adapter.Client(*args, **named)
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._owner, {"aclose": "close"}.get(name, name))
@@ -254,16 +257,17 @@ def opening(call: Callable[..., blocking_adapter.Attachment], **fixed: Any) -> C
 class Blocking(Framework):
     name = "blocking"
 
-    def __init__(self) -> None:
+    def __init__(self, bound: float = BOUND) -> None:
+        self.bound = bound
         self.adapter = blocking_adapter
-        self.client = cast("Callable[..., Client]", LiftedClient)
-        self.attach = opening(blocking_adapter.attach, timeout=BOUND)
-        self.exec_start = opening(blocking_adapter.exec_start, timeout=BOUND)
-        self.logs = opening(blocking_adapter.logs, timeout=BOUND)
+        self.client = cast("Callable[..., Client]", functools.partial(LiftedClient, timeout=bound))
+        self.attach = opening(blocking_adapter.attach, timeout=bound)
+        self.exec_start = opening(blocking_adapter.exec_start, timeout=bound)
+        self.logs = opening(blocking_adapter.logs, timeout=bound)
         self.open_attachment = opening(blocking_adapter.open_attachment)
 
         async def run_exec(*args: Any, **kwargs: Any) -> ExecResult[Any]:
-            return blocking_adapter.run_exec(*args, **{"timeout": BOUND, **kwargs})
+            return blocking_adapter.run_exec(*args, **{"timeout": bound, **kwargs})
 
         self.run_exec = run_exec
 
@@ -272,6 +276,7 @@ class Blocking(Framework):
 
     async def together(self, *coroutines: Coroutine[Any, Any, None]) -> None:
         for task in [Begun(lambda each=each: finish(each)) for each in coroutines]:  # type: ignore[misc]
+            assert task.finished(self.bound), "a thread hangs"
             task.result()
 
     async def aside(self, call: Callable[[], T]) -> T:
@@ -287,7 +292,8 @@ class Blocking(Framework):
 class Native(Framework):
     """A framework whose adapter has coroutines already."""
 
-    def __init__(self, adapter: ModuleType) -> None:
+    def __init__(self, adapter: ModuleType, bound: float = BOUND) -> None:
+        self.bound = bound
         self.adapter = adapter
         self.client = adapter.Client
         self.attach = adapter.attach
@@ -300,12 +306,12 @@ class Native(Framework):
 class Asyncio(Native):
     name = "asyncio"
 
-    def __init__(self) -> None:
-        super().__init__(asyncio_adapter)
+    def __init__(self, bound: float = BOUND) -> None:
+        super().__init__(asyncio_adapter, bound)
 
     def run(self, scenario: Scenario) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(BOUND):
+            async with asyncio.timeout(self.bound):
                 await scenario()
 
         asyncio.run(bounded())
@@ -323,12 +329,12 @@ class Trio(Native):
     name = "trio"
     broken = (trio.BrokenResourceError,)
 
-    def __init__(self) -> None:
-        super().__init__(trio_adapter)
+    def __init__(self, bound: float = BOUND) -> None:
+        super().__init__(trio_adapter, bound)
 
     def run(self, scenario: Scenario) -> None:
         async def bounded() -> None:
-            with trio.fail_after(BOUND):
+            with trio.fail_after(self.bound):
                 await scenario()
 
         trio.run(bounded)

@@ -4,6 +4,7 @@ ATTACHPROTO_LIVE_DOCKER, ATTACHPROTO_LIVE_PODMAN   a unix:// URL each: engines t
 ATTACHPROTO_LIVE_MORE                              LABEL=unix:///PATH[,...]: more of them, for the fixture `engine`
 ATTACHPROTO_LIVE=required                          a missing engine is a failure, not a skip
 ATTACHPROTO_LIVE_COUNTS=full                       all repetitions instead of a tenth
+ATTACHPROTO_LIVE_REPORT=FILE                       the table of counts is also written there, as JSON
 
 A session that started an engine ends it, whoever else has found it meanwhile: give sessions that run side by side an
 ATTACHPROTO_LIVE_DIR each.
@@ -11,6 +12,7 @@ ATTACHPROTO_LIVE_DIR each.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -254,6 +256,8 @@ def count(pytestconfig: pytest.Config) -> Callable[..., None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     session = config.stash.get(SESSION, Session())
     write = terminalreporter.write_line
+    if report := os.environ.get("ATTACHPROTO_LIVE_REPORT"):
+        Path(report).write_text(json.dumps(session.counts))
     if session.counts:
         terminalreporter.section(f"live counts ({'full' if FULL else 'a tenth'})")
         left = max(len(row[0]) for row in session.counts)

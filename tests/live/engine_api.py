@@ -26,6 +26,7 @@ class Engine:
     """One engine, and the containers that were made on it."""
 
     def __init__(self, running: engines.Running) -> None:
+        self.running = running
         self.name = running.name  # docker or podman: by this it behaves
         self.label = running.label  # by this it is told from others that are up
         self.socket = running.socket

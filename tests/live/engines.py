@@ -264,8 +264,8 @@ def _libraries(program: str) -> list[str]:
     return [word for line in said.splitlines() for word in line.split() if word.startswith("/")]
 
 
-def _root_file_system(shell: str | None = None) -> bytes:
-    """A tar of /bin with busybox and its applets, and an empty /tmp. ``shell`` is a program of this machine for sh."""
+def _root_file_system(shell: str | None = None, applets: Sequence[str] = APPLETS) -> bytes:
+    """A tar of /bin with busybox and these applets, and an empty /tmp. ``shell``: a program of this machine for sh."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, mode in (("bin", 0o755), ("tmp", 0o1777)):
@@ -283,7 +283,7 @@ def _root_file_system(shell: str | None = None) -> bytes:
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = len(program), 0o755
                 tar.addfile(entry, io.BytesIO(program))
-        for applet in APPLETS:
+        for applet in applets:
             if applet == "sh" and shell is not None:
                 continue
             link = tarfile.TarInfo(f"bin/{applet}")
@@ -302,13 +302,22 @@ def ensure_shell_image(path: str | Path, shell: str) -> str:
     return image
 
 
-def ensure_image(path: str | Path, image: str = IMAGE, shell: str | None = None) -> None:
+def ensure_bare_image(path: str | Path) -> str:
+    """The same without /bin/sh: the name of the image."""
+    image = "attachproto-live-bare:1"
+    ensure_image(path, image, applets=[applet for applet in APPLETS if applet != "sh"])
+    return image
+
+
+def ensure_image(
+    path: str | Path, image: str = IMAGE, shell: str | None = None, applets: Sequence[str] = APPLETS
+) -> None:
     """Imports an image into the engine on this socket, unless it has it."""
     if request(path, "GET", f"/images/{image}/json")[0] == 200:
         return
     # The answer is a row of JSON objects, and a failure may come in one of them after a 200: ask again instead.
     target = f"/images/create?fromSrc=-&repo={image}"
-    _, said = request(path, "POST", target, _root_file_system(shell), "application/x-tar", timeout=120.0)
+    _, said = request(path, "POST", target, _root_file_system(shell, applets), "application/x-tar", timeout=120.0)
     if request(path, "GET", f"/images/{image}/json")[0] != 200:
         raise EngineUnavailable(f"{path} did not take the image: {_text(said)}")
 
@@ -362,7 +371,7 @@ def _parents() -> dict[int, int]:
     return {pid: int(fields[1]) for pid, fields in stats.items() if fields}
 
 
-def _until(condition: Callable[[], bool], timeout: float) -> bool:
+def until(condition: Callable[[], bool], timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -389,7 +398,7 @@ def end(pid: int, birth: int, first: signal.Signals = signal.SIGTERM) -> None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        if _until(is_gone, STOP_TIMEOUT):
+        if until(is_gone, STOP_TIMEOUT):
             return
     raise EngineUnavailable(f"process {pid} does not end")
 
@@ -492,7 +501,7 @@ def processes(home: Path) -> list[Process]:
 
 def await_start(home: Path, child: subprocess.Popen[bytes], answered: Callable[[], bool]) -> None:
     """Waits until a daemon answers."""
-    ready = _until(lambda: child.poll() is not None or answered(), START_TIMEOUT)
+    ready = until(lambda: child.poll() is not None or answered(), START_TIMEOUT)
     if child.poll() is not None:
         what = f"ended with status {child.returncode}"
     elif not ready:
@@ -684,7 +693,7 @@ def remove(home: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     end_conmons(home)
-    _until(lambda: not left(), 3.0)
+    until(lambda: not left(), 3.0)
     deadline = time.monotonic() + STOP_TIMEOUT
     while remaining := left():  # more than once: a conmon starts another when its exec ends
         for pid, birth in remaining.items():

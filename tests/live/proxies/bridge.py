@@ -56,6 +56,7 @@ class Bridge:
     """
 
     def __init__(self, engine: Path, path: Path) -> None:
+        self._closed = False
         self._sockets: list[socket.socket] = []
         handler: Any = type("Handler", (_Handler,), {"engine": str(engine), "sockets": self._sockets})
         self._servers: list[socketserver.BaseServer] = [
@@ -67,12 +68,24 @@ class Bridge:
         self.port: int = tcp.server_address[1]
         self._threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in self._servers]
 
+    @property
+    def connections(self) -> int:
+        """How many clients have connected so far."""
+        return len(self._sockets) // 2
+
     def __enter__(self) -> Bridge:
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all connections, and listens no more. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.shutdown()
             thread.join()
