@@ -174,7 +174,7 @@ class Connection:
         It is for who hands out events and cannot afford a call for each. The list is the caller's.
 
         Returns:
-            One event, or several events of output: at most those of 64 KiB of frames. None for ``NEED_DATA``.
+            One event, or several events of output: about 500, of at most 128 KiB of frames. None for ``NEED_DATA``.
 
         Raises:
             RemoteProtocolError, LocalProtocolError: as ``next_event`` does.

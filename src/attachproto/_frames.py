@@ -5,8 +5,10 @@ zeros for the padding, and every reader ignores it).
 
 Strategy: a frame may announce 4 GiB, and dockerd makes a frame of each read of a log line. So payload is handed out as
 it comes, and neighbouring frames of one stream are joined if they came in one chunk. Only a header that was cut in two
-is ever kept. All events of one window of a chunk are made in one loop, into a list from which they are taken.
+is ever kept. The events of a chunk are made in one loop, into a list from which they are taken.
 Quirks are filters of the source (``_quirks``), so that they cost nothing where there are none.
+
+The file has more than 250 lines, because that loop runs once for each frame and so calls no function of ours.
 """
 
 from __future__ import annotations
@@ -26,9 +28,14 @@ if TYPE_CHECKING:
 
 _HEADER: Final = struct.Struct(">BxxxL")
 
-# How many bytes of a chunk become events at once, and the size of the largest event. This limits how many events small
-# frames make, and how much is joined: joining all was 17 times slower, because it does not fit into the cache.
+# The size of the largest event, with the headers of its frames. It limits how much is joined: joining all was 17 times
+# slower, because it does not fit into the cache.
 _WINDOW: Final = 64 * 1024
+
+# How many windows, and about how many events, are made at once: as much as an adapter reads at once, but not so many
+# objects that CPython's garbage collector starts (at 700 by default).
+_WINDOWS: Final = 2
+_EVENTS: Final = 512
 
 # From which length, in bytes, a view of a payload costs less than a copy.
 _LARGE: Final = 2048
@@ -132,7 +139,7 @@ class FrameReader:
             if not self._left and (self._header or len(self._chunk) - self._at < _HEADER.size):
                 self._complete_header()
             else:
-                self._decode_window()
+                self._decode()
         return self._ready.pop()
 
     def events(self) -> Iterator[FrameEvent | OutputClosed]:
@@ -156,65 +163,72 @@ class FrameReader:
             self._left = self._length
             self._header = b""
 
-    def _decode_window(self) -> None:
-        """Make the events of the next window of the chunk. It begins inside a frame or with a whole header.
+    def _decode(self) -> None:
+        """Make the events of what comes next in the chunk. It begins inside a frame or with a whole header.
 
         Raises:
             RemoteProtocolError: it begins with an unknown stream type.
         """
-        # The loop runs once for each frame: locals, and an event without its __init__, which would take as long as the
-        # rest. ``data`` is the last piece of an event; ``pieces`` are those before it, of which most have none.
-        chunk, at = self._chunk, self._at
-        stop = min(at + _WINDOW, len(chunk))
-        last_header = min(stop - 1, len(chunk) - _HEADER.size)
+        # The inner loop runs once for each frame: locals, and an event without its __init__, which would take as long
+        # as the rest. The frame that is read has its payload in chunk[begin:at]; ``pieces`` are those of its stream
+        # that come before it, of which most frames have none.
+        chunk, at, size = self._chunk, self._at, len(self._chunk)
         kind, length, left = self._kind, self._length, self._left
         unpack, join, new = _HEADER.unpack_from, b"".join, object.__new__
         events: list[FrameEvent] = []
-        if not left and at <= last_header:
-            length = unpack(chunk, at)[1]
-        # Large pieces are views, so that only the join copies them. ``seed`` makes it copy a single one too.
-        source, seed = (memoryview(chunk), [b""]) if length >= _LARGE else (chunk, [])
-        pieces: list[bytes | memoryview] = [*seed]
-        data: bytes | memoryview = b""
-        if left:
-            data = source[at : min(at + left, stop)]
-            left -= len(data)
-            at += len(data)
-        while at <= last_header:
-            number, announced = unpack(chunk, at)
-            if number != kind:
+        for _ in range(_WINDOWS):
+            stop = min(at + _WINDOW, size)
+            last_header = min(stop - 1, size - _HEADER.size)
+            if left:
+                begin, at = at, at + left
+            elif at > last_header:
+                break
+            else:
+                number, length = unpack(chunk, at)
                 if number >= _TYPES:
-                    if data or len(pieces) > len(seed) or events:
+                    if events:
                         break
                     raise self._unknown_type(number)
-                if pieces:
-                    pieces.append(data)
-                    data = join(pieces)
-                    pieces = [*seed]
-                if data:
-                    event = new(_BY_TYPE[kind])
-                    set_data(event, data)
-                    events.append(event)
-                    data = b""
                 kind = number
-            length = announced
-            begin = at + 8
-            at = begin + length
+                begin = at + 8
+                at = begin + length
+            # Large pieces are views, so that only the join copies them.
+            source = chunk if length < _LARGE else memoryview(chunk)
+            pieces: list[bytes | memoryview] = []
+            while at <= last_header:
+                number, announced = unpack(chunk, at)
+                if number == kind:
+                    pieces.append(source[begin:at])
+                elif number < _TYPES and len(events) < _EVENTS:
+                    if pieces:
+                        pieces.append(source[begin:at])
+                        data = join(pieces)
+                        pieces = []
+                    else:
+                        data = chunk[begin:at]
+                    if data:
+                        event = new(_BY_TYPE[kind])
+                        set_data(event, data)
+                        events.append(event)
+                    kind = number
+                else:
+                    break
+                length = announced
+                begin = at + 8
+                at = begin + length
+            end = min(at, max(begin, stop))
+            if pieces:
+                pieces.append(source[begin:end])
+                data = join(pieces)
+            else:
+                data = chunk[begin:end]
             if data:
-                pieces.append(data)
-            if at > stop:
-                data = source[begin:stop]
-                at = max(begin, stop)
-                left = length - len(data)
+                event = new(_BY_TYPE[kind])
+                set_data(event, data)
+                events.append(event)
+            at, left = end, at - end
+            if len(events) >= _EVENTS:
                 break
-            data = source[begin:at]
-        if pieces:
-            pieces.append(data)
-            data = join(pieces)
-        if data:
-            event = new(_BY_TYPE[kind])
-            set_data(event, data)
-            events.append(event)
         self._at, self._kind, self._length, self._left = at, kind, length, left
         events.reverse()
         self._ready[:] = events

@@ -127,6 +127,17 @@ def test_a_large_frame_comes_in_events_of_64_kib() -> None:
     assert len(sizes) == 4
 
 
+def test_events_that_are_not_made_at_once_are_joined_alike() -> None:
+    alternating = b"".join(frame(1 + at % 2, b"%d" % at) for at in range(2000))
+    decoder = FrameDecoder()
+    decoder.receive_data(alternating + frame(2, bytes(100_000)) + frame(2, bytes(70_000)))
+    events = [event for event in decoder.events() if isinstance(event, Stdout | Stderr)]
+    assert [event.data for event in events[:1999]] == [b"%d" % at for at in range(1999)]
+    assert [type(event) for event in events[:3]] == [Stdout, Stderr, Stdout]
+    assert b"".join(event.data for event in events[1999:]) == b"1999" + bytes(170_000)
+    assert all(type(event) is Stderr and len(event.data) <= 65536 for event in events[1999:])
+
+
 def test_large_and_small_pieces_are_joined_alike() -> None:
     decoder = FrameDecoder()
     decoder.receive_data(frame(2, b"a" * 5000) + frame(2, b"b" * 10) + frame(2, b"c" * 2000))

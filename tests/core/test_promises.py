@@ -1011,7 +1011,7 @@ def test_next_events_gives_what_next_event_would_the_next_one_last() -> None:
             many.next_events()
 
 
-def test_next_events_gives_no_more_than_a_window_and_the_end_alone() -> None:
+def test_next_events_gives_no_more_than_500_events_and_the_end_alone() -> None:
     connection = attached()
     connection.receive_data((frame(1, b"x") + frame(2, b"y")) * 8192)
     connection.receive_data(b"")
@@ -1019,7 +1019,7 @@ def test_next_events_gives_no_more_than_a_window_and_the_end_alone() -> None:
     while type((events := connection.next_events())[0]) is not OutputClosed:
         sizes.append(len(events))
     assert sum(sizes) == 2 * 8192
-    assert max(sizes) <= 65536 // 9 + 1
+    assert max(sizes) <= 513  # CPython's garbage collector starts after 700 new objects
     assert len(events) == 1
     with pytest.raises(LocalProtocolError):
         connection.next_events()
