@@ -22,7 +22,15 @@ PAGES = [
 # The pages whose Python blocks are run: here, by test_documented_code.py in tests/adapters and tests/peers, and by
 # tests/core/test_public_names.py. Those of FOLDERS are run by tests/docs/test_blocks.py. A block of Python on another
 # page would be run by nobody.
-RUN = {"README.md", "CONTRIBUTING.md", "docs/adapters.md", "docs/testing-your-docker-code.md", "tests/README.md"}
+RUN = {
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/adapters.md",
+    "docs/adapters-engines.md",
+    "docs/adapters-limits.md",
+    "docs/testing-your-docker-code.md",
+    "tests/README.md",
+}
 RUN |= {str(page.relative_to(ROOT)) for folder in FOLDERS for page in (ROOT / "docs").glob(folder)}
 
 

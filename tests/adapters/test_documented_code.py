@@ -1,4 +1,4 @@
-"""Every block of code of the README, of docs/adapters.md and of tests/README.md is run, as a reader would run it."""
+"""Every block of code of the README, of docs/adapters*.md and of tests/README.md is run, as a reader would run it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import attachproto_adapters
 from attachproto_adapters.blocking import attach
 from attachproto_engine import Engine
 from tests.adapters.frameworks import WAYS, WITH_STDIN, Opener, Way
@@ -17,10 +18,11 @@ from tests.adapters.scripted import echo
 from tests.engine.client import call
 
 ROOT = Path(__file__).parents[2]
+ADAPTERS = ("docs/adapters.md", "docs/adapters-engines.md", "docs/adapters-limits.md")
 # The README's block of the core is run by tests/core/test_public_names.py.
 BLOCKS = [
     block
-    for page in ("README.md", "docs/adapters.md")
+    for page in ("README.md", *ADAPTERS)
     for block in re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     if "attachproto_adapters" in block
 ]
@@ -87,6 +89,20 @@ def test_the_scenario_of_the_tests_page(way: Way, socket_path: Path) -> None:
         way.framework.run(scenario)
     finally:
         opened.close()
+
+
+def test_every_error_is_on_the_page_with_its_bases_and_attributes() -> None:
+    page = (ROOT / "docs/adapters-limits.md").read_text()
+    for name, kind in vars(attachproto_adapters).items():
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind is not attachproto_adapters.AttachError:
+            assert f"`{name}`" in page, name
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (?:`(\w+)`)? ?\| .* \| (.*?) ?\|$", page, re.MULTILINE)
+    assert len(rows) >= 15
+    for names, base, attributes in rows:
+        for kind in (getattr(attachproto_adapters, name) for name in re.findall(r"\w+", names)):
+            assert not base or base in {each.__name__ for each in kind.__mro__}
+            told = "".join(each.__doc__ or "" for each in kind.__mro__)
+            assert all(f"{attribute}: " in told for attribute in re.findall(r"\w+", attributes)), names
 
 
 def test_all_three_are_shown() -> None:
