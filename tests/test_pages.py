@@ -74,12 +74,15 @@ def test_the_test_that_contributing_shows_passes() -> None:
 
 
 def test_the_readme_counts_right() -> None:
-    readme = (ROOT / "README.md").read_text()
+    readme, guarantees = (ROOT / "README.md").read_text(), (ROOT / "docs/guarantees.md").read_text()
     promises = re.findall(r"^class TestPromise\d\d", (ROOT / "tests/core/test_promises.py").read_text(), re.MULTILINE)
     assert len(promises) == 13
-    assert "thirteen promises" in readme
+    assert "thirteen promises" in guarantees
     vectors = sorted((ROOT / "tests/vectors").glob("*.jsonl"))
     assert len(vectors) == 6
     assert "six real engines" in readme
     connections = sum(len(file.read_text().splitlines()) for file in vectors)
     assert f"{connections:,} connections" in readme
+    assert f"{connections:,} connections" in guarantees
+    # One screen: what it is, for whom, and where to read on.
+    assert len(readme.splitlines()) <= 100
