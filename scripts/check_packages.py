@@ -1,13 +1,16 @@
 """Build the sdist, the wheel, and a wheel from the sdist; install each, and the tree editable; use all packages.
 
-    python scripts/check_packages.py        needs the project's dev extra (build)
+    python scripts/check_packages.py        needs the project's dev extra (build, twine)
 
 Each is installed into a virtual environment of its own, where all packages must import, be typed, and exchange bytes.
+Before that, the metadata must be what PyPI can show, and the sdist must have what the documentation is built from.
 """
 
 from __future__ import annotations
 
+import email
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -72,15 +75,41 @@ def contents(wheel: pathlib.Path) -> set[str]:
     return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
 
 
+def check_description(wheel: pathlib.Path) -> None:
+    """What PyPI shows must be rendered, and each of its links must lead somewhere from there."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        description = str(email.message_from_bytes(archive.read(name)).get_payload())
+    links = re.findall(r"\]\(([^)]*)\)", description)
+    assert links, "the description has no links at all"
+    assert all(link.startswith("https://") for link in links), links
+    assert re.search(r"\bhow-to guides\b", description), "the text of a link is lost"
+
+
+def check_documentation(sdist: pathlib.Path) -> None:
+    """The unpacked sdist must have all of `docs`, and the pages elsewhere whose text is read there."""
+    ignored = {"_build", "__pycache__"}
+    pages = [page for page in (ROOT / "docs").rglob("*") if page.is_file() and not ignored & {*page.parts}]
+    assert len(pages) > 20
+    for page in pages:
+        assert (sdist / page.relative_to(ROOT)).is_file(), page
+        if page.suffix == ".md" and (named := re.match(r"<!-- the text of (\S+) -->", page.read_text())):
+            assert (sdist / named[1]).is_file(), named[1]
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         built, rebuilt = pathlib.Path(folder, "built"), pathlib.Path(folder, "rebuilt")
         # Each straight from the tree; the wheel from the sdist then by itself.
         run(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", built, ROOT)
         (sdist,), (wheel,) = built.glob("*.tar.gz"), built.glob("*.whl")
+        run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
+        check_description(wheel)
         with tarfile.open(sdist) as archive:
             archive.extractall(folder, filter="data")
-        run(sys.executable, "-m", "build", "--wheel", "--outdir", rebuilt, pathlib.Path(folder, sdist.name[:-7]))
+        unpacked = pathlib.Path(folder, sdist.name[:-7])
+        check_documentation(unpacked)
+        run(sys.executable, "-m", "build", "--wheel", "--outdir", rebuilt, unpacked)
         (second,) = rebuilt.glob("*.whl")
         for made in (wheel, second):
             assert contents(made) == EXPECTED, contents(made) ^ EXPECTED

@@ -53,6 +53,8 @@ def test_both_packages_are_typed(package: str) -> None:
 
 def test_the_version_is_the_distributions() -> None:
     assert importlib.metadata.version("attachproto") == attachproto.__version__
+    citation = (pathlib.Path(__file__).parents[2] / "CITATION.cff").read_text()
+    assert f"\nversion: {attachproto.__version__}\n" in citation
     assert set(importlib.metadata.requires("attachproto") or []) >= {"attrs>=23.2", "h11<1,>=0.16"}
 
 

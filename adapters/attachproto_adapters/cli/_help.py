@@ -33,6 +33,14 @@ examples:
   attachproto run --rm -it alpine sh        a shell in one
   attachproto run --rm --timeout 60 alpine ./job
 """,
+    "engine": """\
+examples:
+  attachproto engine attachproto run --rm -it alpine sh
+                                            a shell in a container, without Docker
+  attachproto engine python -m pytest       tests that need an engine
+  attachproto engine -H unix:///tmp/engine.sock
+                                            for other programs, until Ctrl-C
+""",
     "replay": """\
 examples:
   attachproto exec --record web.jsonl web ps    record a stream

@@ -78,12 +78,13 @@ def _reader_gone() -> int:
 
 @contextlib.contextmanager
 def _ended_by_signals(options: argparse.Namespace) -> Iterator[None]:
-    """Raise ``Signalled`` on SIGTERM and SIGHUP, so that clean-up runs. The engine has handlers of its own."""
+    """Raise ``Signalled`` on SIGTERM and SIGHUP, so that clean-up runs. An engine by itself has handlers of its own."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Signalled(number)
 
-    if options.run is _engine or threading.current_thread() is not threading.main_thread():
+    serves = options.run is _engine and not options.command
+    if serves or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {}
@@ -115,6 +116,6 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _engine(arguments: argparse.Namespace) -> int:
-    from attachproto_engine import serve
+    from attachproto_adapters.cli._engine import engine
 
-    return serve(arguments.host, arguments.emulate)
+    return engine(arguments)

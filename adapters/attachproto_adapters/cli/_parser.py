@@ -157,14 +157,22 @@ def make_parser(
     engine_ = commands.add_parser(
         "engine",
         help="run the embedded engine",
-        description="Run the embedded engine until Ctrl-C, to test Docker clients without Docker. It prints its "
+        description="Run the embedded engine, to use or test Docker clients without Docker. With COMMAND it runs as "
+        "long as that does, and DOCKER_HOST names it there. Without COMMAND it runs until Ctrl-C, and prints its "
         "address when it is ready. It is not a sandbox: containers are local processes with your rights.",
+        epilog=EXAMPLES["engine"],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    engine_.add_argument("--host", "-H", required=True, help="where to listen: unix://PATH or tcp://127.0.0.1:PORT")
+    engine_.add_argument(
+        "--host",
+        "-H",
+        help="where to listen: unix://PATH or tcp://127.0.0.1:PORT (default with a command: a new socket)",
+    )
     engine_.add_argument(
         "--emulate", choices=("dockerd", "podman"), default="dockerd", help="whose behaviour it has (default: dockerd)"
     )
+    engine_.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="a program and its arguments")
     engine_.set_defaults(run=engine, failure_status=FAILED, timeout=None)
     return parser
 
