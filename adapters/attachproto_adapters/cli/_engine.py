@@ -19,7 +19,7 @@ def engine(arguments: argparse.Namespace) -> int:
     """Run the engine; returns the exit status."""
     # Imported late: loading asyncio takes longer than opening an attach.
     from attachproto_engine import Engine, serve
-    from attachproto_engine._engine import NOT_A_SANDBOX
+    from attachproto_engine._system_json import NOT_A_SANDBOX
 
     if arguments.command:
         with Engine(arguments.host, emulate=arguments.emulate) as running:
