@@ -71,7 +71,7 @@ class AsyncCommandRun(Generic[A, S]):
             outputs = await self._attachment._exchange(self._input, self._max_output)
             with exit_code_wanted(outputs, self._attachment._session.errors):
                 exit_code = await self._attachment.wait()
-            if self._command.has_ended(exit_code, outputs[0]):
+            if self._command.has_ended(exit_code, outputs):
                 return ExecResult(exit_code, *outputs)
             await self._close()
             self._attachment = None

@@ -75,7 +75,7 @@ class CommandRun:
             outputs = self._attachment._exchange(self._input, self._max_output)
             with exit_code_wanted(outputs, (OSError,)):
                 exit_code = self._attachment.wait()
-            if self._command.has_ended(exit_code, outputs[0]):
+            if self._command.has_ended(exit_code, outputs):
                 return ExecResult(exit_code, *outputs)
             self._close()
             self._attachment = None

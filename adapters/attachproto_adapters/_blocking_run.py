@@ -39,7 +39,7 @@ def run_container(
     dialer.deadline = end
     try:
         return _completed_and_removed(job, dialer, opening, input, max_output, end)
-    except (TimeoutError, ExitCodeUnknown) as exc:
+    except (OSError, ExitCodeUnknown) as exc:  # the deadline of a connect is EngineUnreachable
         if timeout is None or not job.late:
             raise
         raise job.timed_out(timeout) from exc
@@ -96,8 +96,9 @@ def _clean_up(job: ContainerRun, dialer: Dialer, end: float | None, failure: Bas
     # A second KeyboardInterrupt leaves finish() at once, and its thread goes on with the connections.
     alone = False
     try:
+        # Also if nothing is left to do, because the creation was refused after the deadline for instance.
+        job.late = job.late or (end is not None and time.monotonic() >= end)
         if not job.settled:
-            job.late = job.late or (end is not None and time.monotonic() >= end)
             dialer.deadline = None
             finish(job.clean_up(), dialer, CLEANUP_SECONDS, CLEANUP_SECONDS)
         alone = True

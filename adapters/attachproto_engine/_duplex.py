@@ -11,7 +11,7 @@ import attrs
 from attachproto import Framing, OutputClosed, RawOutput, Stderr, Stdout, parse_detach_keys
 from attachproto_engine._container import Container
 from attachproto_engine._detach import DEFAULT_KEYS, DetachFilter
-from attachproto_engine._errors import ClientGone, EndedByFault
+from attachproto_engine._errors import ClientGone, ContainerRemoved, EndedByFault
 from attachproto_engine._output import STDERR, STDOUT, Record
 from attachproto_engine._process import Process
 from attachproto_engine._server_connection import ServerConnection
@@ -95,6 +95,10 @@ async def serve(
                 await run_until(connection.ended(), gone)
             except EndedByFault:
                 raise
+            except ContainerRemoved:
+                # As on dockerd, the client gets no end of file. On TCP only its own end of file tells that it has left.
+                await cancel(receiving)
+                await run_until(connection.ended(), gone)
             except ClientGone:
                 pass  # the client has closed the connection
         if receiving is not None and not receiving.done():

@@ -24,5 +24,9 @@ class ClientGone(Exception):
     """
 
 
+class ContainerRemoved(Exception):
+    """The container was removed, and so nothing comes any more to a client that is attached."""
+
+
 class EndedByFault(ClientGone):
     """A scripted fault ends the connection here."""

@@ -21,6 +21,7 @@ from typing import Final
 
 import attrs
 
+from attachproto_engine._errors import ContainerRemoved
 from attachproto_engine._log_files import LogFiles
 
 STDOUT: Final = 1
@@ -74,6 +75,7 @@ class OutputLog:
     Attributes:
         size: the position behind the last record.
         broken: output cannot be written to the file any more; readers then get an end.
+        released: the container was removed.
     """
 
     def __init__(self, *, keep: bool = True) -> None:
@@ -89,7 +91,7 @@ class OutputLog:
         self._cursors: set[Cursor] = set()
         self._moved = asyncio.Event()
         self._gated = True
-        self._released = False
+        self.released = False
         # Each landmark: how many lines had ended there, and from where to read so that all later lines are whole.
         self._landmarks = [(0, 0)]
         self._landmark = 0
@@ -181,7 +183,7 @@ class OutputLog:
         """Remove a reader."""
         self._cursors.discard(cursor)
         self._moved.set()
-        if self._released and not self._cursors:
+        if self.released and not self._cursors:
             self._files.close()
 
     def moved(self) -> None:
@@ -190,7 +192,9 @@ class OutputLog:
 
     def release(self) -> None:
         """Close the files once their last reader is closed."""
-        self._released = True
+        self.released = True
+        for cursor in self._cursors:
+            cursor.more.set()
         if not self._cursors:
             self._files.close()
 
@@ -206,10 +210,16 @@ class Cursor:
         self._end: int | None = None
 
     async def records(self) -> list[Record]:
-        """Wait for the next records; an empty list at the end."""
+        """Wait for the next records; an empty list at the end.
+
+        Raises:
+            ContainerRemoved: there are no more, because the container was removed while it did not run.
+        """
         while self._end is None and self.position == self._log.size:
             if self._log.broken:
                 return []
+            if self._log.released:
+                raise ContainerRemoved
             self.more.clear()
             await self.more.wait()
         end = self._log.size if self._end is None else self._end

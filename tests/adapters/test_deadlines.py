@@ -45,7 +45,9 @@ PROCESS = Process(42, 1354639)
 
 def fed(pieces: list[bytes]) -> tuple[bytes, Marker]:
     marker = Marker(TOKEN)
-    return b"".join(map(marker.feed, pieces)) + marker.end(), marker
+    output = b"".join(map(marker.feed, pieces))
+    marker.end()
+    return output, marker
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
@@ -62,20 +64,41 @@ def test_the_line_is_taken_out_however_it_is_cut(end: bytes, output: bytes) -> N
     [
         b"",
         b"OCI runtime exec failed: exec failed: no such file or directory: unknown\r\n",
-        TOKEN.encode(),
         TOKEN.encode() + b"\n",
         b"\n" + LINE + b"\n",
-        LINE[:20],
-        LINE,
         TOKEN.encode() + b" " + b"x" * 10_000,
     ],
-    ids=range(8),
+    ids=range(5),
 )
 def test_output_without_the_line_is_passed_on(output: bytes) -> None:
     for pieces in cuts(output) if len(output) < 500 else [[output], [output[:5000], output[5000:]]]:
         got, marker = fed(pieces)
         assert got == output
         assert (marker.state, marker.process) == (MarkerState.ABSENT, None)
+
+
+def test_a_cut_within_the_line_is_no_output() -> None:
+    for size in range(1, len(LINE)):
+        for pieces in cuts(LINE[:size]) if size in (1, 20, len(TOKEN)) else [[LINE[:size]]]:
+            got, marker = fed(pieces)
+            assert (got, marker.state, marker.process) == (b"", MarkerState.CUT, None)
+            assert marker.lost(127, b"")
+            assert not marker.not_started(127, b"")
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "stdout", "lost"),
+    [(0, b"", True), (124, b"", True), (125, b"", False), (128, b"", False), (137, b"", False), (0, b"text", False)],
+)
+def test_an_end_before_the_line(exit_code: int, stdout: bytes, lost: bool) -> None:
+    """The shell prints it first. A command that a signal has ended may have had no time for it."""
+    got, marker = fed([stdout])
+    assert (got, marker.lost(exit_code, stdout)) == (stdout, lost)
+
+
+def test_nothing_is_lost_with_the_line() -> None:
+    _, marker = fed([LINE + b"\n"])
+    assert not marker.lost(0, b"")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +127,7 @@ def test_it_is_taken_out_of_stdout_alone(kind: type[Stdout | RawOutput]) -> None
     assert gathered.result() == (b"0123456789", b"")
     gathered = Gathered(Marker(TOKEN))
     gathered.add_all([kind(LINE[:9])], None)
-    assert gathered.result() == (LINE[:9], b"")
+    assert gathered.result() == (b"", b"")
 
 
 # ---- the command behind the shell ----
@@ -147,7 +170,7 @@ def run_marked(shell: str, command: list[str], env: dict[str, str], **options: A
     assert marked is not None
     done = subprocess.run(**shelled(shell, marked), env=env, capture_output=True, timeout=BOUND, **options)
     marker = Marker(TOKEN)
-    return done.returncode, marker.feed(done.stdout) + marker.end(), done.stderr, marker
+    return done.returncode, marker.feed(done.stdout), done.stderr, marker
 
 
 @EACH_SHELL

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from attachproto_adapters import ExecResult, OutputCut
-from attachproto_engine import Engine, HeldHead, IdleCut, NoHalfClose, ProxyAnswer
+from attachproto_adapters import CommandTimeout, ExecResult, OutputCut
+from attachproto_engine import Cut, Engine, HeldHead, IdleCut, NoHalfClose, ProxyAnswer
+from tests.adapters import scripted
 from tests.adapters.frameworks import EACH_FRAMEWORK, WITH_STDIN, Framework
-from tests.engine.client import shell, start, wait
+from tests.engine.client import call, dial, read_until, shell, start, wait
 
 # It outlives every grace.
 GOES_ON = "cat; sleep 30; echo done"
@@ -86,6 +89,65 @@ def test_an_idle_limit_of_an_exec(framework: Framework, engine: Engine) -> None:
         assert caught.value.stdout == b"half\n"
 
     framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("emulate", ["dockerd", "podman"])
+@pytest.mark.parametrize(("of_the_line", "exit_code"), [(1, 7), (1, 127), (50, 7), (50, 127)])
+def test_a_cut_before_the_commands_own_output(
+    framework: Framework, emulate: str, of_the_line: int, exit_code: int, tmp_path: Path
+) -> None:
+    """The shell prints its line first. On a TTY nothing else shows the cut. The command is not started again."""
+    times = tmp_path / "times"
+    script = f"echo once >>{times}; echo out; exit {exit_code}"
+    with Engine(emulate=emulate) as engine:  # type: ignore[arg-type]
+        shell(engine, "web", "sleep 100")
+        start(engine, "web")
+        head = exec_head(engine, "web")
+        engine.fault("web", Cut(head + of_the_line), on="exec", nth=2)
+
+        async def scenario() -> None:
+            with pytest.raises(OutputCut) as caught:
+                await framework.run_exec("web", ["sh", "-c", script], host=engine.host, tty=True)
+            assert (caught.value.stdout, caught.value.stderr) == (b"", b"")
+
+        framework.run(scenario)
+    assert not times.exists() or times.read_text() == "once\n"  # it may have been ended before
+
+
+def exec_head(engine: Engine, container: str) -> int:
+    """The size of the head that opens the stream of an exec with a TTY."""
+    body = {"Cmd": ["true"], "AttachStdout": True, "Tty": True}
+    exec_id = call(engine, "POST", f"/containers/{container}/exec", body).json["Id"]
+    data = b'{"Detach":false,"Tty":true}'
+    with dial(engine) as sock:
+        sock.sendall(
+            b"POST /exec/%s/start HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (exec_id.encode(), len(data), data)
+        )
+        return read_until(sock, b"\r\n\r\n").index(b"\r\n\r\n") + 4
+
+
+@EACH_FRAMEWORK
+def test_a_deadline_in_the_trial_of_a_half_close(framework: Framework, tcp_engine: scripted.Engine) -> None:
+    """The answer to the trial does not come in time, which says nothing of what is in between."""
+    tcp_engine.on("inspect", scripted.answers({"Config": {"Env": []}}))
+    over = threading.Event()
+    tcp_engine.on("_ping", lambda peer: assert_set(over))
+
+    async def scenario() -> None:
+        with pytest.raises(CommandTimeout):
+            await framework.run_exec("web", ["cat"], input=b"x", host=tcp_engine.host, timeout=0.1)
+
+    try:
+        framework.run(scenario)
+    finally:
+        over.set()
+    assert "start" not in tcp_engine.calls
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(scripted.BOUND)
 
 
 # The first cuts the output, and the process ends by itself soon after.

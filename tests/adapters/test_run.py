@@ -10,6 +10,8 @@ import contextlib
 import gc
 import itertools
 import random
+import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal
@@ -38,7 +40,7 @@ from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters._blocking_runner import finish
 from attachproto_adapters._flows import _run
 from attachproto_adapters._transport._blocking_dialer import Dialer
-from attachproto_engine import Cut, Engine
+from attachproto_engine import Cut, Delay, Engine, ProxyAnswer
 from attachproto_engine._faults import Call
 from tests.adapters import scripted
 from tests.adapters.cancelling import CANCELLERS, Canceller
@@ -390,6 +392,36 @@ def test_a_deadline_holds_for_every_call(
 
     scenario_with(framework, engine, body)
     assert engine.calls[-1] == "c1"
+
+
+@EACH_FRAMEWORK
+def test_a_creation_that_is_refused_after_the_deadline(framework: Framework, emulated: Engine) -> None:
+    emulated.fault("job", Delay(0, 0.2), ProxyAnswer(403), on="create")
+
+    async def body(client: Client) -> None:
+        with pytest.raises(CommandTimeout, match="was not created") as caught:
+            await client.run("any", SCRIPT, name="job", timeout=0.05)
+        assert caught.value.ended
+
+    scenario_with(framework, emulated, body)
+
+
+@EACH_FRAMEWORK
+@pytest.mark.filterwarnings("ignore:.*could not be removed:attachproto_adapters.AttachWarning")
+def test_a_deadline_while_it_connects(framework: Framework, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline passes in a TLS handshake that the other end never answers."""
+    for module in (_blocking_run, _async_run):
+        monkeypatch.setattr(module, "CREATE_GRACE", 0.1)
+        monkeypatch.setattr(module, "CLEANUP_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+        async def scenario() -> None:
+            async with framework.client(host, tls=ssl.create_default_context()) as client:
+                with pytest.raises(CommandTimeout, match=r"(was not|may have been) created"):
+                    await client.run("any", SCRIPT, timeout=0.1)
+
+        framework.run(scenario)
 
 
 # ---- cancelled or interrupted at any moment ----

@@ -195,8 +195,8 @@ class TlsEngine(Engine):
             with outer:
                 outer.settimeout(BOUND)
                 moving = [
-                    Task(lambda: _until_broken(lambda: _inwards(tls, outer))),
-                    Task(lambda: _until_broken(lambda: self._outwards(tls, outer))),
+                    Task(lambda: until_broken(lambda: copy_inwards(tls, outer))),
+                    Task(lambda: until_broken(lambda: self._outwards(tls, outer))),
                 ]
                 super()._serve(inner)
                 for task in moving:
@@ -208,12 +208,12 @@ class TlsEngine(Engine):
         self._end(tls)
 
 
-def _until_broken(move: Callable[[], None]) -> None:
+def until_broken(move: Callable[[], None]) -> None:
     with contextlib.suppress(ConnectionError):
         move()
 
 
-def _inwards(tls: ServerTls, outer: socket.socket) -> None:
+def copy_inwards(tls: ServerTls, outer: socket.socket) -> None:
     try:
         while data := tls.read():
             with contextlib.suppress(BrokenPipeError):  # the act has ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -284,6 +285,21 @@ def test_a_vanished_client_ends_stdin_only_with_stdin_once(engine: Engine, once:
         assert status(engine, "web") == "running"
     else:
         assert wait(engine, "web") == code
+
+
+@pytest.mark.parametrize("options", ["&stdin=1", ""])
+def test_what_is_removed_before_its_start_lets_go_of_clients_that_have_left(options: str) -> None:
+    """On TCP a client that has closed cannot be told from one that has ended its direction."""
+    with Engine("tcp://127.0.0.1:0") as engine:
+        create(engine, "one", "cat", OpenStdin=True, StdinOnce=True)
+        query = f"stream=1&stdout=1&stderr=1{options}"
+        with attached(engine, "one", query) as leaves, attached(engine, "one", query) as stays:
+            leaves.shutdown(socket.SHUT_WR)
+            assert call(engine, "DELETE", "/containers/one").status == 204
+            assert leaves.recv(1) == b""
+            poll = select.poll()
+            poll.register(stays, select.POLLIN)
+            assert poll.poll(0) == []
 
 
 def test_processes_that_it_leaves_in_its_session_are_killed(engine: Engine) -> None:

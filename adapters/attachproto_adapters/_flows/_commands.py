@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Unpack
 
 from attachproto import Attach, RemoteProtocolError
-from attachproto_adapters._errors import ApiVersionRejected, CommandTimeout, RequestRejected
+from attachproto_adapters._errors import ApiVersionRejected, CommandTimeout, OutputCut, RequestRejected
 from attachproto_adapters._flows._api_calls import create_exec_request, inspect_request
 from attachproto_adapters._flows._arguments import check_flag, command_arguments
 from attachproto_adapters._flows._exec_end import end_exec
@@ -132,16 +132,25 @@ class Command:
         pairs = [entry.partition("=") for entry in entries if isinstance(entry, str)]
         return {name: value for name, _, value in pairs} | dict(self._options.get("env") or {})
 
-    def has_ended(self, exit_code: int, stdout: bytes) -> bool:
+    def has_ended(self, exit_code: int, outputs: tuple[bytes, bytes]) -> bool:
         """Store that its exec has ended. ``False`` if it has to be started again, without the shell.
 
         Args:
             exit_code: of its exec.
-            stdout: the whole of stdout.
+            outputs: the whole of stdout and stderr.
+
+        Raises:
+            OutputCut: the output has ended before the line that the shell prints first.
         """
-        again = self._marker is not None and self._marker.not_started(exit_code, stdout)
+        again = self._marker is not None and self._marker.not_started(exit_code, outputs[0])
         self._marked = False
         self.over = not again
+        if self._marker is not None and self._marker.lost(exit_code, outputs[0]):
+            raise OutputCut(
+                "the output ended before the first line that the command's shell prints: something between here and "
+                f"the engine has closed the connection; the command has ended with exit code {exit_code}",
+                *outputs,
+            )
         return self.over
 
     @property

@@ -87,6 +87,9 @@ class MarkerState(enum.Enum):
     ABSENT = enum.auto()
     """The output begins with something else, or has ended."""
 
+    CUT = enum.auto()
+    """The output has ended within the line."""
+
 
 class Marker:
     """Takes the line out of the first output.
@@ -110,7 +113,8 @@ class Marker:
             return data
         held = self._held = self._held + data
         if not held.startswith(self._begin[: len(held)]) or (len(held) > _LINE_MAX and b"\n" not in held):
-            return self.end()
+            self.state, self._held = MarkerState.ABSENT, b""
+            return held
         line, end, rest = held.partition(b"\n")
         if not end:
             return b""
@@ -119,12 +123,23 @@ class Marker:
         self._held = b""
         return rest
 
-    def end(self) -> bytes:
-        """Return what was held back: no line comes any more."""
-        held, self._held = self._held, b""
+    def end(self) -> None:
+        """Store that no output comes any more. What there is of the line is dropped: it is not the command's output."""
         if self.state is MarkerState.AWAITED:
-            self.state = MarkerState.ABSENT
-        return held
+            self.state = MarkerState.CUT if self._held else MarkerState.ABSENT
+        self._held = b""
+
+    def lost(self, exit_code: int, stdout: bytes) -> bool:
+        """Whether the line, and so all output of the command, was lost: only a cut connection does that.
+
+        The shell prints the line before anything else. It may have no time for that only if a signal ends it.
+
+        Args:
+            exit_code: of its exec.
+            stdout: the whole of stdout.
+        """
+        absent = self.state is MarkerState.ABSENT and not stdout and 0 <= exit_code < min(_NOT_STARTED)
+        return absent or self.state is MarkerState.CUT or bool(self._held)
 
     def not_started(self, exit_code: int, stdout: bytes) -> bool:
         """Whether the command was not started, although its exec has ended with this code and this output.

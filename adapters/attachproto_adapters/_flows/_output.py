@@ -143,8 +143,8 @@ class Gathered:
         Raises:
             EngineReportedError: the engine reported an error in the stream.
         """
-        if self._marker is not None and (held := self._marker.end()):
-            self._stream(RawOutput if RawOutput in self._streams else Stdout).write(held)
+        if self._marker is not None:
+            self._marker.end()
         stdout, stderr = self.so_far()
         if reported := self._value(Systemerr):
             raise EngineReportedError(reported.decode("utf-8", "replace").strip(), stdout, stderr)

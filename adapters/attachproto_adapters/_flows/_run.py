@@ -117,11 +117,14 @@ class ContainerRun:
 
     def timed_out(self, timeout: float) -> CommandTimeout:
         """The error for a run that was not over in time, after ``clean_up``."""
-        how = "was killed" if self.ended else "may go on"
+        ended = self.ended and (self.removed or self._container is not None)
+        how = "was killed" if ended else "may go on"
+        if self._container is None:
+            how = "was not created" if self.removed else "may have been created"
         return CommandTimeout(
             f"timed out: the run was not over within {timeout:g} s; its container {self.name} {how}",
             *self.so_far(),
-            self.ended,
+            ended,
         )
 
     def create(self) -> Steps[None]:

@@ -257,7 +257,9 @@ class Dialer:
                 session.next_event_within(self.at_most(HEAD_SECONDS))
             except RemoteProtocolError as exc:
                 return exc.reason is not Reason.NOTHING_CAME
-            except OSError:
+            except OSError as exc:
+                if is_own_timeout(exc):  # the deadline says nothing of what is in between
+                    raise
                 return False
         return True  # also if no answer has come yet
 

@@ -61,7 +61,7 @@ def _run(client: CommandClient, command: Command, arguments: argparse.Namespace,
     marked = MarkedWriter(writer, marker, token) if marker is not None else None
 
     def on_exit(exit_code: int) -> None:
-        if not command.has_ended(exit_code, b"" if marked is None else marked.tail):
+        if not command.has_ended(exit_code, (b"" if marked is None else marked.tail, b"")):
             raise _NotStarted
 
     def kill() -> None:
@@ -133,7 +133,8 @@ class MarkedWriter(Writer):
 
     def flush(self) -> None:
         """Write what was held back: it was the command's."""
-        data, self.tail = self.tail + self._marker.end(), b""
+        self._marker.end()
+        data, self.tail = self.tail, b""
         if data:
             self._writer.write(self._kind(data))
 
