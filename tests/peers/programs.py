@@ -1,4 +1,4 @@
-"""Finds the programs of the foreign clients, or installs them: the docker CLI, Node.js with npm, dockerode.
+"""Finds the programs of the foreign clients, or installs them: the docker CLI, Node.js, dockerode, Go's stdcopy.
 
     python -m tests.peers.programs [docker] [dockerode]      prints the path of each, after installing what was missing
 
@@ -82,6 +82,28 @@ def docker() -> str:
 def docker_version(program: str) -> str:
     """The client's version: what `docker version` prints needs an engine, and this does not."""
     return _run([program, "--version"], VERSION_TIMEOUT).removeprefix("Docker version ").partition(",")[0]
+
+
+# -- Go's stdcopy ------------------------------------------------------------------------------------------------------
+
+GOCODE = Path("/usr/share/gocode")
+_MOBY = "golang-github-docker-docker-dev"
+_BUILD_TIMEOUT = 300.0
+
+
+def stdcopy(directory: Path) -> tuple[str, str]:
+    """Build ``stdcopy.go`` with Debian's Go and its package of moby; the program, and the versions of both."""
+    try:
+        go = engines.program("go", "golang-go")
+        if not (GOCODE / "src/github.com/docker/docker/pkg/stdcopy").exists():
+            engines.install(_MOBY)
+    except engines.EngineUnavailable as why:
+        raise Unavailable(str(why)) from None
+    program = str(directory / "stdcopy")
+    variables = {"GO111MODULE": "off", "GOPATH": str(GOCODE), "GOCACHE": str(directory / "go-cache")}
+    _run([go, "build", "-o", program, str(Path(__file__).with_name("stdcopy.go"))], _BUILD_TIMEOUT, **variables)
+    moby = _run(["dpkg-query", "--show", "--showformat=${Version}", _MOBY], VERSION_TIMEOUT)
+    return program, f"moby {moby}, {_run([go, 'version'], VERSION_TIMEOUT).split()[2]}"
 
 
 # -- dockerode --------------------------------------------------------------------------------------------------------
