@@ -188,6 +188,8 @@ class FrameReader:
                 if number >= _TYPES:
                     if events:
                         break
+                    if at > self._at:
+                        self._length = length  # empty frames came before it
                     raise self._unknown_type(number)
                 kind = number
                 begin = at + 8

@@ -56,6 +56,12 @@ CASES: dict[str, tuple[bytes, list[object], str | Reason | None]] = {
         [Stdout(b"line1")],
         f"{UNKNOWN} 10 ",
     ),
+    # Found by fuzzing: whole, the text did not name Podman's bug.
+    "podman 4.3 log replay of an empty line": (
+        frame(1, b"") + b"\n" + frame(1, b"x"),
+        [],
+        "a replay of logs by Podman before 4.4",
+    ),
     "cut in a header": (
         frame(1, b"a") + b"\x02\0\0\0\0\0\0",
         [Stdout(b"a")],
