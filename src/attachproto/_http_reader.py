@@ -94,11 +94,20 @@ class HttpReader:
                 continue
             self._delimited, self._chunked = head.delimited, head.chunked
             self._keeps_connection = head.keeps_connection
+            self._check_version(head)
             self._parse_body(at_end=False)  # h11 reports the end of an empty body without any byte
             return head
         raise RemoteProtocolError(
             f"more than {_INFORMATIONAL_MAX} heads with a status of 1xx came, and no answer", Reason.BAD_HEAD
         )
+
+    def _check_version(self, head: Head) -> None:
+        """Refuse what h11 takes and other readers do not, or read otherwise."""
+        if not head.http_version.startswith("1."):
+            raise RemoteProtocolError(f"the peer speaks HTTP/{head.http_version}, not HTTP/1.1", Reason.BAD_HEAD)
+        # Go ignores the field then, and takes the chunks for what follows the request (RFC 9112, 6.1: faulty).
+        if head.http_version == "1.0" and head.chunked and not self._answers:
+            raise RemoteProtocolError("a request of HTTP/1.0 has a Transfer-Encoding", Reason.BAD_HEAD)
 
     def _one_head(self, size: int) -> Reading[bytes]:
         data = bytearray()

@@ -72,7 +72,8 @@ class Request:
     def received(cls, method: str, target: str, headers: Headers, body: bytes) -> Self:
         """A request that was received. Any target is kept as it is."""
         path, _, query = _AUTHORITY.sub("", target).partition("?")
-        segments = [unquote(segment) for segment in path.removeprefix("/").split("/")]
+        # Go refuses a path without a slash before it. Here it is one segment, which is no endpoint's.
+        segments = [unquote(segment) for segment in (path[1:].split("/") if path.startswith("/") else [path])]
         version = VERSION.fullmatch(segments[0].removeprefix("v")) if segments[0].startswith("v") else None
         pairs = tuple(parse_qsl(query, keep_blank_values=True))
         request = cls("GET", (), pairs, body, (), version[0] if version else None)
