@@ -3,9 +3,10 @@
     python scripts/draw_architecture.py            writes them
     python scripts/draw_architecture.py --check    exits with 1 if the page differs from the code
 
-Each part stands between two comments, ``<!-- NAME: ... -->`` and ``<!-- end of NAME -->``. The states come from the
-tables of ``attachproto._state`` and ``attachproto_adapters._flows._life``. The line about a file is the first line of
-its docstring. The imports are read from the source, so that no module is imported only to be drawn.
+Each part stands between two comments, ``<!-- NAME: ... -->`` and ``<!-- end of NAME -->``. The states of an attachment
+come from the tables of ``attachproto_adapters._flows._life``; those of the core are pictures (``draw_states.py``). The
+line about a file is the first line of its docstring. The imports are read from the source, so that no module is
+imported only to be drawn.
 """
 
 from __future__ import annotations
@@ -13,15 +14,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from attachproto import CLIENT, SERVER, Role, State
-from attachproto._state import EVENT_TRANSITIONS as EVENT_TRANSITIONS
-from attachproto._state import STATE_TRANSITIONS, Trigger
-from attachproto_adapters._flows._life import INPUT, LIFE
+from attachproto_adapters._flows._life import INPUT
+from attachproto_adapters._flows._life import LIFE as LIFE
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -36,60 +33,6 @@ FOLDERS = (
 
 
 # ---- states ----
-
-
-def name_of(trigger: object) -> str:
-    return trigger.value if isinstance(trigger, Trigger) else getattr(trigger, "__name__", str(trigger))
-
-
-def draw_states() -> str:
-    """Both roles in one Mermaid flowchart: solid arrows are events of that role, dashed ones the peer's doing."""
-    return "\n".join(
-        [
-            "```mermaid",
-            "flowchart LR",
-            *_side(CLIENT),
-            *_side(SERVER),
-            "```",
-            "",
-            "Not drawn: a failure moves either side from any state to `ERROR`.",
-        ]
-    )
-
-
-class Move(NamedTuple):
-    """A side moves from one state to another: by an event of its own, or because of the other side's state."""
-
-    before: State
-    own_event: bool
-    after: State
-
-
-def moves(role: Role) -> dict[Move, list[str]]:
-    """How this side moves, by the tables, and what moves it. A failure, which moves it to ``ERROR``, is left out."""
-    labels: defaultdict[Move, list[str]] = defaultdict(list)
-    for before, row in EVENT_TRANSITIONS[role].items():
-        for trigger, after in row.items():
-            if trigger is not Trigger.FAIL:
-                labels[Move(before, True, after)].append(name_of(trigger))
-    for (client, server), (client_after, server_after) in STATE_TRANSITIONS.items():
-        if role is CLIENT and client_after is not client:
-            labels[Move(client, False, client_after)].append(f"server is {server.name}")
-        if role is SERVER and server_after is not server:
-            labels[Move(server, False, server_after)].append(f"client is {client.name}")
-    return {move: list(dict.fromkeys(names)) for move, names in labels.items()}
-
-
-def _side(role: Role) -> Iterator[str]:
-    labels = moves(role)
-    side = role.name.lower()
-    yield f"  subgraph {side}[{role.name}]"
-    for state in dict.fromkeys(state for move in labels for state in (move.before, move.after)):
-        yield f"    {side}_{state.name}[{state.name}]"
-    for move, names in labels.items():
-        arrow = "-->" if move.own_event else "-.->"
-        yield f'    {side}_{move.before.name} {arrow}|"{"<br>".join(names)}"| {side}_{move.after.name}'
-    yield "  end"
 
 
 def draw_attachment() -> str:
@@ -174,7 +117,6 @@ def list_files(folder: str) -> str:
 
 def parts() -> dict[str, str]:
     return {
-        "states": draw_states(),
         "attachment": draw_attachment(),
         "imports": draw_imports(),
         **{f"files of {folder}": list_files(folder) for folder in FOLDERS},

@@ -1,4 +1,4 @@
-"""Writes the pictures of docs/explanation/state-machine.md: the states of each side, from the tables of the core.
+"""Writes the pictures of the core's states, one for each side, from its tables, for the pages that show them.
 
     python -m scripts.draw_states            writes them
     python -m scripts.draw_states --check    exits with 1 if a picture differs from the tables
@@ -13,13 +13,15 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
 from attachproto import CLIENT, SERVER, Role, State
-from scripts.draw_architecture import Move, moves
+from attachproto._state import EVENT_TRANSITIONS as EVENT_TRANSITIONS
+from attachproto._state import STATE_TRANSITIONS, Trigger
 
 FOLDER: Final = Path(__file__).parents[1] / "docs" / "explanation"
 
@@ -92,6 +94,30 @@ COLOURS: Final = {
 _BOX_HEIGHT: Final = 32
 _LINE_HEIGHT: Final = 15
 _LABEL_MAX: Final = 20  # characters in a line
+
+
+class Move(NamedTuple):
+    """A side moves from one state to another: by an event of its own, or because of the other side's state."""
+
+    before: State
+    own_event: bool
+    after: State
+
+
+def moves(role: Role) -> dict[Move, list[str]]:
+    """How this side moves, by the tables, and what moves it. A failure, which moves it to ``ERROR``, is left out."""
+    labels: defaultdict[Move, list[str]] = defaultdict(list)
+    for before, row in EVENT_TRANSITIONS[role].items():
+        for trigger, after in row.items():
+            if trigger is not Trigger.FAIL:
+                name = trigger.value if isinstance(trigger, Trigger) else trigger.__name__
+                labels[Move(before, True, after)].append(name)
+    for (client, server), (client_after, server_after) in STATE_TRANSITIONS.items():
+        if role is CLIENT and client_after is not client:
+            labels[Move(client, False, client_after)].append(f"server is {server.name}")
+        if role is SERVER and server_after is not server:
+            labels[Move(server, False, server_after)].append(f"client is {client.name}")
+    return {move: list(dict.fromkeys(names)) for move, names in labels.items()}
 
 
 def _width(state: State) -> float:

@@ -7,10 +7,11 @@ import re
 import pytest
 
 from attachproto import CLIENT, SERVER, Role, State
-from scripts import draw_architecture, draw_states
-from scripts.draw_architecture import Move, moves
+from scripts import draw_states
+from scripts.draw_states import Move, moves
 
 PAGE = (draw_states.FOLDER / "state-machine.md").read_text()
+ARCHITECTURE = (draw_states.FOLDER.parent / "architecture.md").read_text()
 
 
 def listed(role: Role) -> dict[Move, list[str]]:
@@ -37,12 +38,23 @@ def test_the_pictures_are_the_tables() -> None:
     for file, text in draw_states.pictures().items():
         assert file.read_text() == text, "run python -m scripts.draw_states"
         assert file.name in PAGE
+        assert f"explanation/{file.name}" in ARCHITECTURE
+
+
+def test_a_changed_table_changes_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {role: dict(table) for role, table in draw_states.EVENT_TRANSITIONS.items()}
+    rows[Role.CLIENT][State.STREAMING] = {}
+    monkeypatch.setattr(draw_states, "EVENT_TRANSITIONS", rows)
+    with pytest.raises(AssertionError):
+        test_the_pictures_are_the_tables()
+    with pytest.raises(AssertionError):
+        test_the_list_has_every_move(CLIENT)
 
 
 @pytest.mark.parametrize("role", Role)
 def test_every_state_and_every_move_is_drawn(role: Role) -> None:
     picture = draw_states.draw(role, "light")
-    for state in draw_architecture.EVENT_TRANSITIONS[role].keys() - {State.ERROR}:
+    for state in draw_states.EVENT_TRANSITIONS[role].keys() - {State.ERROR}:
         assert picture.count(f">{state.name}</text>") >= 1
     assert len(re.findall(r'<path class="(?:line|dash)" ', picture)) == len(moves(role))
 
