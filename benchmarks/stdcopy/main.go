@@ -75,7 +75,11 @@ func connect() net.Conn {
 	return conn
 }
 
-func attach(stdin int) (net.Conn, io.Reader) {
+// attach opens a stream as moby's client does (client/hijack.go): what it returns is a bufio.Reader of the default size,
+// 4 KiB, over the connection. StdCopy asks it for more than that, and then it passes the call on to the connection.
+// io.Copy uses its WriteTo, which reads 4 KiB at a time. Neither a Unix socket nor sink, like the docker CLI's
+// streams.Out, has a method that would take over from it.
+func attach(stdin int) (net.Conn, *bufio.Reader) {
 	conn := connect()
 	fmt.Fprintf(conn, "POST /containers/web/attach?stderr=1&stdin=%d&stdout=1&stream=1 HTTP/1.1\r\n"+
 		"Host: localhost\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", stdin)
@@ -87,8 +91,7 @@ func attach(stdin int) (net.Conn, io.Reader) {
 			break
 		}
 	}
-	// Without its WriteTo, which reads 4 KiB at a time, bufio passes large reads on to the connection.
-	return conn, struct{ io.Reader }{reader}
+	return conn, reader
 }
 
 func main() {
