@@ -32,8 +32,8 @@ _HEADER: Final = struct.Struct(">BxxxL")
 # slower, because it does not fit into the cache.
 _WINDOW: Final = 64 * 1024
 
-# How many windows, and about how many events, are made at once: as much as an adapter reads at once, but not so many
-# objects that CPython's garbage collector starts (at 700 by default).
+# How many windows, and about how many events, are made at once: each call costs time, but CPython's garbage collector
+# starts at 700 new objects by default.
 _WINDOWS: Final = 2
 _EVENTS: Final = 512
 

@@ -10,9 +10,15 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-READ_SIZE: Final = 128 * 1024
-"""How much is read at once. A Unix socket on Linux holds some 200 KiB by default; reads of 64 KiB were measured slower,
-and reads of 1 MiB three times slower, as they go through memory that no cache holds."""
+READ_SIZE: Final = 256 * 1024
+"""How much is read at once. A Unix socket on Linux holds some 220 KiB by default, and its writer is woken when three
+quarters of that are read. So one read empties it, and the engine writes on while the output is decoded. With reads of
+128 KiB it would wait for every second one."""
+
+# glibc takes a block of more than 128 KiB from the kernel with mmap(), and gives the end of its heap back as soon as
+# 128 KiB of it are free. With either, the kernel clears new pages for each read. Freeing one large block, whose pages
+# nobody has touched, raises both limits: to its size, and to twice its size (mallopt(3), M_MMAP_THRESHOLD).
+bytes(4 * READ_SIZE)
 
 _BLOCKED: Final = (BlockingIOError, InterruptedError)
 
