@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
@@ -72,8 +73,10 @@ class SocketSession(AsyncioSession, AsyncSocketSession):
         tls: TlsLayer | None = None,
         child: SshChild | None = None,
     ) -> None:
-        super().__init__(sock, host, quirks=quirks, tls=tls, child=child)
         self._loop = asyncio.get_running_loop()
+        # Given the loop, asyncio does not look for it. In CPython 3.11 that is a system call, getpid().
+        self.caller = functools.partial(asyncio.current_task, self._loop)  # type: ignore[method-assign]
+        super().__init__(sock, host, quirks=quirks, tls=tls, child=child)
         self._receiving: asyncio.Future[None] | None = None
         self._sending: asyncio.Future[None] | None = None
 
