@@ -126,7 +126,8 @@ class AsyncAttachment(AttachmentBase[L]):
     async def _fill(self) -> bool:
         """Read events into ``_ready``, and wait for them; false at the end of the output."""
         with self._session.reading:
-            self._take_back()
+            if self._ahead is not None:
+                self._take_back()
             events = await self._next_events()
             if events:
                 self._ready = events
@@ -135,7 +136,7 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def _next_events(self) -> list[DataEvent]:
         """The next events, as ``_take`` returns them, and waiting for them; none at the end of the output."""
-        while not (events := self._take()):
+        while not (events := self._take(reads=True)):
             if self._life.ended:
                 # dockerd only half-closes, and waits for us to close.
                 await self._session.aclose()

@@ -142,11 +142,14 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
     # switches to no other thread, before the caller has the event. After a call, such as of pop(), it may. Whatever
     # else reads removes all events first, so that a second reader finds none, and is refused by the guard.
 
-    def _take(self) -> list[DataEvent]:
-        """The next events that need no waiting, the next one last; none if more must be read, and at the end.
+    def _take(self, *, reads: bool = False) -> list[DataEvent]:
+        """The next events that were read, the next one last; none if more must be read, and at the end.
 
         Events leave a step of reading open, which the caller finishes. If an exception comes before that, they are
         lost, and the next call raises.
+
+        Args:
+            reads: whether it may read what has arrived; in blocking code also wait for it.
         """
         if self._ready:
             self._session.reading.begin()
@@ -154,7 +157,7 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             return ready
         if self._life.ended:
             return []
-        events = self._session.take_events()
+        events = self._session.take_or_read() if reads else self._session.take_events()
         if events and type(events[0]) is OutputClosed:
             self._end(LifeEvent.OUTPUT_CLOSED)
             self._session.reading.finish()

@@ -125,7 +125,8 @@ class Attachment(AttachmentBase[BlockingSession]):
     def _fill(self) -> bool:
         """Read events into ``_ready``, and wait for them; false at the end of the output."""
         with self._session.reading:
-            self._take_back()
+            if self._ahead is not None:
+                self._take_back()
             events = self._next_events()
             if events:
                 self._ready = events
@@ -134,7 +135,7 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def _next_events(self) -> list[DataEvent]:
         """The next events, as ``_take`` returns them, and waiting for them; none at the end of the output."""
-        while not (events := self._take()):
+        while not (events := self._take(reads=True)):
             if self._life.ended:
                 # dockerd only half-closes, and waits for us to close.
                 self._session.close()

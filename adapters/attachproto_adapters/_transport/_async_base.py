@@ -144,11 +144,7 @@ class AsyncSession(Session):
         try:
             data = await receive()
         except self.failures as exc:
-            self.reading.finish()
-            self.check_not_closed("being read")
-            if (why := self.failed(cause := _cause(exc))) is not cause or isinstance(exc, OSError):
-                self.raise_broken(why)
-            raise
+            self.reading_failed(exc)
         if data is None:
             return False
         if not data:  # end of file: if this is cancelled, the next read finds it again
@@ -163,6 +159,14 @@ class AsyncSession(Session):
         # Nothing waits between the transport's read and here, so a cancellation cannot lose what was read.
         self.incoming(data)
         return True
+
+    def reading_failed(self, exc: Exception) -> NoReturn:
+        """Finish a step of reading in which the transport has raised this, and raise what the caller gets."""
+        self.reading.finish()
+        self.check_not_closed("being read")
+        if (why := self.failed(cause := _cause(exc))) is not cause or isinstance(exc, OSError):
+            self.raise_broken(why)
+        raise exc
 
     def check_not_closed(self, what: str) -> None:
         if self.closed:

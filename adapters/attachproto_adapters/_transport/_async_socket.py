@@ -49,6 +49,9 @@ class AsyncSocketSession(AsyncSession, SocketSession):
     def _begin_turn(self) -> None:
         self._turn_ends = monotonic() + _TURN_SECONDS
 
+    def may_read_on(self) -> bool:
+        return monotonic() < self._turn_ends and not self.closed and self.broken is None
+
     async def receive_some(self) -> bytes:
         await self._pause()
         while (data := self.receive_now()) is None:

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from attachproto import NEED_DATA, SEND_EOF, Event, LocalProtocolError, Quirk, Request, StreamRequest
 from attachproto_adapters._errors import AttachmentClosed
@@ -67,7 +67,7 @@ class BlockingSession(SocketSession):
         self._waiting: list[int] = []
         # A TLS socket of the caller's may have data that poll() does not see.
         self._little = 0 if is_tls_socket(sock) else _LITTLE
-        self._last_size = self._little
+        self.last_size = self._little
 
     def _wait(self, timeout: float | None, missing: str, *, read: bool, write: bool = False) -> tuple[bool, bool]:
         """Wait until the socket is readable or writable; returns which of the two. Nothing is read or sent.
@@ -193,10 +193,22 @@ class BlockingSession(SocketSession):
         self._check_readable()
         left = None
         # After a little data there is mostly no more, and to find that out takes as long as to wait for it.
-        while self._last_size < self._little or not self.read_now():
+        while self.last_size < self._little or not self.read_now():
             left = left or self._deadline()
             self._wait(left(), "", read=True)
-            self._last_size = self._little
+            self.last_size = self._little
+
+    def may_read_on(self) -> bool:
+        if self.closed or self._health.state is BROKEN:
+            return False
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            return False
+        if self.last_size < self._little:
+            self.reading.finish()
+            self._wait(self.timeout, "", read=True)
+            self.last_size = self._little
+            self.reading.begin()
+        return True
 
     def read_now(self) -> bool:
         """Read once, without waiting; whether there was something. Raises as ``read`` does."""
@@ -208,7 +220,7 @@ class BlockingSession(SocketSession):
                 time.sleep(pause)
             self._check_not_broken()
             self.reading.begin()
-        self._last_size = len(data)
+        self.last_size = len(data)
         self.incoming(data)
         return True
 
@@ -223,19 +235,22 @@ class BlockingSession(SocketSession):
         try:
             data = self.receive_now()
         except OSError as exc:
-            if self.closed:
-                self.reading.finish()
-                self._check_not_closed()
-            why = self.failed(exc)
-            self.reading.finish()
-            if why is not exc:
-                raise why from exc
-            raise
+            self.reading_failed(exc)
         # After our own close, recv() also returns b"". It must not count as the peer's end.
         if not data and self.closed:
             self.reading.finish()
             self._check_not_closed()
         return data
+
+    def reading_failed(self, exc: Exception) -> NoReturn:
+        if self.closed:
+            self.reading.finish()
+            self._check_not_closed()
+        why = self.failed(exc)
+        self.reading.finish()
+        if why is not exc:
+            raise why from exc
+        raise exc
 
     def _check_not_broken(self) -> None:
         if (why := self.broken) is not None:

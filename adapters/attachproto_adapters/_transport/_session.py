@@ -158,6 +158,10 @@ class Session(abc.ABC):
             self.reading.finish()
         return events
 
+    def take_or_read(self) -> list[Event]:
+        """As ``take_events``, but if nothing is left of what was read, a session may read what has arrived."""
+        return self.take_events()
+
     def check_sending(self) -> None:
         """Note a send that was interrupted in its middle."""
         if self.sending.interrupted:
@@ -185,6 +189,10 @@ class Session(abc.ABC):
 
     def incoming(self, data: bytes) -> None:
         """Take what came from the transport, and finish the step of reading; ``b""`` is its end."""
+        self._take_in(data)
+        self.reading.finish()
+
+    def _take_in(self, data: bytes) -> None:
         try:
             if self._silent or self._tls is not None or not data:
                 self._take(data)
@@ -194,7 +202,6 @@ class Session(abc.ABC):
             self._health.move(BROKEN, exc)
             self.reading.finish()
             raise
-        self.reading.finish()
 
     def _take(self, data: bytes) -> None:
         if self._tls is None:

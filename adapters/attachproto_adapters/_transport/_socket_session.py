@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import socket
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from attachproto import SEND_EOF, Quirk
+from attachproto import SEND_EOF, Event, ProtocolError, Quirk
 from attachproto_adapters._flows._life import InputState
 from attachproto_adapters._flows._stdin import Feed
 from attachproto_adapters._transport._idle import IdleConnection, IdleSlot
@@ -25,6 +26,10 @@ class SocketSession(Session):
     """A session over a non-blocking socket: each call reads or sends what it can at once.
 
     The framework waits between the calls. So after an exception while waiting, nothing was read and nothing sent.
+
+    Attributes:
+        sock: the socket.
+        last_size: how many bytes the last read has taken.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class SocketSession(Session):
         super().__init__(host, quirks=quirks, tls=tls, child=child)
         sock.setblocking(False)
         self.sock = sock
+        self.last_size = 0
         self._blocked = blocked_errors(sock)
 
     @property
@@ -49,6 +55,44 @@ class SocketSession(Session):
     def can_half_close(self) -> bool:
         # SSLSocket.shutdown(SHUT_WR) drops the TLS layer: what comes after it is ciphertext.
         return not is_tls_socket(self.sock)
+
+    @abc.abstractmethod
+    def may_read_on(self) -> bool:
+        """Whether ``take_or_read`` may call ``recv``. A framework may wait for data here, outside of the step."""
+
+    @abc.abstractmethod
+    def reading_failed(self, exc: Exception) -> NoReturn:
+        """Finish a step of reading in which the transport has raised this, and raise what the caller gets."""
+        raise NotImplementedError
+
+    def take_or_read(self) -> list[Event]:
+        """The next events, the next one last, of what was read or has arrived; none if the session has to ``read``.
+
+        It is one step of reading for both. The end and a broken connection are left to ``read``, which finds them
+        again.
+        """
+        self.reading.begin()
+        try:
+            while not (events := self.connection.next_events()):
+                if not self.may_read_on():
+                    break
+                try:
+                    with self.lock:  # another thread may close the socket
+                        data = self.sock.recv(READ_SIZE)
+                except self._blocked:
+                    break
+                except OSError as exc:
+                    self.reading_failed(exc)
+                if not data:
+                    break
+                self.last_size = len(data)
+                self._take_in(data)
+        except ProtocolError:  # the state machine raises it again
+            self.reading.finish()
+            raise
+        if not events:
+            self.reading.finish()
+        return events
 
     def receive_now(self) -> bytes | None:
         """What has come; ``None`` if nothing has, ``b""`` at the end. It starts a step of reading.
