@@ -167,24 +167,6 @@ class AsyncAttachment(AttachmentBase[L]):
         del ready[-1]
         return event
 
-    def lines(
-        self,
-        encoding: str = "utf-8",
-        errors: str = "replace",
-        *,
-        max_length: int = LINE_MAX,
-        progress: bool = False,
-        timestamps: bool = False,
-    ) -> AsyncLines:
-        """The output as lines of text. stdout and stderr are split separately.
-
-        A second call with the same arguments goes on where the last loop has ended or was cancelled.
-
-        Raises:
-            LookupError: there is no such encoding.
-        """
-        return self._one_lines(AsyncLines, (encoding, errors, max_length, progress, timestamps))
-
     def stdout_reader(
         self, on_stderr: Callable[[bytes], object] | None = None, *, limit: int = LIMIT
     ) -> AsyncStdoutReader:
@@ -217,6 +199,24 @@ class AsyncAttachment(AttachmentBase[L]):
         outputs = await self._exchange(input, max_output)
         await self._confirm_end()
         return outputs
+
+    def lines(
+        self,
+        encoding: str = "utf-8",
+        errors: str = "replace",
+        *,
+        max_length: int = LINE_MAX,
+        progress: bool = False,
+        timestamps: bool = False,
+    ) -> AsyncLines:
+        """The output as lines of text. stdout and stderr are split separately.
+
+        A second call with the same arguments goes on where the last loop has ended or was cancelled.
+
+        Raises:
+            LookupError: there is no such encoding.
+        """
+        return self._one_lines(AsyncLines, (encoding, errors, max_length, progress, timestamps))
 
     async def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
         """``communicate``, up to the end of the output."""
@@ -295,15 +295,7 @@ class AsyncAttachment(AttachmentBase[L]):
     async def kill(self, signal: str = "KILL") -> None:
         """Send a signal to the container's main process. Its output ends when it has ended.
 
-        Args:
-            signal: its name, such as ``"TERM"``.
-
-        Raises:
-            KillUnsupported: this is the stream of an exec.
-            RequestRejected: the engine refused: the container does not run, or there is no such signal.
-            AttachError: this attachment was opened over a connection of your own.
-            TypeError, ValueError: the signal is not a str, or is empty.
-            EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``Client.attach``.
+        Arguments and errors are those of the blocking adapter.
         """
         request = self._kill_request(signal)
         assert self._dialer is not None

@@ -8,7 +8,6 @@ attachment and dialer in a subclass. The file has more than 250 lines, because e
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
@@ -20,18 +19,16 @@ from attachproto_adapters._async_run import run_container
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._client import ClientBase
 from attachproto_adapters._flows._api_calls import created_id
-from attachproto_adapters._flows._arguments import check_max_output, check_seconds
+from attachproto_adapters._flows._arguments import check_options
 from attachproto_adapters._flows._attach import open_attach
-from attachproto_adapters._flows._commands import Command
 from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import ClientRunExecOptions, ClientRunOptions, CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
-from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
-from attachproto_adapters._flows._text import TextCodec
+from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
@@ -100,6 +97,7 @@ class AsyncClient(ClientBase, Generic[A, S]):
 
     async def logs(self, container: str, **options: Unpack[LogsOptions]) -> A:
         """Read what a container has logged. Arguments and errors are those of ``blocking.Client.logs``."""
+        check_options("logs", options, LogsOptions)
         return await self._open(open_logs(Logs(container, api_version=self._api_version, **options)))
 
     # ---- commands ----
@@ -110,9 +108,8 @@ class AsyncClient(ClientBase, Generic[A, S]):
         container: str,
         command: Sequence[str],
         *,
-        input: bytes | None = None,
         encoding: None = None,
-        **options: Unpack[ClientRunExecOptions],
+        **options: Unpack[ClientRunExecOptions[bytes]],
     ) -> ExecResult[bytes]: ...
     @overload
     async def run_exec(
@@ -120,46 +117,20 @@ class AsyncClient(ClientBase, Generic[A, S]):
         container: str,
         command: Sequence[str],
         *,
-        input: bytes | str | None = None,
         encoding: str,
-        **options: Unpack[ClientRunExecOptions],
+        **options: Unpack[ClientRunExecOptions[bytes | str]],
     ) -> ExecResult[str]: ...
-    async def run_exec(
-        self,
-        container: str,
-        command: Sequence[str],
-        *,
-        input: bytes | str | None = None,
-        encoding: str | None = None,
-        errors: str = "strict",
-        max_output: int | None = None,
-        timeout: float | None = None,
-        kill: bool = True,
-        **options: Unpack[CommandOptions],
-    ) -> ExecResult[Any]:
+    @takes_options_of(ClientBase._prepare_run_exec)
+    async def run_exec(self, container: str, command: Sequence[str], **options: Any) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
         If it is cancelled, it ends the command first, as for any other error. Arguments and errors are those of
         ``blocking.Client.run_exec``.
         """
-        text = TextCodec(encoding, errors)
-        input = text.encode(input)
-        check_max_output(max_output)
-        check_seconds("timeout", timeout)
-        prepared = Command(
-            container,
-            command,
-            token=os.urandom(16).hex(),
-            kill=kill,
-            stdin=input is not None,
-            api_version=self._api_version,
-            **options,
-        )
-        run: AsyncCommandRun[A, S]
-        run = AsyncCommandRun(prepared, self._dialer(), input, max_output, self._make_attachment)
+        prepared, exchange = self._prepare_run_exec(container, command, **options)
+        run: AsyncCommandRun[A, S] = AsyncCommandRun(prepared, exchange, self._dialer(), self._make_attachment)
         async with self._keeping():
-            result = await run.run(timeout)
-        return ExecResult(result.exit_code, *text.decode(result.exit_code, (result.stdout, result.stderr)))
+            return exchange.decoded(await run.run())
 
     async def create_exec(
         self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[CommandOptions]
@@ -168,6 +139,7 @@ class AsyncClient(ClientBase, Generic[A, S]):
 
         Arguments and errors are those of ``blocking.Client.create_exec``.
         """
+        check_options("create_exec", options, CommandOptions)
         steps = create_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
         return created_id("exec", await self._drive(steps))
 
@@ -184,6 +156,7 @@ class AsyncClient(ClientBase, Generic[A, S]):
 
         Arguments and errors are those of ``blocking.Client.open_exec``.
         """
+        check_options("open_exec", options, CommandOptions)
         return await self._open(
             create_and_open_exec(
                 container,
@@ -204,9 +177,8 @@ class AsyncClient(ClientBase, Generic[A, S]):
         image: str,
         command: Sequence[str] = (),
         *,
-        input: bytes | None = None,
         encoding: None = None,
-        **options: Unpack[ClientRunOptions],
+        **options: Unpack[ClientRunOptions[bytes]],
     ) -> CompletedRun[bytes]: ...
     @overload
     async def run(
@@ -214,52 +186,19 @@ class AsyncClient(ClientBase, Generic[A, S]):
         image: str,
         command: Sequence[str] = (),
         *,
-        input: bytes | str | None = None,
         encoding: str,
-        **options: Unpack[ClientRunOptions],
+        **options: Unpack[ClientRunOptions[bytes | str]],
     ) -> CompletedRun[str]: ...
-    async def run(
-        self,
-        image: str,
-        command: Sequence[str] = (),
-        *,
-        input: bytes | str | None = None,
-        encoding: str | None = None,
-        errors: str = "strict",
-        max_output: int | None = None,
-        console_size: tuple[int, int] | None = None,
-        config: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        remove: bool = True,
-        timeout: float | None = None,
-        **options: Unpack[CommandOptions],
-    ) -> CompletedRun[Any]:
+    @takes_options_of(ClientBase._prepare_run)
+    async def run(self, image: str, command: Sequence[str] = (), **options: Any) -> CompletedRun[Any]:
         """Run a command in a new container, wait until it has ended, and remove the container.
 
         If it is cancelled, the container is removed before the cancellation goes on. Arguments and errors are those of
         ``blocking.Client.run``.
         """
-        text = TextCodec(encoding, errors)
-        data = text.encode(input)
-        check_max_output(max_output)
-        check_seconds("timeout", timeout)
-        job = ContainerRun(
-            image,
-            command,
-            token=os.urandom(8).hex(),
-            stdin=data is not None,
-            name=name,
-            remove=remove,
-            console_size=console_size,
-            config=config,
-            api_version=self._api_version,
-            **options,
-        )
+        prepared, exchange = self._prepare_run(image, command, **options)
         async with self._keeping():
-            result = await run_container(
-                job, self._dialer(), self._open, input=data, max_output=max_output, timeout=timeout
-            )
-        return CompletedRun(result.exit_code, *text.decode(result.exit_code, (result.stdout, result.stderr)))
+            return exchange.decoded(await run_container(prepared, exchange, self._dialer(), self._open))
 
     async def create(
         self,
@@ -276,6 +215,7 @@ class AsyncClient(ClientBase, Generic[A, S]):
 
         Arguments and errors are those of ``blocking.Client.create``.
         """
+        check_options("create", options, CommandOptions)
         request = create_request(
             image,
             command,

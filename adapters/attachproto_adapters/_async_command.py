@@ -15,6 +15,7 @@ from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._command_output import RestOfOutput
 from attachproto_adapters._flows._commands import END_SECONDS, REST_SECONDS, START_SECONDS, Command
+from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
 from attachproto_adapters._flows._steps import Held
 from attachproto_adapters._transport._async_base import AsyncSession
@@ -33,21 +34,20 @@ class AsyncCommandRun(Generic[A, S]):
     def __init__(
         self,
         command: Command,
+        exchange: Exchange,
         dialer: AsyncDialer[S],
-        input: bytes | None,
-        max_output: int | None,
         make_attachment: Callable[..., A],
     ) -> None:
         self._command = command
+        self._exchange = exchange
         self._dialer = dialer
-        self._input = input
-        self._max_output = max_output
         self._make_attachment = make_attachment
         self._stream: Held[S] = Held()
         self._attachment: A | None = None
 
-    async def run(self, timeout: float | None) -> ExecResult[bytes]:
-        """Run it, and wait until it has ended. Arguments and errors as in ``_blocking_command``."""
+    async def run(self) -> ExecResult[bytes]:
+        """Run it, and wait until it has ended. Errors as in ``_blocking_command``."""
+        timeout = self._exchange.timeout
         try:
             try:
                 result = await (self._run() if timeout is None else self._dialer.within(timeout, self._run))
@@ -68,7 +68,7 @@ class AsyncCommandRun(Generic[A, S]):
         while True:
             driven = await drive(self._command.start(), self._dialer, stream_held=self._stream)
             self._attachment = self._make_attachment(*driven.streamed(), driven.value, self._dialer, driven.held)
-            outputs = await self._attachment._exchange(self._input, self._max_output)
+            outputs = await self._attachment._exchange(self._exchange.input, self._exchange.max_output)
             with exit_code_wanted(outputs, self._attachment._session.errors):
                 exit_code = await self._attachment.wait()
             if self._command.has_ended(exit_code, outputs):
@@ -86,7 +86,7 @@ class AsyncCommandRun(Generic[A, S]):
             with contextlib.suppress(Exception):  # without its process it cannot be ended
                 await self._dialer.within(START_SECONDS, self._await_process)
         attachment = self._attachment
-        rest = None if attachment is None else RestOfOutput(attachment, self._max_output)
+        rest = None if attachment is None else RestOfOutput(attachment, self._exchange.max_output)
 
         async def end() -> None:
             nonlocal ended

@@ -17,6 +17,7 @@ from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
+from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import open_stream
 
@@ -76,85 +77,46 @@ class AsyncFunctions(Generic[A, S]):
 
     @overload
     async def run_exec(
-        self,
-        container: str,
-        command: Sequence[str],
-        *,
-        input: bytes | None = None,
-        encoding: None = None,
-        **options: Unpack[RunExecOptions],
+        self, container: str, command: Sequence[str], *, encoding: None = None, **options: Unpack[RunExecOptions[bytes]]
     ) -> ExecResult[bytes]: ...
     @overload
     async def run_exec(
-        self,
-        container: str,
-        command: Sequence[str],
-        *,
-        input: bytes | str | None = None,
-        encoding: str,
-        **options: Unpack[RunExecOptions],
+        self, container: str, command: Sequence[str], *, encoding: str, **options: Unpack[RunExecOptions[bytes | str]]
     ) -> ExecResult[str]: ...
+    @takes_options_of(AsyncClient.run_exec)
     async def run_exec(
         self,
         container: str,
         command: Sequence[str],
         *,
-        input: bytes | str | None = None,
-        encoding: str | None = None,
-        errors: str = "strict",
-        max_output: int | None = None,
         host: str | None = None,
         api_version: str | None = None,
-        kill: bool = True,
-        timeout: float | None = None,
-        **options: Unpack[CommandOptions],
+        **options: Any,
     ) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
         If it is cancelled, it ends the command first. Arguments and errors are those of ``blocking.run_exec``.
         """
         call: Callable[..., Awaitable[ExecResult[Any]]] = self._client._for_one_call(host, api_version).run_exec
-        text = {"encoding": encoding, "errors": errors}
-        end = {"timeout": timeout, "kill": kill}
-        return await call(container, command, input=input, max_output=max_output, **text, **end, **options)
+        return await call(container, command, **options)
 
     @overload
     async def run(
-        self,
-        image: str,
-        command: Sequence[str] = (),
-        *,
-        input: bytes | None = None,
-        encoding: None = None,
-        **options: Unpack[RunOptions],
+        self, image: str, command: Sequence[str] = (), *, encoding: None = None, **options: Unpack[RunOptions[bytes]]
     ) -> CompletedRun[bytes]: ...
     @overload
     async def run(
-        self,
-        image: str,
-        command: Sequence[str] = (),
-        *,
-        input: bytes | str | None = None,
-        encoding: str,
-        **options: Unpack[RunOptions],
+        self, image: str, command: Sequence[str] = (), *, encoding: str, **options: Unpack[RunOptions[bytes | str]]
     ) -> CompletedRun[str]: ...
+    @takes_options_of(AsyncClient.run)
     async def run(
         self,
         image: str,
         command: Sequence[str] = (),
         *,
-        input: bytes | str | None = None,
-        encoding: str | None = None,
-        errors: str = "strict",
-        max_output: int | None = None,
-        console_size: tuple[int, int] | None = None,
-        config: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        remove: bool = True,
         host: str | None = None,
         api_version: str | None = None,
-        timeout: float | None = None,
-        **options: Unpack[CommandOptions],
+        **options: Any,
     ) -> CompletedRun[Any]:
         """Run a command in a new container, wait until it has ended, and remove the container.
 
@@ -162,9 +124,7 @@ class AsyncFunctions(Generic[A, S]):
         ``blocking.run``.
         """
         call: Callable[..., Awaitable[CompletedRun[Any]]] = self._client._for_one_call(host, api_version).run
-        text = {"encoding": encoding, "errors": errors}
-        how = {"console_size": console_size, "config": config, "name": name, "remove": remove, "timeout": timeout}
-        return await call(image, command, input=input, max_output=max_output, **text, **how, **options)
+        return await call(image, command, **options)
 
     async def create(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import clean_up, finish
 from attachproto_adapters._errors import EngineUnreachable, warn
+from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._output import CompletedRun, exit_code_wanted
 from attachproto_adapters._flows._run import CLEANUP_SECONDS, CREATE_GRACE, ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
@@ -18,16 +19,11 @@ Opening = Callable[[Steps[Opened], Any], Awaitable[AsyncAttachment[Any]]]
 
 
 async def run_container(
-    job: ContainerRun,
-    dialer: AsyncDialer[Any],
-    opening: Opening,
-    *,
-    input: bytes | None,
-    max_output: int | None,
-    timeout: float | None,
+    job: ContainerRun, exchange: Exchange, dialer: AsyncDialer[Any], opening: Opening
 ) -> CompletedRun:
     """Create, attach, start, feed, read, wait and remove. Arguments as in ``_blocking_run``."""
-    completed = functools.partial(_completed, job, dialer, opening, input, max_output)
+    timeout = exchange.timeout
+    completed = functools.partial(_completed, job, exchange, dialer, opening)
     try:
         result = await (completed() if timeout is None else dialer.within(timeout, completed))
         await _clean_up(job, dialer, None)
@@ -44,9 +40,7 @@ async def run_container(
     return result
 
 
-async def _completed(
-    job: ContainerRun, dialer: AsyncDialer[Any], opening: Opening, input: bytes | None, max_output: int | None
-) -> CompletedRun:
+async def _completed(job: ContainerRun, exchange: Exchange, dialer: AsyncDialer[Any], opening: Opening) -> CompletedRun:
     try:
         await finish(job.create(), dialer, CREATE_GRACE)
     except EngineUnreachable:
@@ -54,7 +48,7 @@ async def _completed(
         raise
     async with await opening(job.open(), dialer) as attachment:
         job.so_far = attachment._gathered.so_far
-        outputs = await attachment._exchange(input, max_output)
+        outputs = await attachment._exchange(exchange.input, exchange.max_output)
         with exit_code_wanted(outputs, attachment._session.errors):
             result = CompletedRun(await attachment.wait(), *outputs)
         job.ended = True

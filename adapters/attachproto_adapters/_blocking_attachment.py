@@ -166,32 +166,6 @@ class Attachment(AttachmentBase[BlockingSession]):
         del ready[-1]
         return event
 
-    def lines(
-        self,
-        encoding: str = "utf-8",
-        errors: str = "replace",
-        *,
-        max_length: int = LINE_MAX,
-        progress: bool = False,
-        timestamps: bool = False,
-    ) -> Lines:
-        r"""The output as lines of text. stdout and stderr are split separately.
-
-        A second call with the same arguments goes on where the last loop has ended, or a timeout has ended it.
-
-        Args:
-            encoding: of the text.
-            errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
-            max_length: how many characters a line may have; a longer one comes in pieces.
-            progress: also give out what a carriage return ends, such as the steps of a progress bar, as lines whose
-                ``progress`` is true. One that has come last waits for the next byte, as it may begin a ``\r\n``.
-            timestamps: take the time off each line, of logs that were asked for with ``timestamps=True``.
-
-        Raises:
-            LookupError: there is no such encoding.
-        """
-        return self._one_lines(Lines, (encoding, errors, max_length, progress, timestamps))
-
     def stdout_reader(self, on_stderr: Callable[[bytes], object] | None = None, *, limit: int = LIMIT) -> StdoutReader:
         """Stdout as a stream of bytes, with ``read``, ``readexactly``, ``readuntil`` and ``readline``.
 
@@ -246,6 +220,32 @@ class Attachment(AttachmentBase[BlockingSession]):
         outputs = self._exchange(input, max_output)
         self._confirm_end()
         return outputs
+
+    def lines(
+        self,
+        encoding: str = "utf-8",
+        errors: str = "replace",
+        *,
+        max_length: int = LINE_MAX,
+        progress: bool = False,
+        timestamps: bool = False,
+    ) -> Lines:
+        r"""The output as lines of text. stdout and stderr are split separately.
+
+        A second call with the same arguments goes on where the last loop has ended, or a timeout has ended it.
+
+        Args:
+            encoding: of the text.
+            errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
+            max_length: how many characters a line may have; a longer one comes in pieces.
+            progress: also give out what a carriage return ends, such as the steps of a progress bar, as lines whose
+                ``progress`` is true. One that has come last waits for the next byte, as it may begin a ``\r\n``.
+            timestamps: take the time off each line, of logs that were asked for with ``timestamps=True``.
+
+        Raises:
+            LookupError: there is no such encoding.
+        """
+        return self._one_lines(Lines, (encoding, errors, max_length, progress, timestamps))
 
     def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
         """``communicate``, up to the end of the output."""

@@ -10,7 +10,6 @@ other adapters, refer to them. That is why the file has more than 250 lines, and
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
@@ -22,18 +21,16 @@ from attachproto_adapters._blocking_run import run_container
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._client import ClientBase
 from attachproto_adapters._flows._api_calls import created_id
-from attachproto_adapters._flows._arguments import check_max_output, check_seconds
+from attachproto_adapters._flows._arguments import check_options
 from attachproto_adapters._flows._attach import open_attach
-from attachproto_adapters._flows._commands import Command
 from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import ClientRunExecOptions, ClientRunOptions, CommandOptions, LogsOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
-from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
-from attachproto_adapters._flows._text import TextCodec
+from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout, end_idle
 
 if TYPE_CHECKING:
@@ -158,6 +155,7 @@ class Client(ClientBase):
             TypeError, ValueError: an argument is not valid, or neither stream is asked for. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
+        check_options("logs", options, LogsOptions)
         return self._open(open_logs(Logs(container, api_version=self._api_version, **options)))
 
     # ---- commands ----
@@ -168,9 +166,8 @@ class Client(ClientBase):
         container: str,
         command: Sequence[str],
         *,
-        input: bytes | None = None,
         encoding: None = None,
-        **options: Unpack[ClientRunExecOptions],
+        **options: Unpack[ClientRunExecOptions[bytes]],
     ) -> ExecResult[bytes]: ...
     @overload
     def run_exec(
@@ -178,23 +175,11 @@ class Client(ClientBase):
         container: str,
         command: Sequence[str],
         *,
-        input: bytes | str | None = None,
         encoding: str,
-        **options: Unpack[ClientRunExecOptions],
+        **options: Unpack[ClientRunExecOptions[bytes | str]],
     ) -> ExecResult[str]: ...
-    def run_exec(
-        self,
-        container: str,
-        command: Sequence[str],
-        *,
-        input: bytes | str | None = None,
-        encoding: str | None = None,
-        errors: str = "strict",
-        max_output: int | None = None,
-        timeout: float | None = None,
-        kill: bool = True,
-        **options: Unpack[CommandOptions],
-    ) -> ExecResult[Any]:
+    @takes_options_of(ClientBase._prepare_run_exec)
+    def run_exec(self, container: str, command: Sequence[str], **options: Any) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
         It does not leave the command running. Whatever it raises (a timeout, ``KeyboardInterrupt``, too much output, a
@@ -230,22 +215,9 @@ class Client(ClientBase):
             TypeError, ValueError, LookupError: an argument is not valid, or needs a later API. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
-        text = TextCodec(encoding, errors)
-        input = text.encode(input)
-        check_max_output(max_output)
-        check_seconds("timeout", timeout)
-        prepared = Command(
-            container,
-            command,
-            token=os.urandom(16).hex(),
-            kill=kill,
-            stdin=input is not None,
-            api_version=self._api_version,
-            **options,
-        )
+        prepared, exchange = self._prepare_run_exec(container, command, **options)
         with self._keeping():
-            result = CommandRun(prepared, self._dialer(), input, max_output).run(timeout)
-        return ExecResult(result.exit_code, *text.decode(result.exit_code, (result.stdout, result.stderr)))
+            return exchange.decoded(CommandRun(prepared, exchange, self._dialer()).run())
 
     def create_exec(
         self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[CommandOptions]
@@ -263,6 +235,7 @@ class Client(ClientBase):
             TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
+        check_options("create_exec", options, CommandOptions)
         steps = create_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
         return created_id("exec", self._drive(steps))
 
@@ -289,6 +262,7 @@ class Client(ClientBase):
             TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
+        check_options("open_exec", options, CommandOptions)
         return self._open(
             create_and_open_exec(
                 container,
@@ -309,9 +283,8 @@ class Client(ClientBase):
         image: str,
         command: Sequence[str] = (),
         *,
-        input: bytes | None = None,
         encoding: None = None,
-        **options: Unpack[ClientRunOptions],
+        **options: Unpack[ClientRunOptions[bytes]],
     ) -> CompletedRun[bytes]: ...
     @overload
     def run(
@@ -319,26 +292,11 @@ class Client(ClientBase):
         image: str,
         command: Sequence[str] = (),
         *,
-        input: bytes | str | None = None,
         encoding: str,
-        **options: Unpack[ClientRunOptions],
+        **options: Unpack[ClientRunOptions[bytes | str]],
     ) -> CompletedRun[str]: ...
-    def run(
-        self,
-        image: str,
-        command: Sequence[str] = (),
-        *,
-        input: bytes | str | None = None,
-        encoding: str | None = None,
-        errors: str = "strict",
-        max_output: int | None = None,
-        console_size: tuple[int, int] | None = None,
-        config: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        remove: bool = True,
-        timeout: float | None = None,
-        **options: Unpack[CommandOptions],
-    ) -> CompletedRun[Any]:
+    @takes_options_of(ClientBase._prepare_run)
+    def run(self, image: str, command: Sequence[str] = (), **options: Any) -> CompletedRun[Any]:
         """Run a command in a new container, wait until it has ended, and remove the container.
 
         The container is also removed if this raises, or is interrupted at any moment: an interruption waits until the
@@ -375,25 +333,9 @@ class Client(ClientBase):
             TypeError, ValueError, LookupError: an argument is not valid. Nothing was sent.
             EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
-        text = TextCodec(encoding, errors)
-        data = text.encode(input)
-        check_max_output(max_output)
-        check_seconds("timeout", timeout)
-        job = ContainerRun(
-            image,
-            command,
-            token=os.urandom(8).hex(),
-            stdin=data is not None,
-            name=name,
-            remove=remove,
-            console_size=console_size,
-            config=config,
-            api_version=self._api_version,
-            **options,
-        )
+        prepared, exchange = self._prepare_run(image, command, **options)
         with self._keeping():
-            result = run_container(job, self._dialer(), self._open, input=data, max_output=max_output, timeout=timeout)
-        return CompletedRun(result.exit_code, *text.decode(result.exit_code, (result.stdout, result.stderr)))
+            return exchange.decoded(run_container(prepared, exchange, self._dialer(), self._open))
 
     def create(
         self,
@@ -426,6 +368,7 @@ class Client(ClientBase):
             TypeError, ValueError: an argument is not valid. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
+        check_options("create", options, CommandOptions)
         request = create_request(
             image,
             command,

@@ -18,6 +18,7 @@ from attachproto_adapters._blocking_runner import clean_up, drive
 from attachproto_adapters._command_output import RestOfOutput
 from attachproto_adapters._errors import ExitCodeUnknown
 from attachproto_adapters._flows._commands import END_SECONDS, REST_SECONDS, START_SECONDS, Command
+from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
 from attachproto_adapters._flows._steps import Held, Steps
 from attachproto_adapters._transport._blocking import BlockingSession
@@ -32,29 +33,25 @@ class CommandRun:
 
     Args:
         command: the command.
+        exchange: what it reads, and its limits.
         dialer: makes the connections. It is closed at the end.
-        input: what the command reads.
-        max_output: how many bytes it may print.
     """
 
-    def __init__(self, command: Command, dialer: Dialer, input: bytes | None, max_output: int | None) -> None:
+    def __init__(self, command: Command, exchange: Exchange, dialer: Dialer) -> None:
         self._command = command
+        self._exchange = exchange
         self._dialer = dialer
-        self._input = input
-        self._max_output = max_output
         self._stream: Held[BlockingSession] = Held()
         self._attachment: Attachment | None = None
 
-    def run(self, timeout: float | None) -> ExecResult[bytes]:
+    def run(self) -> ExecResult[bytes]:
         """Run it, and wait until it has ended.
 
-        Args:
-            timeout: how many seconds all of it may take.
-
         Raises:
-            CommandTimeout: it has taken longer.
+            CommandTimeout: it has taken longer than it may.
             OutputTooLarge, OutputCut, ExitCodeUnknown, …: as ``Client.run_exec``.
         """
+        timeout = self._exchange.timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         self._dialer.deadline = deadline
         try:
@@ -72,7 +69,7 @@ class CommandRun:
         while True:
             driven = drive(self._command.start(), self._dialer, stream_held=self._stream)
             self._attachment = Attachment(*driven.streamed(), driven.value, self._dialer, driven.held)
-            outputs = self._attachment._exchange(self._input, self._max_output)
+            outputs = self._attachment._exchange(self._exchange.input, self._exchange.max_output)
             with exit_code_wanted(outputs, (OSError,)):
                 exit_code = self._attachment.wait()
             if self._command.has_ended(exit_code, outputs):
@@ -90,7 +87,7 @@ class CommandRun:
             self._dialer.deadline = time.monotonic() + START_SECONDS
             with contextlib.suppress(Exception):  # without its process it cannot be ended
                 self._await_process()
-        rest = None if self._attachment is None else RestOfOutput(self._attachment, self._max_output)
+        rest = None if self._attachment is None else RestOfOutput(self._attachment, self._exchange.max_output)
         if command.must_end or always:
             with contextlib.suppress(Exception):  # it is not known whether it has ended
                 ended = clean_up(self._reading(command.end(), rest), self._dialer, END_SECONDS)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_runner import finish
 from attachproto_adapters._errors import EngineUnreachable, ExitCodeUnknown, warn
+from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._output import CompletedRun, exit_code_wanted
 from attachproto_adapters._flows._run import CLEANUP_SECONDS, CREATE_GRACE, ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
@@ -16,29 +17,20 @@ from attachproto_adapters._transport._blocking_dialer import Dialer
 Opening = Callable[[Steps[Opened], Dialer], Attachment]
 
 
-def run_container(
-    job: ContainerRun,
-    dialer: Dialer,
-    opening: Opening,
-    *,
-    input: bytes | None,
-    max_output: int | None,
-    timeout: float | None,
-) -> CompletedRun:
+def run_container(job: ContainerRun, exchange: Exchange, dialer: Dialer, opening: Opening) -> CompletedRun:
     """Create, attach, start, feed, read, wait and remove.
 
     Args:
         job: the run, which was not created yet.
+        exchange: what it reads, and its limits.
         dialer: makes its connections. All of them are closed in the end.
         opening: opens an attachment with this dialer.
-        input: as for ``Client.run``.
-        max_output: likewise.
-        timeout: likewise.
     """
+    timeout = exchange.timeout
     end = None if timeout is None else time.monotonic() + timeout
     dialer.deadline = end
     try:
-        return _completed_and_removed(job, dialer, opening, input, max_output, end)
+        return _completed_and_removed(job, exchange, dialer, opening, end)
     except (OSError, ExitCodeUnknown) as exc:  # the deadline of a connect is EngineUnreachable
         if timeout is None or not job.late:
             raise
@@ -46,16 +38,11 @@ def run_container(
 
 
 def _completed_and_removed(
-    job: ContainerRun,
-    dialer: Dialer,
-    opening: Opening,
-    input: bytes | None,
-    max_output: int | None,
-    end: float | None,
+    job: ContainerRun, exchange: Exchange, dialer: Dialer, opening: Opening, end: float | None
 ) -> CompletedRun:
     # A signal's handler may run wherever a function is called. So no call stands between a try and what it guards.
     try:
-        result = _completed(job, dialer, opening, input, max_output)
+        result = _completed(job, exchange, dialer, opening)
         _clean_up(job, dialer, None, None)
         return result
     except BaseException as exc:
@@ -67,9 +54,7 @@ def _completed_and_removed(
         raise
 
 
-def _completed(
-    job: ContainerRun, dialer: Dialer, opening: Opening, input: bytes | None, max_output: int | None
-) -> CompletedRun:
+def _completed(job: ContainerRun, exchange: Exchange, dialer: Dialer, opening: Opening) -> CompletedRun:
     try:
         finish(job.create(), dialer, CREATE_GRACE)
     except EngineUnreachable:
@@ -77,7 +62,7 @@ def _completed(
         raise
     with opening(job.open(), dialer) as attachment:
         job.so_far = attachment._gathered.so_far
-        outputs = attachment._exchange(input, max_output)
+        outputs = attachment._exchange(exchange.input, exchange.max_output)
         with exit_code_wanted(outputs, (OSError,)):
             result = CompletedRun(attachment.wait(), *outputs)
         job.ended = True

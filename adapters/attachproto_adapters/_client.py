@@ -1,15 +1,20 @@
-"""What a client of one engine knows in every framework: its address, its API version, and whether it was closed."""
+"""What a client does in every framework: it finds its engine, and prepares ``run`` and ``run_exec``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 
 from attachproto_adapters._errors import ClientClosed
 from attachproto_adapters._flows._api_calls import PING
+from attachproto_adapters._flows._arguments import check_options
+from attachproto_adapters._flows._commands import Command
+from attachproto_adapters._flows._exchange import Exchange
+from attachproto_adapters._flows._options import CommandOptions
+from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._hosts import resolve_api_version, resolve_host
 
@@ -39,3 +44,65 @@ class ClientBase:
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosed(f"the client of {self._address.host} is closed")
+
+    # ---- the parameters of run and run_exec, documented in _blocking_client ----
+
+    def _prepare_run_exec(
+        self,
+        container: str,
+        command: Sequence[str],
+        *,
+        input: bytes | str | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
+        max_output: int | None = None,
+        kill: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> tuple[Command, Exchange]:
+        """Check the arguments of ``run_exec``. Nothing is asked yet."""
+        check_options("run_exec", options, CommandOptions)
+        exchange = Exchange(input, encoding, errors, max_output, timeout)
+        prepared = Command(
+            container,
+            command,
+            token=os.urandom(16).hex(),
+            kill=kill,
+            stdin=exchange.input is not None,
+            api_version=self._api_version,
+            **options,
+        )
+        return prepared, exchange
+
+    def _prepare_run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        *,
+        input: bytes | str | None = None,
+        encoding: str | None = None,
+        errors: str = "strict",
+        max_output: int | None = None,
+        console_size: tuple[int, int] | None = None,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        remove: bool = True,
+        timeout: float | None = None,
+        **options: Unpack[CommandOptions],
+    ) -> tuple[ContainerRun, Exchange]:
+        """Check the arguments of ``run``. Nothing is asked yet."""
+        check_options("run", options, CommandOptions)
+        exchange = Exchange(input, encoding, errors, max_output, timeout)
+        prepared = ContainerRun(
+            image,
+            command,
+            token=os.urandom(8).hex(),
+            stdin=exchange.input is not None,
+            name=name,
+            remove=remove,
+            console_size=console_size,
+            config=config,
+            api_version=self._api_version,
+            **options,
+        )
+        return prepared, exchange

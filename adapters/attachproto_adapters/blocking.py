@@ -20,6 +20,7 @@ from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._options import CommandOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
+from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import check_timeout, open_stream
 from attachproto_adapters._transport._sockets import is_tls_socket
@@ -83,80 +84,35 @@ def logs(
 
 @overload
 def run_exec(
-    container: str,
-    command: Sequence[str],
-    *,
-    input: bytes | None = None,
-    encoding: None = None,
-    **options: Unpack[RunExecOptions],
+    container: str, command: Sequence[str], *, encoding: None = None, **options: Unpack[RunExecOptions[bytes]]
 ) -> ExecResult[bytes]: ...
 @overload
 def run_exec(
-    container: str,
-    command: Sequence[str],
-    *,
-    input: bytes | str | None = None,
-    encoding: str,
-    **options: Unpack[RunExecOptions],
+    container: str, command: Sequence[str], *, encoding: str, **options: Unpack[RunExecOptions[bytes | str]]
 ) -> ExecResult[str]: ...
+@takes_options_of(Client.run_exec)
 def run_exec(
-    container: str,
-    command: Sequence[str],
-    *,
-    input: bytes | str | None = None,
-    encoding: str | None = None,
-    errors: str = "strict",
-    max_output: int | None = None,
-    host: str | None = None,
-    api_version: str | None = None,
-    kill: bool = True,
-    timeout: float | None = None,
-    **options: Unpack[CommandOptions],
+    container: str, command: Sequence[str], *, host: str | None = None, api_version: str | None = None, **options: Any
 ) -> ExecResult[Any]:
     """Run a command in a running container, and wait until it has ended.
 
     Arguments and errors are those of ``Client`` and of ``Client.run_exec``; ``timeout`` is that of the latter.
     """
     call: Callable[..., ExecResult[Any]] = Client._for_one_call(host, api_version, None).run_exec
-    text = {"encoding": encoding, "errors": errors}
-    end = {"timeout": timeout, "kill": kill}
-    return call(container, command, input=input, max_output=max_output, **text, **end, **options)
+    return call(container, command, **options)
 
 
 @overload
 def run(
-    image: str,
-    command: Sequence[str] = (),
-    *,
-    input: bytes | None = None,
-    encoding: None = None,
-    **options: Unpack[RunOptions],
+    image: str, command: Sequence[str] = (), *, encoding: None = None, **options: Unpack[RunOptions[bytes]]
 ) -> CompletedRun[bytes]: ...
 @overload
 def run(
-    image: str,
-    command: Sequence[str] = (),
-    *,
-    input: bytes | str | None = None,
-    encoding: str,
-    **options: Unpack[RunOptions],
+    image: str, command: Sequence[str] = (), *, encoding: str, **options: Unpack[RunOptions[bytes | str]]
 ) -> CompletedRun[str]: ...
+@takes_options_of(Client.run)
 def run(
-    image: str,
-    command: Sequence[str] = (),
-    *,
-    input: bytes | str | None = None,
-    encoding: str | None = None,
-    errors: str = "strict",
-    max_output: int | None = None,
-    console_size: tuple[int, int] | None = None,
-    config: Mapping[str, Any] | None = None,
-    name: str | None = None,
-    remove: bool = True,
-    host: str | None = None,
-    api_version: str | None = None,
-    timeout: float | None = None,
-    **options: Unpack[CommandOptions],
+    image: str, command: Sequence[str] = (), *, host: str | None = None, api_version: str | None = None, **options: Any
 ) -> CompletedRun[Any]:
     """Run a command in a new container, wait until it has ended, and remove the container.
 
@@ -164,9 +120,7 @@ def run(
     ``api_version``) and of ``Client.run``.
     """
     call: Callable[..., CompletedRun[Any]] = Client._for_one_call(host, api_version, None).run
-    text = {"encoding": encoding, "errors": errors}
-    how = {"console_size": console_size, "config": config, "name": name, "remove": remove, "timeout": timeout}
-    return call(image, command, input=input, max_output=max_output, **text, **how, **options)
+    return call(image, command, **options)
 
 
 def create(

@@ -61,16 +61,9 @@ class Client(AsyncClient[Attachment, TrioSession]):
 
 
 _functions = AsyncFunctions(Client)
-attach = _functions.attach
-exec_start = _functions.exec_start
-logs = _functions.logs
-run_exec = _functions.run_exec
-run = _functions.run
-create = _functions.create
-kill = _functions.kill
-remove = _functions.remove
-create_exec = _functions.create_exec
-open_exec = _functions.open_exec
+attach, exec_start, logs = _functions.attach, _functions.exec_start, _functions.logs
+run, create, kill, remove = _functions.run, _functions.create, _functions.kill, _functions.remove
+run_exec, create_exec, open_exec = _functions.run_exec, _functions.create_exec, _functions.open_exec
 
 
 async def open_attachment(

@@ -7,6 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from attachproto import Quirk, StreamRequest
 
 
+def check_options(function: str, options: Mapping[str, object], known: type) -> None:
+    """Raise ``TypeError`` for a keyword argument that a function does not have.
+
+    Args:
+        function: its name, for the error.
+        options: its ``**options``.
+        known: the typed dictionary that they are.
+    """
+    for name in options:
+        if name not in known.__annotations__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+
+
 def check_text(name: str, value: object, example: str) -> None:
     """Raise ``TypeError`` unless this is a str."""
     if not isinstance(value, str):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+Input = TypeVar("Input")
 
 
 class CommandOptions(TypedDict, total=False):
@@ -35,28 +37,30 @@ class ExecOptions(CommandOptions, total=False):
     detach_keys: str | None
 
 
-class ClientRunExecOptions(CommandOptions, total=False):
+class ClientRunExecOptions(CommandOptions, Generic[Input], total=False):
     """What the overloads of the clients' ``run_exec`` have in common. The method documents it.
 
     An overload says which type ``encoding`` and ``input`` have, and so whether the result has bytes or text.
     """
 
+    input: Input | None
     errors: str
     max_output: int | None
     timeout: float | None
     kill: bool
 
 
-class RunExecOptions(ClientRunExecOptions, total=False):
+class RunExecOptions(ClientRunExecOptions[Input], Generic[Input], total=False):
     """The same for the functions ``run_exec``."""
 
     host: str | None
     api_version: str | None
 
 
-class ClientRunOptions(CommandOptions, total=False):
+class ClientRunOptions(CommandOptions, Generic[Input], total=False):
     """What the overloads of the clients' ``run`` have in common, as for ``run_exec``."""
 
+    input: Input | None
     errors: str
     max_output: int | None
     console_size: tuple[int, int] | None
@@ -66,7 +70,7 @@ class ClientRunOptions(CommandOptions, total=False):
     timeout: float | None
 
 
-class RunOptions(ClientRunOptions, total=False):
+class RunOptions(ClientRunOptions[Input], Generic[Input], total=False):
     """The same for the functions ``run``."""
 
     host: str | None
