@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
 from datetime import datetime
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from attachproto import RawOutput, Request, Stderr, Stdout, Systemerr
-from attachproto_adapters import OutputTooLarge, blocking
+from attachproto_adapters import OutputTooLarge, anyio, blocking, trio
+from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters._flows._output import DataEvent, Gathered
 from tests.adapters.frameworks import FRAMEWORKS, WAYS, Framework, Way, connected
 from tests.adapters.scripted import BOUND, Engine, accepts
@@ -39,6 +42,8 @@ COMMAND: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"command": None}, TypeError, "a command is a sequence of arguments"),
 ]
 
+MODULES = [blocking, asyncio_adapter, trio, anyio]
+
 ATTACH: list[tuple[dict[str, Any], str]] = [
     ({"start": "no"}, "start is True or False, not 'no'"),
     ({"start": 1}, "start is True or False, not 1"),
@@ -64,6 +69,20 @@ def test_of_a_command(
             await framework.run_exec("web", **{"command": ["true"], "host": engine.host, **given})
 
     framework.run(scenario)
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("name", ["create", "create_exec", "logs", "open_exec", "run", "run_exec"])
+def test_of_a_keyword_that_the_function_does_not_have(engine: Engine, module: ModuleType, name: str) -> None:
+    """The error names the function that was called."""
+    arguments = ["web"] if name == "logs" else ["web", ["true"]]
+
+    async def scenario() -> None:
+        await getattr(module, name)(*arguments, host=engine.host, colour="red")
+
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'colour'$"):
+        asyncio.run(scenario())
     assert engine.calls == []
 
 

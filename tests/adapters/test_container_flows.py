@@ -121,6 +121,16 @@ def test_what_cannot_be_created(options: dict[str, Any], error: type[Exception])
         create_request(options.pop("image"), options.pop("command"), api_version=None, **options)
 
 
+def test_a_config_that_is_part_of_itself() -> None:
+    of_dicts: dict[str, Any] = {}
+    of_dicts["HostConfig"] = of_dicts
+    of_lists: list[Any] = []
+    of_lists.append(of_lists)
+    for config in (of_dicts, {"HostConfig": {"Binds": of_lists}}):
+        with pytest.raises(ValueError, match=r"itself|[Cc]ircular"):
+            create(config=config)
+
+
 def test_creating_gives_the_id() -> None:
     request = create()
     assert drive(create_container(request), CREATED) == ([Call(request)], "c1")
@@ -281,6 +291,33 @@ def test_a_run_that_does_not_end_when_it_is_killed() -> None:
     assert seen.count(KILL) == 1
     assert not run.ended
     assert not run.timed_out(1.0).ended
+
+
+@pytest.mark.parametrize("remove", [True, False])
+@pytest.mark.parametrize(
+    ("answers", "fate"),
+    [
+        ([inspected(status="created")], "was not started"),
+        ([inspected(status="exited")], "has ended"),
+        ([inspected(), Response(204), None, inspected(status="exited")], "was killed"),
+        ([NO_SUCH], "is gone"),
+    ],
+)
+def test_a_timeout_says_what_became_of_the_container(remove: bool, answers: list[Any], fate: str) -> None:
+    run = created_run(remove=remove)
+    started(run)
+    if remove:
+        answers = [*(each for each in answers[:2]), GONE]
+    drive(run.clean_up(), *answers)
+    assert str(run.timed_out(1.0)).endswith(f"its container attachproto-7f {fate}")
+
+
+def test_a_timeout_before_the_start_does_not_say_that_the_container_was_killed() -> None:
+    run = created_run()
+    drive(run.clean_up(), GONE)
+    error = run.timed_out(1.0)
+    assert "was not started" in str(error)
+    assert error.ended
 
 
 @pytest.mark.parametrize("status_code", [403, 502])

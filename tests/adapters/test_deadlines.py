@@ -318,6 +318,17 @@ def test_without_any_program_but_the_shell() -> None:
         assert living(process.pid) == []
 
 
+def test_the_exec_that_kills_is_created_as_every_exec_is() -> None:
+    flow = end_exec("web", "e1", Process(7, 8), None, "1.40")
+    step = next(flow)
+    assert isinstance(step, Call)
+    assert step.request.target == "/v1.40/containers/web/exec"
+    body = json.loads(step.request.body)
+    assert body.pop("Cmd")[:3] == ["/bin/sh", "-c", _exec_end.SCRIPT]
+    plain = {"AttachStdin": False, "AttachStdout": True, "AttachStderr": False, "Tty": False}
+    assert body == plain | {"User": "0"}, "without stderr, so that nothing stands behind the last word"
+
+
 def test_what_cannot_be_killed_is_reported() -> None:
     """With no round of SIGKILL, as if it were in an uninterruptible wait."""
     child, process = started(SESSIONS["ignores TERM"])

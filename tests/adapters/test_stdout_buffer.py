@@ -156,6 +156,12 @@ def test_arguments_are_checked_before_anything_is_taken(call: Ask, error: type[E
     assert buffer.take_back() == [Stdout(b"data")]
 
 
+@pytest.mark.parametrize("n", ["x", None, 1.5, True])
+def test_a_number_of_bytes_that_is_none_is_named(n: Any) -> None:
+    with pytest.raises(TypeError, match=f"^n is an int, not {n!r}$"):
+        StdoutBuffer().read(n)
+
+
 # ---- errors ----
 
 

@@ -60,6 +60,7 @@ def create_exec_request(
     *,
     stdin: bool,
     api_version: str | None,
+    stderr: bool = True,
     tty: bool = False,
     env: Mapping[str, str] | None = None,
     user: str | None = None,
@@ -79,7 +80,7 @@ def create_exec_request(
     body: dict[str, object] = {
         "AttachStdin": stdin,
         "AttachStdout": True,
-        "AttachStderr": True,
+        "AttachStderr": stderr,
         "Tty": tty,
         "Cmd": arguments,
     }

@@ -80,11 +80,16 @@ def check_stream_request(request: object) -> None:
         raise TypeError(f"the request is an Attach, an ExecStart or a Logs, not {request!r}")
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise ``TypeError`` unless this is an ``int``, and ``ValueError`` if it is negative."""
+def check_int(name: str, value: object) -> int:
+    """Return the value if it is an ``int``; else raise ``TypeError``."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} is an int, not {value!r}")
-    if value < 0:
+    return value
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise ``TypeError`` unless this is an ``int``, and ``ValueError`` if it is negative."""
+    if check_int(name, value) < 0:
         raise ValueError(f"{name} is 0 or more, not {value}")
 
 

@@ -53,7 +53,7 @@ def create_request(
 
     Raises:
         TypeError: an argument is of another type, or JSON has nothing for a value in ``config``.
-        ValueError: an argument is not valid.
+        ValueError: an argument is not valid; ``config`` is part of itself, for instance.
     """
     check_text("image", image, "busybox")
     check_whole("image", image)
@@ -85,7 +85,10 @@ def create_request(
     if console_size is not None:
         body["HostConfig"] = {"ConsoleSize": list(console_size)}
     query = () if name is None else (("name", name),)
-    data = json.dumps(merged(body, config or {}), allow_nan=False).encode()
+    try:
+        data = json.dumps(merged(body, config or {}), allow_nan=False).encode()
+    except RecursionError:
+        raise ValueError("config is nested too deeply for JSON, or is part of itself") from None
     return Request("POST", ("containers", "create"), query, body=data, headers=JSON, api_version=api_version)
 
 

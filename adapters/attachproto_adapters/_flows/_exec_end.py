@@ -9,12 +9,18 @@ sends SIGKILL.
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from attachproto import ProtocolError, Request, Response, ResponseHead
 from attachproto_adapters._errors import AttachError
-from attachproto_adapters._flows._api_calls import JSON, created_id, inspect_request, is_refusal, succeeded
+from attachproto_adapters._flows._api_calls import (
+    JSON,
+    create_exec_request,
+    created_id,
+    inspect_request,
+    is_refusal,
+    succeeded,
+)
 from attachproto_adapters._flows._inspect import InspectedExec
 from attachproto_adapters._flows._marker import Process
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, Call, CallDeferred, Discard, Steps
@@ -112,15 +118,13 @@ def end_exec(
 def _kill(container: str, process: Process, user: str | None, api_version: str | None) -> Steps[bytes]:
     """Run the script as this user, and return what it says; nothing if it cannot be run, in a paused container say."""
     arguments = (process.pid, process.started, _ROUNDS_BEFORE_KILL, _ROUNDS)
-    body: dict[str, object] = {"AttachStdout": True, "Cmd": ["/bin/sh", "-c", SCRIPT, "sh", *map(str, arguments)]}
-    if user is not None:
-        body["User"] = user
-    create = Request("POST", ("containers", container, "exec"), body=_json(body), headers=JSON, api_version=api_version)
+    command = ["/bin/sh", "-c", SCRIPT, "sh", *map(str, arguments)]
+    create = create_exec_request(container, command, stdin=False, stderr=False, user=user, api_version=api_version)
     try:
         killer = created_id("exec", succeeded(create, (yield Call(create))))
         # Without an upgrade in the request, engines send the output as a body up to the end of file. (Podman 4.3
         # never notices the end of an exec that was started with Detach.)
-        start = Request("POST", ("exec", killer, "start"), body=_json({}), headers=JSON, api_version=api_version)
+        start = Request("POST", ("exec", killer, "start"), body=b"{}", headers=JSON, api_version=api_version)
         answer: Response | ResponseHead | Broken | None = yield CallDeferred(start)
         while not isinstance(answer, Response | Broken):
             answer = yield AwaitDeferred(_ROUND_SECONDS)
@@ -139,7 +143,3 @@ def _has_ended(exec_id: str, api_version: str | None) -> Steps[bool]:
     if is_refusal(response):
         return response.status_code == 404  # engines forget an exec when its container has ended
     return not InspectedExec.from_response(response).running
-
-
-def _json(body: object) -> bytes:
-    return json.dumps(body).encode()

@@ -104,6 +104,7 @@ class ContainerRun:
         self._api_version = api_version
         self._container: str | None = None
         self._tried_again = False
+        self._fate = "was not started"
 
     @property
     def settled(self) -> bool:
@@ -118,11 +119,11 @@ class ContainerRun:
     def timed_out(self, timeout: float) -> CommandTimeout:
         """The error for a run that was not over in time, after ``clean_up``."""
         ended = self.ended and (self.removed or self._container is not None)
-        how = "was killed" if ended else "may go on"
+        fate = self._fate
         if self._container is None:
-            how = "was not created" if self.removed else "may have been created"
+            fate = "was not created" if self.removed else "may have been created"
         return CommandTimeout(
-            f"timed out: the run was not over within {timeout:g} s; its container {self.name} {how}",
+            f"timed out: the run was not over within {timeout:g} s; its container {self.name} {fate}",
             *self.so_far(),
             ended,
         )
@@ -150,6 +151,7 @@ class ContainerRun:
         assert self._container is not None
         container, api_version = self._container, self._api_version
         self.ended = False
+        self._fate = "may go on"
         return (
             yield from open_attach(
                 container,
@@ -219,19 +221,23 @@ class ContainerRun:
         if self._tried_again:
             yield Call(kill_request(container, "KILL", self._api_version))
             if self._remove:
+                self._fate = "was killed"
                 return True
         while True:
             response: Response = yield Call(inspect_request("containers", container, self._api_version))
             if response.status_code == 404:
+                self._fate = "is gone"
                 return True
             if not is_refusal(response):  # a proxy may refuse it
                 now = InspectedContainer.from_response(response)
                 if now.created or now.exited:
+                    self._fate = "was not started" if now.created else "was killed" if killed else "has ended"
                     return True
             if not killed:
                 yield Call(kill_request(container, "KILL", self._api_version))
                 killed = True
                 if self._remove:
+                    self._fate = "was killed"
                     return True
             elif pauses.bounded_sum >= _KILL_SECONDS:
                 return False

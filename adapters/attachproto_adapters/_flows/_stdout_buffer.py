@@ -11,7 +11,7 @@ from typing import Final
 
 from attachproto import OutputClosed, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters._errors import EngineReportedError, IncompleteRead, SeparatorNotFound
-from attachproto_adapters._flows._arguments import check_count
+from attachproto_adapters._flows._arguments import check_count, check_int
 from attachproto_adapters._flows._output import DataEvent, OutputEvent
 
 # As many bytes as asyncio's StreamReader takes before a separator by default.
@@ -75,8 +75,7 @@ class StdoutBuffer:
 
     def read(self, n: int = -1) -> bytes | None:
         """Up to ``n`` bytes; all up to the end if it is negative; ``b""`` at the end."""
-        if n != -1:
-            check_count("n", max(n, 0))
+        check_int("n", n)
         if n == 0 or (n > 0 and self._data) or self.ended:
             if self.ended and n != 0 and not self._data:
                 self._raise_reported()
