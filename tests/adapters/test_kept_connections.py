@@ -20,7 +20,7 @@ import pytest
 import trio
 
 from attachproto import AttachOptions, Reason, RemoteProtocolError, Request, Response, Stdout
-from attachproto_adapters import blocking
+from attachproto_adapters import RequestRejected, blocking
 from attachproto_adapters._transport import _async_dialer, _blocking_dialer, _idle
 from attachproto_adapters._transport._sockets import wait_until_ready
 from attachproto_engine import Engine as EmbeddedEngine
@@ -281,6 +281,57 @@ def test_a_call_that_changes_something_is_made_once(framework: Framework, keepin
 
     framework.run(scenario)
     assert used(keeping) == [["exec", "inspect", "exec"]]
+
+
+IDLE_TIMEOUT = then(
+    lambda peer: peer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"), close
+)
+
+
+@EACH_FRAMEWORK
+def test_a_get_is_made_again_if_the_server_gives_the_idle_connection_up(framework: Framework, keeping: Engine) -> None:
+    """It says so (408) at the moment at which we ask."""
+    keeping.on("inspect", answers(ENDED), IDLE_TIMEOUT, answers(container()))
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+            await read_logs(client)
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect", "inspect"], ["inspect"]]
+
+
+@EACH_FRAMEWORK
+def test_a_call_that_changes_something_is_not_made_again_after_an_idle_timeout(
+    framework: Framework, keeping: Engine
+) -> None:
+    keeping.on("exec", answers({"Id": "e1"}, 201), IDLE_TIMEOUT)
+
+    async def scenario() -> None:
+        async with framework.client(keeping.host) as client:
+            await run(client)
+            with pytest.raises(
+                RemoteProtocolError, match="408 in place of an answer to POST /containers/web/exec"
+            ) as it:
+                await run(client)
+            assert it.value.reason is Reason.NOTHING_CAME
+
+    framework.run(scenario)
+    assert used(keeping) == [["exec", "inspect", "exec"]]
+
+
+@EACH_FRAMEWORK
+def test_a_408_on_a_new_connection_is_a_refusal(framework: Framework, keeping: Engine) -> None:
+    keeping.on("inspect", IDLE_TIMEOUT)
+
+    async def scenario() -> None:
+        with pytest.raises(RequestRejected) as caught:
+            await framework.logs("web", host=keeping.host)
+        assert caught.value.status_code == 408
+
+    framework.run(scenario)
+    assert used(keeping) == [["inspect"]]
 
 
 @EACH_FRAMEWORK

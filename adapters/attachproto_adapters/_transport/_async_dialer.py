@@ -28,7 +28,7 @@ from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import CONNECT_ERRORS, Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
-from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, discard, is_repeatable
+from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, discard, is_repeatable, unless_idle_timeout
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
@@ -152,7 +152,7 @@ class AsyncDialer(abc.ABC, Generic[L]):
             if (session := await self._idle_session(request, closings)) is not None:
                 broken: tuple[type[Exception], ...] = (RemoteProtocolError, *session.errors)
                 try:
-                    response = await self._exchange(session, request, closings)
+                    response = unless_idle_timeout(request, await self._exchange(session, request, closings))
                 except broken:
                     if session.heard or not is_repeatable(request):
                         raise

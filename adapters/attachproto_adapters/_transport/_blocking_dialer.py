@@ -27,7 +27,7 @@ from attachproto_adapters._flows._api_calls import PING
 from attachproto_adapters._flows._steps import HEAD_SECONDS
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._blocking import BlockingSession, is_own_timeout
-from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, discard, is_repeatable
+from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, discard, is_repeatable, unless_idle_timeout
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
@@ -189,7 +189,7 @@ class Dialer:
             response = None
             if (session := self._idle_session(request, closings)) is not None:
                 try:
-                    response = self._exchange(session, request, closings)
+                    response = unless_idle_timeout(request, self._exchange(session, request, closings))
                 except (RemoteProtocolError, OSError) as exc:
                     if session.heard or is_own_timeout(exc) or not is_repeatable(request):
                         raise

@@ -18,7 +18,8 @@ import weakref
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from attachproto import Request
+from attachproto import Reason, RemoteProtocolError, Request, Response
+from attachproto_adapters._flows._api_calls import named
 from attachproto_adapters._transport._sockets import wait_until_ready
 
 if TYPE_CHECKING:
@@ -35,12 +36,34 @@ _IDLE_SECONDS: Final = 30.0
 
 _REPEATABLE: Final = ("GET", "HEAD")
 
+_IDLE_TIMEOUT: Final = 408
+
 T = TypeVar("T")
 
 
 def is_repeatable(request: Request) -> bool:
     """Whether a call may be made again if its connection has ended without an answer."""
     return request.method in _REPEATABLE
+
+
+def unless_idle_timeout(request: Request, response: Response) -> Response | None:
+    """The answer to a call on a connection that was kept; ``None`` if the call is to be made again.
+
+    A server that gives up an idle connection may answer 408 before it closes it (RFC 9110, 15.5.9), at the moment at
+    which we send the next call. Then the call was not refused: that connection has ended.
+
+    Raises:
+        RemoteProtocolError: it was ended so, and this call must not be made twice.
+    """
+    if response.status_code != _IDLE_TIMEOUT:
+        return response
+    if is_repeatable(request):
+        return None
+    raise RemoteProtocolError(
+        f"the connection was kept from an earlier call, and has ended with 408 in place of an answer to "
+        f"{named(request)}: it is not known whether the engine has got it",
+        Reason.NOTHING_CAME,
+    )
 
 
 class Use(enum.Enum):
