@@ -43,23 +43,19 @@ def _completed_and_removed(
     # A signal's handler may run wherever a function is called. So no call stands between a try and what it guards.
     try:
         result = _completed(job, exchange, dialer, opening)
-        _clean_up(job, dialer, None, None)
+        clean_up(job, dialer, None, None)
         return result
     except BaseException as exc:
         try:
-            _clean_up(job, dialer, end, exc)
+            clean_up(job, dialer, end, exc)
         except BaseException:
-            _clean_up(job, dialer, end, exc)
+            clean_up(job, dialer, end, exc)
             raise
         raise
 
 
 def _completed(job: ContainerRun, exchange: Exchange, dialer: Dialer, opening: Opening) -> CompletedRun:
-    try:
-        finish(job.create(), dialer, CREATE_GRACE)
-    except EngineUnreachable:
-        job.removed = True  # nothing was asked
-        raise
+    create(job, dialer)
     with opening(job.open(), dialer) as attachment:
         job.so_far = attachment._gathered.so_far
         outputs = attachment._exchange(exchange.input, exchange.max_output)
@@ -69,7 +65,16 @@ def _completed(job: ContainerRun, exchange: Exchange, dialer: Dialer, opening: O
         return result
 
 
-def _clean_up(job: ContainerRun, dialer: Dialer, end: float | None, failure: BaseException | None) -> None:
+def create(job: ContainerRun, dialer: Dialer) -> None:
+    """Create the container. An interruption waits for the answer, for a limited time."""
+    try:
+        finish(job.create(), dialer, CREATE_GRACE)
+    except EngineUnreachable:
+        job.removed = True  # nothing was asked
+        raise
+
+
+def clean_up(job: ContainerRun, dialer: Dialer, end: float | None, failure: BaseException | None) -> None:
     """End and remove the container. If that fails, the caller gets a note in the error, or else a warning.
 
     Args:
@@ -90,7 +95,7 @@ def _clean_up(job: ContainerRun, dialer: Dialer, end: float | None, failure: Bas
     except Exception as exc:
         alone = True
         if job.may_try_again(exc):
-            _clean_up(job, dialer, end, failure)
+            clean_up(job, dialer, end, failure)
         elif failure is None:
             warn(job.left_behind(exc))
         else:

@@ -461,6 +461,27 @@ def test_ctrl_c_while_the_engine_is_silent(engine: Engine, start: Start) -> None
     assert process.stderr.read() == b""
 
 
+def test_ctrl_c_while_the_container_is_created_leaves_none(engine: Engine, start: Start) -> None:
+    """The engine goes on with a creation that nobody waits for. So its answer is waited for."""
+    asked, interrupted = threading.Event(), threading.Event()
+
+    def created(peer: Peer) -> None:
+        asked.set()
+        assert interrupted.wait(BOUND)
+        answers({"Id": "c1", "Warnings": []}, 201)(peer)
+
+    engine.on("create", created)
+    engine.on("c1", answers(None, 204))
+    process = start("run", "--rm", "busybox", "true")
+    assert asked.wait(BOUND)
+    process.send_signal(signal.SIGINT)
+    interrupted.set()
+    assert process.wait(BOUND) == 130
+    assert (engine.calls[0], engine.calls[-1]) == ("create", "c1"), "c1 is its removal"
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+
+
 @pytest.mark.parametrize(("stream", "event"), [("stdout", Stdout(b"x")), ("stderr", Stderr(b"x"))])
 def test_a_reader_that_has_gone(engine: Engine, start: Start, stream: str, event: Stdout | Stderr) -> None:
     """As `attachproto attach web | head -1` ends."""

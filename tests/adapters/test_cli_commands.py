@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from attachproto import Stdout
-from attachproto_adapters._flows._marker import Marker
+from attachproto_adapters._flows._marker import Marker, ShownOutput
 from attachproto_adapters._flows._output import DataEvent
 from attachproto_adapters.cli import _values
 from attachproto_adapters.cli._exec import MarkedWriter
@@ -229,12 +229,13 @@ def test_what_the_shell_prints_is_kept_back(size: int) -> None:
     token = "0123456789abcdef"
     for rest, shown in [(b"out 0123 put\n", b"out 0123 put\n"), (b"out\n0123456789abcdef failed\n", b"out\n")]:
         writer = Kept()
-        marked = MarkedWriter(writer, Marker(token), token)
+        output = ShownOutput(Marker(token))
+        marked = MarkedWriter(writer, output)
         data = token.encode() + b" 1 (sh) S 0 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9\n" + rest
         for at in range(0, len(data), size):
             marked.write(Stdout(data[at : at + size]))
         assert writer.data == shown
-        assert (marked.tail == b"") == (shown == rest)
+        assert (output.held == b"") == (shown == rest)
 
 
 class Kept(Writer):

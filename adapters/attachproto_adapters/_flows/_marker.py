@@ -150,6 +150,51 @@ class Marker:
         return exit_code in _NOT_STARTED and (self.state is MarkerState.ABSENT or failed)
 
 
+class ShownOutput:
+    """What of a command's output may be shown while it runs: all but the two lines that its shell prints.
+
+    What may be the beginning of the last line is held back until more has come. If there was no shell, all of stdout is
+    held back, because the command may be started again.
+
+    Args:
+        marker: takes the first line out.
+
+    Attributes:
+        held: what was held back of stdout.
+    """
+
+    def __init__(self, marker: Marker) -> None:
+        self.held = b""
+        self._marker = marker
+        self._token = marker.token.encode()
+
+    def stdout(self, data: bytes) -> bytes:
+        """Add bytes of stdout. Returns what may be shown now."""
+        data = self.held + self._marker.feed(data)
+        shown = 0 if self._marker.state is MarkerState.ABSENT else self._before_token(data)
+        self.held = data[shown:]
+        return data[:shown]
+
+    def stderr(self, data: bytes) -> bytes:
+        """Bytes of stderr without the line in which the shell says that it could not start the command."""
+        return data.partition(b"\n")[2] if data.startswith(self._token + b":") else data
+
+    def end(self) -> bytes:
+        """Return what was held back: it was the command's."""
+        self._marker.end()
+        data, self.held = self.held, b""
+        return data
+
+    def _before_token(self, data: bytes) -> int:
+        """How many bytes stand before the token, or before what may be its beginning."""
+        if (at := data.find(self._token)) != -1:
+            return at
+        for size in range(min(len(self._token) - 1, len(data)), 0, -1):
+            if self._token.startswith(data[-size:]):
+                return len(data) - size
+        return len(data)
+
+
 def _process(stat: bytes) -> Process | None:
     """The process that a line of ``/proc/PID/stat`` is about (proc(5)); ``None`` if it is none."""
     before, _, after = stat.rpartition(b")")

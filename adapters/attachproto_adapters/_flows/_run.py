@@ -9,6 +9,8 @@ have it. So it is removed by the ID in the answer to its creation. If that answe
 looked for, and removed only if it has the random label that was sent. A random name needs no label.
 
 ``AutoRemove`` is not set. If the connection of the held wait breaks, the exit code of a removed container is lost.
+
+The file has more than 250 lines, so that all that decides about one run stands together.
 """
 
 from __future__ import annotations
@@ -63,12 +65,15 @@ class ContainerRun:
         console_size: tuple[int, int] | None,
         config: Mapping[str, Any] | None,
         api_version: str | None,
+        stdin_must_end: bool = True,
+        detach_keys: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> None:
         """Check the arguments, which are those of ``create_request``. Nothing is asked yet.
 
         ``token`` is a random text: part of the name if the caller gives none, else the value of a label. ``remove``
-        says whether ``clean_up`` removes the container, or only ends it.
+        says whether ``clean_up`` removes the container, or only ends it. ``stdin_must_end``: what is sent has an end,
+        and output is read after it. ``detach_keys`` are those of the attach.
 
         Raises:
             TypeError, ValueError: an argument is not valid.
@@ -92,13 +97,13 @@ class ContainerRun:
             **options,
         )
         tty = bool(options.get("tty", False))
-        if stdin and tty:
+        if stdin and stdin_must_end and tty:
             planned = InspectedContainer(
                 tty=tty, open_stdin=stdin, stdin_once=stdin, status="created", exit_code=0, podman=None
             )
             raise HalfCloseEndsAttach(half_close_ends_attach(planned))
         self._label = None if name is None else token
-        self._stdin = stdin
+        self._streams = AttachOptions(stdin=stdin, detach_keys=detach_keys)
         self._remove = remove
         self._console_size = console_size
         self._api_version = api_version
@@ -155,7 +160,7 @@ class ContainerRun:
         return (
             yield from open_attach(
                 container,
-                AttachOptions(stdin=self._stdin),
+                self._streams,
                 tty=None,
                 start=True,
                 wait=True,

@@ -58,9 +58,9 @@ class CommandClient(Client):
         if self.recording is not None:
             self.recording.close(exc)
 
-    def open(self, steps: Steps[Opened]) -> Attachment:
+    def open(self, steps: Steps[Opened], dialer: Dialer | None = None) -> Attachment:
         """Perform a flow that opens a stream. The deadline holds until it is open."""
-        attachment = self._open(steps)
+        attachment = self._open(steps, dialer)
         assert attachment._dialer is not None
         attachment._dialer.deadline = None
         return attachment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import secrets
 from typing import Any
 
 import attrs
@@ -11,12 +11,12 @@ import attrs
 from attachproto import Attach, AttachOptions, Logs
 from attachproto._validators import version_numbers
 from attachproto_adapters._blocking_attachment import Attachment
-from attachproto_adapters._errors import AttachError, RequestRejected
+from attachproto_adapters._blocking_run import clean_up, create
+from attachproto_adapters._errors import RequestRejected
 from attachproto_adapters._flows._attach import open_attach
-from attachproto_adapters._flows._container_calls import create_request
-from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import inspect_container
 from attachproto_adapters._flows._logs import open_logs
+from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters.cli._client import CommandClient
 from attachproto_adapters.cli._statuses import complain, in_options, of_start
@@ -107,30 +107,29 @@ def logs(arguments: argparse.Namespace) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """``attachproto run``."""
     with CommandClient(arguments) as client:
-        version = client._api_version
-        request = create_request(
+        job = ContainerRun(
             arguments.image,
             arguments.arguments,
+            token=secrets.token_hex(8),
             stdin=arguments.interactive,
             name=arguments.name,
+            remove=arguments.rm,
             console_size=get_size(1) if arguments.tty else None,
             config={"HostConfig": _host_config(arguments)},
-            api_version=version,
+            api_version=client._api_version,
+            stdin_must_end=False,
+            detach_keys=arguments.detach_keys,
             **process_options(arguments),
         )
-        container = client._drive(create_container(request))
-        arguments.container = arguments.name or container[:12]
-        options = AttachOptions(stdin=arguments.interactive, detach_keys=arguments.detach_keys)
+        arguments.container = job.name
+        dialer = client._dialer()
         try:
-            steps = open_attach(container, options, tty=None, start=True, wait=True, api_version=version)
-            attachment = client.open(steps)
+            create(job, dialer)
+            attachment = client.open(job.open(), dialer)
         except BaseException as exc:
-            client.deadline = None
-            with contextlib.suppress(AttachError, OSError):
-                if arguments.rm:
-                    client._drive(remove_container(container, force=True, volumes=True, api_version=version))
-                else:
-                    client._drive(kill_container(container, "KILL", version))
+            clean_up(job, dialer, client.deadline, exc)
+            for note in getattr(exc, "__notes__", ()):
+                complain(note)
             if isinstance(exc, RequestRejected):
                 complain(in_options(exc))
                 return of_start(exc)
