@@ -258,7 +258,7 @@ def test_a_reset_while_stdin_is_sent(run: Run, head: int, offset: int, error: st
         Reset(head + 12 + offset), over=over, command=shell("echo out; sleep 0.1; echo later; sleep 600"), stdin=10**8
     )
     assert found["start"]["Stdout"] == "out\nla"[: 4 + max(0, offset - 8)]
-    assert found["error"][0] == error
+    assert found["error"][0] == error, found["text"]
 
 
 # ---- refusals ----
