@@ -8,8 +8,8 @@ library.
 exec      `exec_run(["echo", "hello"])`, and `run_exec`
 attach    `attach(logs=True, stream=False)` of a container that has exited, and `attach` with `AttachOptions(logs=True)`
 
-docker-py is an extra (`peers`). The engine is a dockerd that runs already. On Podman the attach of docker-py would not end:
-Podman resets a container that has exited, and waits for its start.
+docker-py is an extra (`peers`). The engine is a dockerd that runs already. On Podman the attach of docker-py would not
+end: Podman resets a container that has exited, and waits for its start.
 """
 
 from __future__ import annotations
