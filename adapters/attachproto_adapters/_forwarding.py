@@ -97,7 +97,10 @@ class Background:
         self._calls.put(call)
 
     def at(self, when: float, call: Callable[[], object]) -> None:
-        """Make this call at that time of ``time.monotonic``. Once, and before the thread starts."""
+        """Make this call at that time of ``time.monotonic``, in place of another that waits for its time.
+
+        Called before the thread starts, or in a call that the thread makes.
+        """
         self._timer = (when, call)
 
     def __enter__(self) -> Self:

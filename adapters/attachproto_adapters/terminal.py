@@ -43,6 +43,11 @@ __all__ = ["follow_size", "get_size", "interact", "raw_mode"]
 _TRIES: Final = 10
 _PAUSE: Final = 0.01
 
+# Seconds after which a size is sent again. Podman writes sizes into a FIFO of conmon's. If conmon reads two at once, it
+# sets the first one twice (conmon 2.1, `read_from_ctrl_buffer` in src/ctrl.c). A program is not told of a size that is
+# set already.
+_AGAIN: Final = (0.3, 2.0)
+
 
 def get_size(fd: int = 0) -> tuple[int, int] | None:
     """Height and width of a terminal in characters; ``None`` if it is no terminal, or has no size set."""
@@ -71,8 +76,13 @@ def follow_size(attachment: Attachment, fd: int = 1, *, redraw: bool = False) ->
     check_main_thread()
     with Background() as background:
 
+        def resize(again: tuple[float, ...] = _AGAIN, tries: int = _TRIES) -> None:
+            _set_size(attachment, get_size(fd), tries)
+            if again:
+                background.at(time.monotonic() + again[0], lambda: resize(again[1:], 1))
+
         def changed(number: int = 0, frame: FrameType | None = None) -> None:
-            background.put(lambda: _set_size(attachment, get_size(fd)))
+            background.put(resize)
 
         if redraw and (size := get_size(fd)) is not None:
             other = size[0] + 1, size[1] + 1
@@ -121,10 +131,10 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _set_size(attachment: Attachment, size: tuple[int, int] | None) -> None:
+def _set_size(attachment: Attachment, size: tuple[int, int] | None, tries: int = _TRIES) -> None:
     if size is None:
         return
-    for number in range(_TRIES):
+    for number in range(tries):
         try:
             attachment.resize(*size)
             return
