@@ -659,7 +659,7 @@ def _remove_containers(path: Path) -> None:
             raise EngineUnavailable(f"{path} does not remove a container: {_text(said)}")
 
 
-def _unmount(home: Path) -> None:
+def unmount(home: Path) -> None:
     """Nothing may be mounted below what is removed: it would be emptied too."""
 
     def mounted() -> list[str]:
@@ -701,7 +701,7 @@ def remove(home: Path) -> None:
             end(pid, birth, signal.SIGKILL)
         if time.monotonic() > deadline:
             raise EngineUnavailable(f"what ran in {home} does not end")
-    _unmount(home)
+    unmount(home)
     shutil.rmtree(home)
 
 

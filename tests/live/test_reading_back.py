@@ -46,18 +46,6 @@ def test_a_finished_container_reads_the_same_five_times(
     framework.run(scenario)
 
 
-def test_one_stream_of_a_finished_container(framework: Framework, engine: Engine) -> None:
-    container = engine.finish(engine.shell("echo out; echo err >&2"))
-
-    async def scenario() -> None:
-        for stdout, expected in ((True, (b"out\n", b"")), (False, (b"", b"err\n"))):
-            options = AttachOptions(stdout=stdout, stderr=not stdout, logs=True)
-            async with await framework.attach(container, options, host=engine.host) as attachment:
-                assert await attachment.communicate() == expected
-
-    framework.run(scenario)
-
-
 def test_a_finished_container_with_a_tty(framework: Framework, engine: Engine) -> None:
     container = engine.finish(engine.shell("echo out; exit 4", tty=True))
 

@@ -65,7 +65,9 @@ def _make(suite: str, root: Path) -> None:
     if (root / "made").exists():
         return
     debootstrap = engines.program("debootstrap", "debootstrap")
-    shutil.rmtree(root, ignore_errors=True)
+    if root.exists():
+        engines.unmount(root)  # debootstrap mounts /proc and /sys there, and has not ended
+        shutil.rmtree(root)
     root.mkdir(parents=True)
     script = "/usr/share/debootstrap/scripts/sid"  # every release's is the same
     command = [debootstrap, "--variant=minbase", f"--include={PACKAGES}", suite, str(root), _mirror(), script]

@@ -219,7 +219,9 @@ class Group:
         """Takes a scenario; `title` is its row's first cell."""
 
         def add(call: Call) -> Call:
-            SCENARIOS.append(Scenario(self.name, title, call))
+            scenario = Scenario(self.name, title, call)
+            assert str(scenario) not in {str(each) for each in SCENARIOS}, f"two scenarios are called {scenario}"
+            SCENARIOS.append(scenario)
             return call
 
         return add

@@ -16,7 +16,7 @@ scenario = Group("Connections")
 
 
 @scenario("five plain calls of a client: one connection")
-async def kept(scene: Scene) -> None:
+async def one_connection(scene: Scene) -> None:
     container = await scene.aside(scene.shared.sleeper)
     with scene.bridge() as bridge:
         async with scene.client(f"unix://{bridge.path}") as client:

@@ -24,7 +24,7 @@ async def sleeper(scene: Scene) -> str:
 
 
 @scenario("both streams and the exit code")
-async def result(scene: Scene) -> None:
+async def exec_result(scene: Scene) -> None:
     assert await scene.run_exec(await sleeper(scene), PRINTS) == ExecResult(3, b"out\n", b"err\n")
 
 

@@ -25,7 +25,7 @@ async def gone(scene: Scene, name: str) -> None:
 
 
 @scenario("both streams and the exit code; then it is gone")
-async def result(scene: Scene) -> None:
+async def run_result(scene: Scene) -> None:
     name = label()
     assert await scene.run(PRINTS, name=name) == CompletedRun(3, b"out\n", b"err\n")
     await gone(scene, name)

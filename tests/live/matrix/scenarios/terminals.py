@@ -165,7 +165,7 @@ async def control_bytes(scene: Scene) -> None:
 
 
 @scenario("attached again after a close: the process goes on reading")
-async def attached_again(scene: Scene) -> None:
+async def attached_again_to_a_tty(scene: Scene) -> None:
     container = await shell(scene, READY)
     for data in (b"one", b"two"):
         start = data == b"one"
