@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from sphinx.util.inventory import InventoryFile
 
+from scripts.draw_diagrams import DIAGRAMS, diagrams, file_name
+
 MODULES = ["attachproto", "attachproto_adapters", "attachproto_engine"]
 MODULES += [f"attachproto_adapters.{name}" for name in ("blocking", "asyncio", "trio", "anyio", "terminal")]
 
@@ -40,3 +42,11 @@ def test_every_method_has_a_docstring(module: str) -> None:
                     assert inspect.getdoc(value), f"{full_name}.{member}"
         elif inspect.isroutine(found):
             assert inspect.getdoc(found), full_name
+
+
+def test_every_diagram_was_drawn() -> None:
+    sources = diagrams()
+    assert sources
+    for source in sources:
+        for theme in ("light", "dark"):
+            assert (DIAGRAMS / file_name(source, theme)).exists(), f"run python -m scripts.draw_diagrams for\n{source}"
