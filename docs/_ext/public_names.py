@@ -18,6 +18,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 # Where a name of a page is looked for. The first wins: `Client` of a page is that of the blocking adapter.
 PACKAGES = ("attachproto", "attachproto_adapters", "attachproto_adapters.blocking", "attachproto_engine")
+# autodoc writes the private module of a type variable before its name.
+PRIVATE = re.compile(r"\battachproto\w*(?:\.\w+)*\._\w+(?:\.\w+)*\.(\w+)")
 NAME = re.compile(r"\.?([A-Za-z_][\w.]*?)(\(\))?")
 # Users do not make these themselves, so their arguments are of no use to them.
 MADE_BY_US = re.compile(
@@ -51,7 +53,11 @@ class LinkNames(SphinxPostTransform):
     default_priority = 400
 
     def run(self, **kwargs: Any) -> None:
-        """Change all literal text of a page."""
+        """Change all literal text of a page, and hide the private modules of types."""
+        for field in self.document.findall(nodes.field_body):
+            for text in list(field.findall(nodes.Text)):
+                if PRIVATE.search(text) and not isinstance(text.parent, nodes.literal):
+                    text.parent.replace(text, nodes.Text(PRIVATE.sub(r"\1", text)))
         for node in list(self.document.findall(nodes.literal)):
             match = NAME.fullmatch(node.astext())
             if match is None or any(isinstance(above, nodes.reference | nodes.title) for above in ancestors(node)):
