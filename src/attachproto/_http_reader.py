@@ -35,6 +35,9 @@ _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 # h11 raises for a 101 where no upgrade was asked for, as it does for a bad head. We tell the two apart.
 _SWITCH: Final = re.compile(rb"HTTP/1\.[01] 101[ \r\n]")
 
+# h11 takes "3, 3" for 3; Go and llhttp refuse it. The field's lines, with those that continue it.
+_LENGTH_FIELD: Final = re.compile(rb"\ncontent-length:[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE)
+
 # An answer begins with this, a request with a method. Each byte is tested when it comes, so that a peer that speaks
 # another protocol (TLS, SSH, frames without a head) is refused at once and not waited for.
 _ANSWER: Final = b"HTTP/"
@@ -159,6 +162,8 @@ class HttpReader:
             raise RemoteProtocolError(
                 f"a bad head: {str(exc)[:_H11_TEXT_MAX]} (it begins {excerpt(data)})", Reason.BAD_HEAD
             ) from None
+        if any(b"," in each for each in _LENGTH_FIELD.findall(data)):
+            raise RemoteProtocolError(f"a bad head: the Content-Length is a list in {excerpt(data)}", Reason.BAD_HEAD)
         assert isinstance(event, h11.Request | h11.InformationalResponse | h11.Response)  # because it was a whole head
         return event
 

@@ -1,4 +1,4 @@
-"""Finds the programs of the foreign clients, or installs them: the docker CLI, Node.js, dockerode, Go's stdcopy.
+"""Finds the programs of the foreign clients, or installs them: the docker CLI, Node.js, dockerode, programs in Go.
 
     python -m tests.peers.programs [docker] [dockerode]      prints the path of each, after installing what was missing
 
@@ -84,7 +84,7 @@ def docker_version(program: str) -> str:
     return _run([program, "--version"], VERSION_TIMEOUT).removeprefix("Docker version ").partition(",")[0]
 
 
-# -- Go's stdcopy ------------------------------------------------------------------------------------------------------
+# -- Go ---------------------------------------------------------------------------------------------------------------
 
 GOCODE = Path("/usr/share/gocode")
 _MOBY = "golang-github-docker-docker-dev"
@@ -93,17 +93,30 @@ _BUILD_TIMEOUT = 300.0
 
 def stdcopy(directory: Path) -> tuple[str, str]:
     """Build ``stdcopy.go`` with Debian's Go and its package of moby; the program, and the versions of both."""
+    if not (GOCODE / "src/github.com/docker/docker/pkg/stdcopy").exists():
+        try:
+            engines.install(_MOBY)
+        except engines.EngineUnavailable as why:
+            raise Unavailable(str(why)) from None
+    program, version = _build("stdcopy", directory)
+    moby = _run(["dpkg-query", "--show", "--showformat=${Version}", _MOBY], VERSION_TIMEOUT)
+    return program, f"moby {moby}, {version}"
+
+
+def net_http(directory: Path) -> tuple[str, str]:
+    """Build ``nethttp.go`` with Debian's Go; the program, and the version."""
+    return _build("nethttp", directory)
+
+
+def _build(name: str, directory: Path) -> tuple[str, str]:
     try:
         go = engines.program("go", "golang-go")
-        if not (GOCODE / "src/github.com/docker/docker/pkg/stdcopy").exists():
-            engines.install(_MOBY)
     except engines.EngineUnavailable as why:
         raise Unavailable(str(why)) from None
-    program = str(directory / "stdcopy")
+    program = str(directory / name)
     variables = {"GO111MODULE": "off", "GOPATH": str(GOCODE), "GOCACHE": str(directory / "go-cache")}
-    _run([go, "build", "-o", program, str(Path(__file__).with_name("stdcopy.go"))], _BUILD_TIMEOUT, **variables)
-    moby = _run(["dpkg-query", "--show", "--showformat=${Version}", _MOBY], VERSION_TIMEOUT)
-    return program, f"moby {moby}, {_run([go, 'version'], VERSION_TIMEOUT).split()[2]}"
+    _run([go, "build", "-o", program, str(Path(__file__).with_name(f"{name}.go"))], _BUILD_TIMEOUT, **variables)
+    return program, _run([go, "version"], VERSION_TIMEOUT).split()[2]
 
 
 # -- dockerode --------------------------------------------------------------------------------------------------------
