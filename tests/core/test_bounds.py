@@ -272,6 +272,7 @@ def test_an_error_without_an_end(head: bytes, size: int) -> None:
     connection = client(ASK, max_refusal=limit)
     before = held_bytes(connection)
     consume(connection, [head])
+    reason, at = None, 0
     for at in range(0, 2 * limit, size):
         if (reason := consume(connection, [b"x" * size])) is not None:
             break
@@ -368,6 +369,7 @@ def test_the_limit_of_trailers_is_the_same_in_every_cut(size: int, length: int, 
 def test_trailers_without_an_end() -> None:
     connection = in_chunks()
     before = held_bytes(connection)
+    reason = None
     assert consume(connection, [chunk(frame(1, b"hi")) + b"0\r\n"]) is None
     for _ in range(40):
         if (reason := consume(connection, [b"a: b\r\n" * 100])) is not None:

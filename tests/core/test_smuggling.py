@@ -33,7 +33,7 @@ from attachproto import (
     Stdin,
     StreamRequest,
 )
-from tests.core.other_parsers import Refused, Seen, by_aiohttp, by_llhttp
+from tests.core.other_parsers import Parser, Refused, by_aiohttp, by_llhttp
 from tests.helpers import cuts
 
 
@@ -192,10 +192,9 @@ def ours(pieces: list[bytes]) -> Outcome:
     return found
 
 
-def theirs(parser: object, data: bytes) -> list[tuple[str, str, bytes]] | None:
-    assert callable(parser)
+def theirs(parser: Parser, data: bytes) -> list[tuple[str, str, bytes]] | None:
     try:
-        seen: list[Seen] = parser(data)
+        seen = parser(data)
     except Refused:
         return None
     return [(each.method, each.target, each.body) for each in seen]
@@ -242,7 +241,7 @@ UPGRADE = ("Connection: Upgrade", "Upgrade: tcp")
 
 def streamed(data: bytes) -> tuple[Request | StreamRequest, bytes]:
     """The request for a stream, and the stdin behind it, if it was accepted; the same in every cut."""
-    found = set()
+    found: dict[str, tuple[Request | StreamRequest, bytes]] = {}
     for pieces in cuts(data):
         connection = Connection(SERVER)
         stdin = b""
@@ -261,10 +260,9 @@ def streamed(data: bytes) -> tuple[Request | StreamRequest, bytes]:
                 assert isinstance(event, Stdin)
                 stdin += event.data
         assert request is not None
-        found.add((repr(request), stdin))
-        last = request
-    assert len(found) == 1
-    return last, stdin
+        found[f"{request!r} {stdin!r}"] = request, stdin
+    (only,) = found.values()
+    return only
 
 
 def test_a_request_that_is_glued_to_a_stream_is_stdin() -> None:
