@@ -90,6 +90,7 @@ def _run(target: str, seconds: int, corpus: Path, seeds: Path, found: Path) -> R
         f"-max_total_time={seconds}",
         f"-max_len={_MAX_LENGTH}",
         f"-timeout={_HANGS_SECONDS}",
+        f"-report_slow_units={_HANGS_SECONDS}",
         f"-artifact_prefix={found.resolve()}/{target}-",
         "-print_final_stats=1",
     ]
