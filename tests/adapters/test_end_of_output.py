@@ -485,6 +485,14 @@ def test_a_wait_behind_an_end_that_was_confirmed_is_bounded() -> None:
     assert ending.exit_code == 3
 
 
+def test_a_wait_that_broke_before_the_end_is_asked_again_at_once() -> None:
+    """There is nothing to wait for on its connection."""
+    ending = container_ending()
+    seen, _ = drive(ending.wait(), BROKEN, EXITED, None, EXITED, ResponseHead(200), WAITED, None)
+    assert seen == [AwaitDeferred(0), LOOK, AwaitDeferred(0), LOOK, ask_wait(), FOR_EVER, Discard()]
+    assert ending.exit_code == 3
+
+
 def test_a_wait_that_is_refused_late_is_told_and_spent() -> None:
     ending = container_ending(over=False)
     drive_into(RequestRejected, ending.wait(), answer({"message": "no"}, 500), None)

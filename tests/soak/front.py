@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import ssl
 import struct
@@ -28,24 +29,24 @@ class _CutSocket:
     def __init__(self, sock: socket.socket, fault: FrontFault) -> None:
         self._sock = sock
         self._fault = fault
-        self._left = fault.at
+        self._left: float = fault.at
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
+
+    def disarm(self) -> None:
+        """Go on for ever: a connection that is kept must not end in another job."""
+        self._left = math.inf
 
     def sendall(self, data: bytes) -> None:
         if len(data) <= self._left:
             self._left -= len(data)
             self._sock.sendall(data)
             return
-        self._sock.sendall(data[: self._left])
-        if self._fault.reset:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            # The other thread reads, and would hold the socket open.
-            self._sock.shutdown(socket.SHUT_RD)
-        else:
+        self._sock.sendall(data[: int(self._left)])
+        if not self._fault.reset:
             self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
+        # It is closed when the thread that reads it has ended: its number may belong to another connection then.
         raise _Ended
 
 
@@ -65,11 +66,15 @@ class Front:
         self._faults: Mapping[int, FrontFault] = {}
         self._count = 0
         self._sockets: set[socket.socket] = set()
+        self._armed: list[_CutSocket] = []
         self._accepting = Task(self._accept)
 
     def plan(self, fault: FrontFault | None) -> None:
         """What goes wrong with the connections that are made from now on."""
         with self._lock:
+            for each in self._armed:
+                each.disarm()
+            self._armed.clear()
             self._count = 0
             self._faults = {} if fault is None else {fault.connection: fault}
 
@@ -94,18 +99,20 @@ class Front:
                 fault = self._faults.get(self._count)
                 self._count += 1
                 self._sockets.add(sock)
-            threading.Thread(target=self._serve, args=(sock, fault), daemon=True).start()
+                wire: Any = sock
+                if fault is not None:
+                    self._armed.append(wire := _CutSocket(sock, fault))
+            threading.Thread(target=self._serve, args=(sock, wire), daemon=True).start()
 
-    def _serve(self, sock: socket.socket, fault: FrontFault | None) -> None:
+    def _serve(self, sock: socket.socket, wire: Any) -> None:
         try:
             with sock, contextlib.suppress(ssl.SSLError, OSError):
-                self._relay(sock, fault)
+                self._relay(sock, wire)
         finally:
             with self._lock:
                 self._sockets.discard(sock)
 
-    def _relay(self, sock: socket.socket, fault: FrontFault | None) -> None:
-        wire: Any = sock if fault is None else _CutSocket(sock, fault)
+    def _relay(self, sock: socket.socket, wire: Any) -> None:
         tls = ServerTls(self._context, wire)
         sock.settimeout(_SILENCE_SECONDS)
         tls.handshake()

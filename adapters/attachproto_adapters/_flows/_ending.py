@@ -57,6 +57,7 @@ class Ending:
         self._opened = opened
         self._outputs = outputs
         self._wait_held = opened.wait_held
+        self._wait_broke = False
         self._cut: str | None = None
         self._lost: str | None = None
         if opened.exit_code_lost:
@@ -196,6 +197,7 @@ class Ending:
     def _has_answer(self, answer: object) -> Steps[bool]:
         """Whether the held wait has reported the exit. If it was refused it has not, and is not held any more."""
         if not isinstance(answer, Response):
+            self._wait_broke = self._wait_broke or isinstance(answer, Broken)
             return False
         if is_refusal(answer):
             self._wait_held = False
@@ -210,7 +212,8 @@ class Ending:
         answer: object = None
         if self._wait_held:
             # A wait never answers if its connection is broken, or if dockerd received it only after the exit.
-            bound = ANSWER_SECONDS if self.confirmed else None
+            bound = 0.0 if self._wait_broke else ANSWER_SECONDS if self.confirmed else None
+            self._wait_broke = False
             answer = yield AwaitDeferred(bound)
             gave_up = isinstance(answer, Response) and answer.status_code in GATEWAY_ERRORS
             if gave_up or isinstance(answer, Broken) or (answer is None and bound is not None):
