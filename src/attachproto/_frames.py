@@ -231,6 +231,8 @@ class FrameReader:
             at, left = end, at - end
             if len(events) >= _EVENTS:
                 break
+        if at == size:  # the next read can have its memory
+            self._chunk, at = b"", 0
         self._at, self._kind, self._length, self._left = at, kind, length, left
         events.reverse()
         self._ready[:] = events

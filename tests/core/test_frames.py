@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,6 +144,15 @@ def test_events_that_are_not_made_at_once_are_joined_alike() -> None:
     assert [type(event) for event in events[:3]] == [Stdout, Stderr, Stdout]
     assert b"".join(event.data for event in events[1999:]) == b"1999" + bytes(170_000)
     assert all(type(event) is Stderr and len(event.data) <= 65536 for event in events[1999:])
+
+
+def test_a_chunk_is_let_go_with_its_last_event() -> None:
+    chunk = frame(1, bytes(100_000)) + frame(2, b"x") + frame(1, bytes(100_000))[:1000]
+    references = sys.getrefcount(chunk)
+    decoder = FrameDecoder()
+    decoder.receive_data(chunk)
+    assert len(list(decoder.events())) == 4
+    assert sys.getrefcount(chunk) == references
 
 
 def test_large_and_small_pieces_are_joined_alike() -> None:
