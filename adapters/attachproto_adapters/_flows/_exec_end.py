@@ -26,7 +26,8 @@ from attachproto_adapters._flows._marker import Process
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, Call, CallDeferred, Discard, Steps
 
 # Rounds of at least 0.05 s: the script sends SIGKILL after half a second, and gives up after about three seconds.
-_ROUNDS_BEFORE_KILL, _ROUNDS = 10, 50
+_ROUNDS_BEFORE_KILL: Final = 10
+_ROUNDS: Final = _ROUNDS_BEFORE_KILL + 40
 
 # How long one wait for the script's answer lasts. Between two waits the adapter reads the command's output, because
 # dockerd handles the ends of execs one after the other, and for each it waits until the output has been read.

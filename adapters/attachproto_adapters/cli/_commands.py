@@ -1,4 +1,4 @@
-"""``attach``, ``logs`` and ``run``: from options to a stream."""
+"""``attach``, ``logs`` and ``run``: from options to a stream; and the options that ``exec`` and ``run`` share."""
 
 from __future__ import annotations
 
