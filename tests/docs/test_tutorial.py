@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -51,7 +53,8 @@ def test_the_shell_in_a_container(tmp_path: Path) -> None:
                 os.write(ours, f"{last}\n".encode())
                 assert child.wait(timeout=BOUND) == 0
             finally:
-                child.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
     finally:
         os.close(theirs)
         os.close(ours)
