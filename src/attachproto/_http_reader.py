@@ -106,7 +106,9 @@ class HttpReader:
 
     def _check_version(self, head: Head) -> None:
         """Refuse what h11 takes and other readers do not, or read otherwise."""
-        if not head.http_version.startswith("1."):
+        # Go gives its handlers this one, the beginning of HTTP/2, and engines answer it with 301 (recorded).
+        is_preface = (head.method, head.target) == ("PRI", "*")
+        if not head.http_version.startswith("1.") and not is_preface:
             raise RemoteProtocolError(f"the peer speaks HTTP/{head.http_version}, not HTTP/1.1", Reason.BAD_HEAD)
         # Go ignores the field then, and takes the chunks for what follows the request (RFC 9112, 6.1: faulty).
         if head.http_version == "1.0" and head.chunked and not self._answers:

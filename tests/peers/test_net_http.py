@@ -78,7 +78,6 @@ ONLY_GO = {
     "LF alone behind a chunk's size",
     "HTTP/2.0",
     "HTTP/0.9",
-    "the preface of HTTP/2",
     "no host",
     "chunks in HTTP/1.0",
 }
