@@ -3,7 +3,7 @@
 Strategy: OpenSSL works on two memory buffers. Received bytes are decrypted at once, so only a part of a record stays
 in the first buffer. Bytes to send are taken out of the second at once. Reading never has to send: OpenSSL's answer to a
 TLS 1.3 key update goes out before the next data that is sent, which RFC 8446, 4.6.3, allows. So neither direction waits
-for the other.
+for the other. A client that only reads keeps these answers, 27 bytes each, up to a limit.
 
 A half-close is ``close_notify``, and reading goes on. Go's ``CloseWrite`` does the same, so dockerd understands it.
 ``ssl.SSLSocket`` and asyncio's transports cannot: with ``close_notify`` they end both directions.
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 # The largest record of TLS (RFC 8446, 5.1).
 _RECORD = 16 * 1024
+
+# How many bytes of answers to key updates are kept while nothing is sent: some 2,400. A peer that follows the advice of
+# RFC 8446, 5.5, asks for one after 24 million records at the earliest.
+_ANSWERS_MAX = 64 * 1024
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
@@ -163,6 +167,8 @@ class TlsLayer:
                 self.ended = True
             except ssl.SSLError as exc:
                 self.failure = exc
+            if self._outgoing.pending > _ANSWERS_MAX:
+                self.failure = ssl.SSLError("the peer asks for new keys again and again, and nothing is sent to it")
             if self._client is not None:
                 self._keep_session(self._client)
         return b"".join(pieces)
