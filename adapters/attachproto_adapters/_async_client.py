@@ -232,9 +232,15 @@ class AsyncClient(ClientBase, Generic[A, S]):
         """Send a signal to a container's main process. Arguments and errors are those of ``blocking.Client.kill``."""
         await self._drive(kill_container(container, signal, self._api_version))
 
-    async def remove(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
+    async def remove(
+        self, container: str, *, force: bool = False, volumes: bool = False, missing_ok: bool = False
+    ) -> None:
         """Remove a container. Arguments and errors are those of ``blocking.Client.remove``."""
-        await self._drive(remove_container(container, force=force, volumes=volumes, api_version=self._api_version))
+        await self._drive(
+            remove_container(
+                container, force=force, volumes=volumes, missing_ok=missing_ok, api_version=self._api_version
+            )
+        )
 
     # ---- how a method makes its calls ----
 

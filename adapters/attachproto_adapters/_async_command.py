@@ -14,6 +14,7 @@ from attachproto import Accepted, State
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import drive
 from attachproto_adapters._command_output import RestOfOutput
+from attachproto_adapters._errors import OutputTooLarge
 from attachproto_adapters._flows._commands import END_SECONDS, REST_SECONDS, START_SECONDS, Command
 from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
@@ -51,10 +52,12 @@ class AsyncCommandRun(Generic[A, S]):
         try:
             try:
                 result = await (self._run() if timeout is None else self._dialer.within(timeout, self._run))
-            except BaseException:
+            except BaseException as exc:
                 if self._command.awaits_process or self._command.must_end:
                     with contextlib.suppress(Exception):  # it is not known whether it has ended
-                        await self._dialer.shielded(_ALL_SECONDS, self._end)
+                        ended, _ = await self._dialer.shielded(_ALL_SECONDS, self._end)
+                        if isinstance(exc, OutputTooLarge):
+                            exc.ended = ended
                 raise
             if timeout is None or result is not None:
                 assert result is not None

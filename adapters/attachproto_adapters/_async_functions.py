@@ -165,11 +165,14 @@ class AsyncFunctions(Generic[A, S]):
         *,
         force: bool = False,
         volumes: bool = False,
+        missing_ok: bool = False,
         host: str | None = None,
         api_version: str | None = None,
     ) -> None:
         """Remove a container. Arguments and errors are those of ``blocking.remove``."""
-        await self._client._for_one_call(host, api_version).remove(container, force=force, volumes=volumes)
+        await self._client._for_one_call(host, api_version).remove(
+            container, force=force, volumes=volumes, missing_ok=missing_ok
+        )
 
     async def create_exec(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_runner import clean_up, finish
-from attachproto_adapters._errors import EngineUnreachable, warn
+from attachproto_adapters._errors import EngineUnreachable, OutputTooLarge, warn
 from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._output import CompletedRun, exit_code_wanted
 from attachproto_adapters._flows._run import CLEANUP_SECONDS, CREATE_GRACE, ContainerRun
@@ -60,6 +60,8 @@ async def _clean_up(job: ContainerRun, dialer: AsyncDialer[Any], failure: BaseEx
     try:
         if not job.settled:
             await clean_up(job.clean_up(), dialer, CLEANUP_SECONDS)
+        if isinstance(failure, OutputTooLarge):
+            failure.ended = job.ended
     except Exception as exc:
         if job.may_try_again(exc):
             await _clean_up(job, dialer, failure)

@@ -395,20 +395,25 @@ class Client(ClientBase):
         """
         self._drive(kill_container(container, signal, self._api_version))
 
-    def remove(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
+    def remove(self, container: str, *, force: bool = False, volumes: bool = False, missing_ok: bool = False) -> None:
         """Remove a container.
 
         Args:
             container: its name or ID.
             force: kill it first if it runs.
             volumes: remove those of its volumes that have no name, too.
+            missing_ok: do nothing if there is no such container.
 
         Raises:
             RequestRejected: the engine refused: the container runs, or there is none of this name.
             TypeError, ValueError: an argument is not valid. Nothing was sent.
             EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
-        self._drive(remove_container(container, force=force, volumes=volumes, api_version=self._api_version))
+        self._drive(
+            remove_container(
+                container, force=force, volumes=volumes, missing_ok=missing_ok, api_version=self._api_version
+            )
+        )
 
     # ---- how a method makes its calls ----
 

@@ -16,7 +16,7 @@ from attachproto import Accepted
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_runner import clean_up, drive
 from attachproto_adapters._command_output import RestOfOutput
-from attachproto_adapters._errors import ExitCodeUnknown
+from attachproto_adapters._errors import ExitCodeUnknown, OutputTooLarge
 from attachproto_adapters._flows._commands import END_SECONDS, REST_SECONDS, START_SECONDS, Command
 from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._output import ExecResult, exit_code_wanted
@@ -61,6 +61,8 @@ class CommandRun:
             ended, outputs = self._end(always=late)
             if late and timeout is not None:
                 raise self._command.timed_out(timeout, outputs, ended=ended) from None
+            if isinstance(exc, OutputTooLarge):
+                exc.ended = ended
             raise
         finally:
             self._close()

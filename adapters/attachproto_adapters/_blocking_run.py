@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_runner import finish
-from attachproto_adapters._errors import EngineUnreachable, ExitCodeUnknown, warn
+from attachproto_adapters._errors import EngineUnreachable, ExitCodeUnknown, OutputTooLarge, warn
 from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._output import CompletedRun, exit_code_wanted
 from attachproto_adapters._flows._run import CLEANUP_SECONDS, CREATE_GRACE, ContainerRun
@@ -91,6 +91,8 @@ def clean_up(job: ContainerRun, dialer: Dialer, end: float | None, failure: Base
         if not job.settled:
             dialer.deadline = None
             finish(job.clean_up(), dialer, CLEANUP_SECONDS, CLEANUP_SECONDS)
+        if isinstance(failure, OutputTooLarge):
+            failure.ended = job.ended
         alone = True
     except Exception as exc:
         alone = True

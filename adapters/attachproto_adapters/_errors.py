@@ -167,12 +167,14 @@ class OutputTooLarge(AttachError):
     Attributes:
         stdout: what was read of stdout (or of the terminal).
         stderr: what was read of stderr.
+        ended: as for ``CommandTimeout``, where ``run`` or ``run_exec`` raises it; else false.
     """
 
-    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
+    def __init__(self, message: str, stdout: bytes, stderr: bytes, ended: bool = False) -> None:
         super().__init__(message)
         self.stdout = stdout
         self.stderr = stderr
+        self.ended = ended
 
 
 class OutputCut(AttachError):

@@ -164,6 +164,7 @@ def remove(
     *,
     force: bool = False,
     volumes: bool = False,
+    missing_ok: bool = False,
     host: str | None = None,
     api_version: str | None = None,
     timeout: float | None = None,
@@ -172,7 +173,9 @@ def remove(
 
     Arguments and errors are those of ``Client`` and of ``Client.remove``.
     """
-    Client._for_one_call(host, api_version, timeout).remove(container, force=force, volumes=volumes)
+    Client._for_one_call(host, api_version, timeout).remove(
+        container, force=force, volumes=volumes, missing_ok=missing_ok
+    )
 
 
 def create_exec(

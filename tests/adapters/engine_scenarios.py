@@ -1165,6 +1165,7 @@ async def a_command_that_prints_too_much(framework: Framework, engine: Engine) -
     with pytest.raises(OutputTooLarge) as caught:
         await framework.run_exec("web", ["true"], host=engine.host, max_output=4)
     assert caught.value.stdout == b"1234"
+    assert not caught.value.ended, "there is no shell, so that it could not be ended"
 
 
 @scenario()

@@ -179,6 +179,17 @@ def test_remove_without_force() -> None:
     drive_into(RequestRejected, flow, answer({"message": "it runs"}, 409))
 
 
+def test_removing_what_may_be_missing() -> None:
+    def removing() -> Steps[None]:
+        return remove_container("c1", force=False, volumes=False, api_version=None, missing_ok=True)
+
+    drive(removing(), NO_SUCH)
+    drive(removing(), GONE)
+    drive_into(RequestRejected, removing(), answer({"message": "it runs"}, 409))
+    with pytest.raises(TypeError, match="missing_ok is True or False, not 1"):
+        next(remove_container("c1", force=False, volumes=False, api_version=None, missing_ok=1))  # type: ignore[arg-type]
+
+
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="name"):
         kill_request("a/b", "KILL", None)

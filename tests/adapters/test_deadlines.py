@@ -509,6 +509,7 @@ def test_one_that_prints_too_much_is_ended(framework: Framework, engine: str, co
         with pytest.raises(OutputTooLarge) as caught:
             await framework.run_exec(container, ["sh", "-c", "echo $$; exec yes"], max_output=1000, host=engine)
         assert len(caught.value.stdout) == 1000
+        assert caught.value.ended
         assert session_of(caught.value.stdout)() == []
 
     framework.run(scenario)

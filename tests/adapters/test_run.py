@@ -256,6 +256,7 @@ def test_too_much_output(framework: Framework, emulated: Engine) -> None:
         with pytest.raises(OutputTooLarge) as caught:
             await client.run("any", ["yes"], max_output=10)
         assert caught.value.stdout == b"y\n" * 5
+        assert caught.value.ended
 
     scenario_with(framework, emulated, body)
     assert containers(emulated) == []
@@ -309,6 +310,7 @@ def test_a_removal_that_fails_is_told(framework: Framework, emulated: Engine, mo
             await client.run("any", SCRIPT, max_output=1)
         (note,) = caught.value.__notes__
         assert "could not be removed" in note
+        assert not caught.value.ended
 
     scenario_with(framework, emulated, body)
 

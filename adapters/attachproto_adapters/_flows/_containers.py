@@ -7,6 +7,7 @@ import json
 from attachproto import Request, Response
 from attachproto_adapters._errors import ImageNotFound, RequestRejected
 from attachproto_adapters._flows._api_calls import created_id, done
+from attachproto_adapters._flows._arguments import check_flag
 from attachproto_adapters._flows._container_calls import kill_request, remove_request
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._steps import Call, Steps
@@ -42,8 +43,10 @@ def kill_container(container: str, signal: str, api_version: str | None) -> Step
     done(request, (yield from first_call(request)), 204)
 
 
-def remove_container(container: str, *, force: bool, volumes: bool, api_version: str | None) -> Steps[None]:
-    """Remove a container; with ``force`` kill it first.
+def remove_container(
+    container: str, *, force: bool, volumes: bool, api_version: str | None, missing_ok: bool = False
+) -> Steps[None]:
+    """Remove a container; with ``force`` kill it first. With ``missing_ok`` there need be none.
 
     Podman 5 would send SIGTERM and wait ten seconds, although ``force`` is set, before it kills. So it is killed by a
     call of its own. dockerd kills it at once.
@@ -51,8 +54,13 @@ def remove_container(container: str, *, force: bool, volumes: bool, api_version:
     Raises:
         RequestRejected: the engine refused: it runs, or there is no such container.
     """
+    check_flag("missing_ok", missing_ok)
     request = remove_request(container, force=force, volumes=volumes, api_version=api_version)
     if force:
         # Engines refuse it for a container that does not run. Whatever else is wrong, the removal is refused as well.
         _: Response = yield Call(kill_request(container, "KILL", api_version))
-    done(request, (yield from first_call(request)), 204)
+    try:
+        done(request, (yield from first_call(request)), 204)
+    except RequestRejected as exc:
+        if not (missing_ok and exc.not_found):
+            raise
