@@ -81,7 +81,7 @@ DIFFERENCES: dict[str, Difference] = {
         (DOCKER,),
     ),
     "tells_of_unread_stdin": Difference(
-        "If the container does not take the input, Podman writes `Error: write …` into stderr. Nothing tells it from "
+        "If the container does not take the input, Podman writes `Error: …` into stderr. Nothing tells it from "
         "what the program has printed.",
         WITHOUT,
         (PODMAN,),
@@ -95,7 +95,7 @@ DIFFERENCES: dict[str, Difference] = {
     "error_inside_a_frame": Difference(
         "When the process ends without having read its input, Podman may also write its error into the middle of a "
         "frame. `communicate` raises a `RemoteProtocolError`, and what came before was delivered.",
-        "seen on 5.8, once in some hundred: the payload of a frame where the next header should be",
+        "seen on 4.3 and 5.8, about once in a hundred: the payload of a frame where the next header should be",
         (Engines("podman", embedded=False),),
     ),
     "resize_is_late": Difference(

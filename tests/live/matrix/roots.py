@@ -1,6 +1,6 @@
 """Brings up dockerd and Podman of several Debian releases, each release in a root of its own.
 
-A root is made once by debootstrap (about a minute and 700 MB), in ATTACHPROTO_MATRIX_DIR. Its engines run in a mount
+A root is made once by debootstrap (some 500 MB), in ATTACHPROTO_MATRIX_DIR. Its engines run in a mount
 and a PID namespace of their own, so that whatever they have started ends when the namespace's first process is killed,
 and so that their mounts go with it. What they keep is deleted at the end; the roots stay.
 """
@@ -22,7 +22,7 @@ from tests.live.engines import EngineUnavailable
 
 # The releases of Debian, and what they had in 2026: dockerd 20.10 and Podman 4.3, 26.1 and 5.4, 28.5 and 5.8.
 SUITES = ("bookworm", "trixie", "forky")
-PACKAGES = "docker.io,podman,runc,conmon,ca-certificates"
+PACKAGES = "docker.io,podman,runc,conmon,netavark,ca-certificates"
 NAMES = ("docker", "podman")
 
 # cgroup v2 beside v1 is unmounted, because Podman refuses both together. /dev/shm is the root's own, because all
