@@ -1,6 +1,7 @@
 """Every answer of a session, cut, reset or silent at every byte: the right error, all output before it, nothing left.
 
-With ``ATTACHPROTO_COUNTS=full`` every offset is tried; otherwise all boundaries and every twentieth of the others.
+With ``ATTACHPROTO_COUNTS=full`` every adapter tries every offset; otherwise each of them a third of the boundaries, so
+that together they try all, and a twentieth of the others.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def test_every_cut(
         await trier.one(None)
         answers = [*server.answers]
         trier.settled()
-        for fault, answer in cases(answers, HOWS[network], salt=f"{hooks.name}{session}"):
+        for fault, answer in cases(answers, HOWS[network], turn=FRAMEWORKS.index(hooks)):
             await trier.one(fault, answer)
 
     hooks.run([main])
@@ -95,14 +96,12 @@ def test_every_cut(
     print(f"{session} {hooks.name} {network}: {trier.count} cases, {dict(trier.ends)}")
 
 
-def cases(answers: list[Answer], hows: tuple[str, ...], salt: str) -> Iterator[tuple[Fault, Answer]]:
-    every = counts(20, 1)
-    turn = sum(salt.encode())
+def cases(answers: list[Answer], hows: tuple[str, ...], turn: int) -> Iterator[tuple[Fault, Answer]]:
+    of_boundaries, of_others = counts(3, 1), counts(20, 1)
     for answer in answers:
         for how in hows:
-            turn += 1
             for at in range(len(answer.data) + 1):
-                if (at + turn) % every == 0 or at in answer.boundaries:
+                if (at + turn) % (of_boundaries if at in answer.boundaries else of_others) == 0:
                     yield Fault(answer.call, at, how), answer
 
 
