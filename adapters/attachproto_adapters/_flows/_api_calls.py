@@ -1,4 +1,4 @@
-"""The plain calls to the engine: their requests, and how their answers are read."""
+"""The plain calls to the engine: their requests, how their answers are read, and the error that a refusal becomes."""
 
 from __future__ import annotations
 

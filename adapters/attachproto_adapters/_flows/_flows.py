@@ -1,4 +1,4 @@
-"""The flows of an exec, and what a refused call means in every flow.
+"""The flows of an exec, and what the flows of all streams share: the inspect, the held wait, the answer of a stream.
 
 Strategy: a flow is a generator of steps (``_steps``). It decides what refusals, races and differences between engines
 mean; an adapter only moves bytes.
