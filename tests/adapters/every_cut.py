@@ -139,7 +139,7 @@ class CuttingServer:
         On TCP an end of file may be a half-close, so what is silent stays open until here. That the client has closed
         it is seen by its descriptors.
         """
-        # Connections are accepted in their order. So when this one has ended, none of the client's waits to be accepted.
+        # Connections are accepted in their order. So when this one has ended, none of the client waits to be accepted.
         with socket.socket(self._listener.family) as last:
             last.settimeout(BOUND)
             last.connect(self._listener.getsockname())
