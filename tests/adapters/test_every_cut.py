@@ -10,6 +10,7 @@ import collections
 import os
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.soak.hooks import FRAMEWORKS, Hooks, WasCancelled
 
 DEADLINE = 0.03
 NEVER = 20.0
+SETTLES = 5.0
 
 HOWS = {"unix": ("cut", "reset", "stall"), "tcp": ("cut", "reset", "stall"), "tls": ("cut", "torn", "reset", "stall")}
 
@@ -132,6 +134,10 @@ class Trier:
         self.count += 1
         self.ends["success" if error is None else type(error).__name__] += 1
         problem = self._judge(fault, answer, result, error)
+        # The thread that creates a container in the blocking adapter ends a moment after the call.
+        until = time.monotonic() + SETTLES
+        while self._held is not None and held() != self._held and time.monotonic() < until:
+            await self._hooks.idle(0.005)
         if not problem and self._held is not None and held() != self._held:
             problem = f"descriptors, threads, processes: {held()} and not {self._held}"
         if problem:
@@ -165,7 +171,9 @@ class Trier:
             return "a wrong error"
         if not isinstance(error, (AttachError, OSError, *self._hooks.broken)):
             return "an error of no type"
-        if isinstance(error, TimeoutError) != (fault.how == "stall"):
+        # On a busy machine the deadline may pass while the blocking adapter still connects.
+        late = isinstance(error, TimeoutError) or "no connection within" in str(error)
+        if late != (fault.how == "stall"):
             return "a deadline that has not passed, or one that was not noticed"
         if must_succeed(fault, answer):
             return "an error of what is harmless"
