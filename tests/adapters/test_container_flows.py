@@ -331,6 +331,17 @@ def test_a_timeout_before_the_start_does_not_say_that_the_container_was_killed()
     assert error.ended
 
 
+def test_a_run_that_can_be_neither_killed_nor_removed_may_go_on() -> None:
+    """By a proxy that allows neither."""
+    run = created_run()
+    started(run)
+    with pytest.raises(RequestRejected):
+        answered_alike(run.clean_up(), Response(403))
+    error = run.timed_out(1.0)
+    assert not error.ended
+    assert str(error).endswith("its container attachproto-7f may go on")
+
+
 @pytest.mark.parametrize("status_code", [403, 502])
 def test_a_run_whose_inspect_is_refused_is_killed_and_may_go_on(status_code: int) -> None:
     """By a proxy."""

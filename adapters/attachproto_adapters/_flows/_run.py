@@ -192,6 +192,8 @@ class ContainerRun:
             self.ended = yield from self._kill(self._container)
         if self._remove:
             yield from self._remove_it(self._container)
+            if not self.ended:
+                self._fate = "was killed"
             self.removed = self.ended = True
 
     def _find(self) -> Steps[str | None]:
@@ -217,17 +219,17 @@ class ContainerRun:
         return found if self._label is None or labels.get(RUN_LABEL) == self._label else None
 
     def _kill(self, container: str) -> Steps[bool]:
-        """Kill the container if it runs. Returns whether it was seen to have ended, or will be removed next.
+        """Kill the container if it runs. Returns whether it was seen to have ended.
 
         It is inspected first: an engine that is starting the container would refuse to kill it, and answers the inspect
         only when the start is over. After a clean-up that failed, it is first killed without an inspect.
+        If it is removed next, its end is not waited for: the removal shows it.
         """
         pauses, killed = Pauses(), False
         if self._tried_again:
             yield Call(kill_request(container, "KILL", self._api_version))
             if self._remove:
-                self._fate = "was killed"
-                return True
+                return False
         while True:
             response: Response = yield Call(inspect_request("containers", container, self._api_version))
             if response.status_code == 404:
@@ -242,8 +244,7 @@ class ContainerRun:
                 yield Call(kill_request(container, "KILL", self._api_version))
                 killed = True
                 if self._remove:
-                    self._fate = "was killed"
-                    return True
+                    return False
             elif pauses.bounded_sum >= _KILL_SECONDS:
                 return False
             yield from pauses.bounded()  # Podman answers the kill before the process has ended
