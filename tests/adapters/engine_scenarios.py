@@ -114,7 +114,6 @@ async def the_request_is_what_was_asked_for(framework: Framework, engine: Engine
 @scenario()
 async def the_engine_of_the_environment(framework: Framework, engine: Engine) -> None:
     engine.on("exec", answers({"Id": "e1"}, 201))
-    engine.on("start", accepts())
     engine.on("logs", accepts(status_code=200))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DOCKER_HOST", engine.host)
@@ -125,8 +124,10 @@ async def the_engine_of_the_environment(framework: Framework, engine: Engine) ->
             await (await framework.attach("web", **version)).aclose()
             await (await framework.logs("web", **version)).aclose()
             engine.on("inspect", answers(docker_exec()), answers(docker_exec(exit_code=0)))
+            engine.on("start", accepts())
             await (await framework.exec_start("e1", **version)).aclose()
-            await framework.run_exec("web", ["true"], **version)
+            engine.on("start", accepts(Stdout(b"done\n")))
+            await framework.run_exec("web", ["echo", "done"], **version)
             assert {request.api_version for request in engine.requests} == {expected}
             assert len(engine.requests) == 11
 
@@ -862,10 +863,17 @@ async def run_exec_creates_starts_feeds_reads_and_asks(
     framework: Framework, engine: Engine, input: bytes | None
 ) -> None:
     engine.on("exec", answers({"Id": "e7"}, 201))
-    engine.on("start", accepts(Stderr(b"no stdin")) if input is None else echo)
+
+    def act(peer: Peer) -> None:
+        peer.accept()
+        got = b"nothing" if input is None else peer.stdin_to_end()
+        peer.send(Stdout(b"got " + got), Stderr(b"done"), OutputClosed())
+        peer.until_closed()
+
+    engine.on("start", act)
     engine.on("inspect", answers(docker_exec(exit_code=3)))
     result = await framework.run_exec("web", ["sh", "-c", "exit 3"], input=input, host=engine.host)
-    assert result == ExecResult(3, input or b"", b"no stdin" if input is None else b"")
+    assert result == ExecResult(3, b"got " + (b"nothing" if input is None else input), b"done")
     assert targets(engine) == [
         "GET /containers/web/json",
         "POST /containers/web/exec",
