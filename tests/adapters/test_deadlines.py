@@ -144,6 +144,11 @@ def test_what_a_shell_would_change_in_the_environment_is_set_again() -> None:
         assert marked_command([command], TOKEN, {"a.b": "1"}) is None
 
 
+def test_a_variable_that_no_process_can_have_is_left_out() -> None:
+    reported = {"a.b": "1", "c.d": "\0", "\0": "", "e.f": "\ud800"}
+    assert marked_command(["ls"], TOKEN, reported) == ["/bin/sh", "-c", _marker.SCRIPT, TOKEN, "env", "a.b=1", "ls"]
+
+
 BUSYBOX = shutil.which("busybox")
 SHELLS = {
     name: path

@@ -37,6 +37,15 @@ def check_whole(name: str, text: str) -> None:
         raise ValueError(f"{name} has a lone surrogate in it, which JSON cannot carry: {text!r}") from None
 
 
+def is_whole(text: str) -> bool:
+    """Whether ``check_whole`` lets this text pass."""
+    try:
+        check_whole("", text)
+    except ValueError:
+        return False
+    return True
+
+
 def command_arguments(command: object) -> list[str]:
     """A command's program and arguments as a list.
 

@@ -22,6 +22,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from attachproto_adapters._flows._arguments import is_whole
+
 # read, echo, unset, trap and exec are built into every shell. The trap prints the last line if exec has failed.
 # bash would set SHLVL again before exec, but does not export an array; without execfail it would run no trap.
 SCRIPT: Final = (
@@ -56,6 +58,8 @@ def marked_command(command: Sequence[str], token: str, env: Mapping[str, str]) -
         env: the whole environment that the command is to have, as far as it is known.
     """
     again = [f"{name}={value}" for name, value in env.items() if not _is_kept(name)]
+    # An engine that reports a variable that no process can have must not make the caller's command invalid.
+    again = list(filter(is_whole, again))
     if again:
         if "=" in command[0] or command[0].startswith("-"):  # env would take it for a variable or an option
             return None
