@@ -32,6 +32,7 @@ from attachproto_adapters._flows._inspect import InspectedExec as InspectedExec
 from attachproto_adapters._flows._line import Line as Line
 from attachproto_adapters._flows._line import LogTime as LogTime
 from attachproto_adapters._flows._options import CommandOptions as CommandOptions
+from attachproto_adapters._flows._options import ExecOptions as ExecOptions
 from attachproto_adapters._flows._options import LogsOptions as LogsOptions
 from attachproto_adapters._flows._output import CompletedRun as CompletedRun
 from attachproto_adapters._flows._output import ExecResult as ExecResult

@@ -25,7 +25,13 @@ from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
-from attachproto_adapters._flows._options import ClientRunExecOptions, ClientRunOptions, CommandOptions, LogsOptions
+from attachproto_adapters._flows._options import (
+    ClientRunExecOptions,
+    ClientRunOptions,
+    CommandOptions,
+    ExecOptions,
+    LogsOptions,
+)
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._signatures import takes_options_of
@@ -133,13 +139,13 @@ class AsyncClient(ClientBase, Generic[A, S]):
             return exchange.decoded(await run.run())
 
     async def create_exec(
-        self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[CommandOptions]
+        self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[ExecOptions]
     ) -> str:
         """Create a command in a running container, and return its ID, for ``exec_start``.
 
         Arguments and errors are those of ``blocking.Client.create_exec``.
         """
-        check_options("create_exec", options, CommandOptions)
+        check_options("create_exec", options, ExecOptions)
         steps = create_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
         return created_id("exec", await self._drive(steps))
 
@@ -150,13 +156,13 @@ class AsyncClient(ClientBase, Generic[A, S]):
         *,
         stdin: bool = False,
         console_size: tuple[int, int] | None = None,
-        **options: Unpack[CommandOptions],
+        **options: Unpack[ExecOptions],
     ) -> A:
         """Start a command in a running container, and attach to it.
 
         Arguments and errors are those of ``blocking.Client.open_exec``.
         """
-        check_options("open_exec", options, CommandOptions)
+        check_options("open_exec", options, ExecOptions)
         return await self._open(
             create_and_open_exec(
                 container,

@@ -15,7 +15,7 @@ from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_client import DEFAULT_OPTIONS, AsyncClient
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
-from attachproto_adapters._flows._options import CommandOptions, LogsOptions, RunExecOptions, RunOptions
+from attachproto_adapters._flows._options import CommandOptions, ExecOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._transport._async_base import AsyncSession
@@ -182,7 +182,7 @@ class AsyncFunctions(Generic[A, S]):
         stdin: bool = False,
         host: str | None = None,
         api_version: str | None = None,
-        **options: Unpack[CommandOptions],
+        **options: Unpack[ExecOptions],
     ) -> str:
         """Create a command in a running container, and return its ID, for ``exec_start``.
 
@@ -201,7 +201,7 @@ class AsyncFunctions(Generic[A, S]):
         console_size: tuple[int, int] | None = None,
         host: str | None = None,
         api_version: str | None = None,
-        **options: Unpack[CommandOptions],
+        **options: Unpack[ExecOptions],
     ) -> A:
         """Start a command in a running container, and attach to it.
 

@@ -27,7 +27,13 @@ from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._logs import open_logs
-from attachproto_adapters._flows._options import ClientRunExecOptions, ClientRunOptions, CommandOptions, LogsOptions
+from attachproto_adapters._flows._options import (
+    ClientRunExecOptions,
+    ClientRunOptions,
+    CommandOptions,
+    ExecOptions,
+    LogsOptions,
+)
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._signatures import takes_options_of
@@ -220,7 +226,7 @@ class Client(ClientBase):
             return exchange.decoded(CommandRun(prepared, exchange, self._dialer()).run())
 
     def create_exec(
-        self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[CommandOptions]
+        self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[ExecOptions]
     ) -> str:
         """Create a command in a running container, and return its ID, for ``exec_start``.
 
@@ -228,14 +234,14 @@ class Client(ClientBase):
             container: its name or ID.
             command: the program and its arguments, which go through no shell.
             stdin: whether it has a stdin.
-            options: how the command is created: see ``CommandOptions``.
+            options: how the command is created: see ``ExecOptions``.
 
         Raises:
             ContainerNotRunning: it has exited, is paused, or was never started.
             TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
-        check_options("create_exec", options, CommandOptions)
+        check_options("create_exec", options, ExecOptions)
         steps = create_exec(container, command, stdin=stdin, api_version=self._api_version, **options)
         return created_id("exec", self._drive(steps))
 
@@ -246,7 +252,7 @@ class Client(ClientBase):
         *,
         stdin: bool = False,
         console_size: tuple[int, int] | None = None,
-        **options: Unpack[CommandOptions],
+        **options: Unpack[ExecOptions],
     ) -> Attachment:
         """Start a command in a running container, and attach to it.
 
@@ -255,14 +261,14 @@ class Client(ClientBase):
             command: the program and its arguments, which go through no shell.
             stdin: whether it has a stdin.
             console_size: height and width of the terminal in characters; API 1.42 and later, with ``tty=True``.
-            options: how the command is created: see ``CommandOptions``.
+            options: how the command is created: see ``ExecOptions``.
 
         Raises:
             ContainerNotRunning: it has exited, is paused, or was never started.
             TypeError, ValueError: an argument is not valid, or needs a later API. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
-        check_options("open_exec", options, CommandOptions)
+        check_options("open_exec", options, ExecOptions)
         return self._open(
             create_and_open_exec(
                 container,

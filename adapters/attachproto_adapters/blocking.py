@@ -18,7 +18,7 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_client import DEFAULT_OPTIONS, Client
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
-from attachproto_adapters._flows._options import CommandOptions, LogsOptions, RunExecOptions, RunOptions
+from attachproto_adapters._flows._options import CommandOptions, ExecOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._transport._blocking import BlockingSession
@@ -186,7 +186,7 @@ def create_exec(
     host: str | None = None,
     api_version: str | None = None,
     timeout: float | None = None,
-    **options: Unpack[CommandOptions],
+    **options: Unpack[ExecOptions],
 ) -> str:
     """Create a command in a running container, and return its ID, for ``exec_start``.
 
@@ -204,7 +204,7 @@ def open_exec(
     host: str | None = None,
     api_version: str | None = None,
     timeout: float | None = None,
-    **options: Unpack[CommandOptions],
+    **options: Unpack[ExecOptions],
 ) -> Attachment:
     """Start a command in a running container, and attach to it.
 

@@ -26,11 +26,6 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMS: Final = "seconds since the epoch, an aware datetime, or RFC 3339 such as 2026-01-31T12:00:00.5Z"
 
 
-def in_utc(nanoseconds: int) -> datetime:
-    """The time so long after 1970 began, cut to whole microseconds."""
-    return EPOCH + timedelta(microseconds=nanoseconds // 1000)
-
-
 def is_seconds(text: str) -> bool:
     """Whether this is what goes over the wire: seconds since the epoch, with up to nine decimals."""
     return _SECONDS.fullmatch(text) is not None

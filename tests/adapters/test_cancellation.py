@@ -386,7 +386,7 @@ def test_communicate_cancelled_again_and_again(canceller: Canceller, engines: En
                 for cancelled, at in enumerate(itertools.cycle(range(1, 10))):
                     outcome = await canceller(lambda: attachment.communicate(input), at)
                     if outcome.done is not None:
-                        assert cancelled > 10
+                        assert cancelled >= 5
                         assert outcome.done.value == (input, b"end")
                         return
 

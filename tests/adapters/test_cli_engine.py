@@ -7,7 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from attachproto_adapters.cli._engine import _run
+from attachproto_adapters.cli._statuses import Signalled
 from tests.adapters.scripted import BOUND
 
 COMMAND = [sys.executable, "-m", "attachproto_adapters"]
@@ -66,6 +71,28 @@ def test_ctrl_c_is_the_commands() -> None:
         os.killpg(child.pid, signal.SIGINT)
         assert child.communicate(timeout=BOUND)[0] == "interrupted\n"
     assert child.returncode == 7
+
+
+def test_a_signal_while_the_command_is_started_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def popen(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(real(*arguments, **options))
+        signal.raise_signal(signal.SIGTERM)  # before the caller knows of the child
+        return started[0]
+
+    def end(number: int, frame: object) -> None:
+        raise Signalled(number)
+
+    real = subprocess.Popen
+    monkeypatch.setattr("attachproto_adapters.cli._engine.subprocess.Popen", popen)
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Signalled):
+            _run(["sleep", "1000"], "unix:///nowhere")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert started[0].returncode == -signal.SIGTERM
 
 
 def test_sigterm_ends_the_command_too() -> None:

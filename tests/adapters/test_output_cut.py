@@ -112,7 +112,7 @@ def test_a_cut_before_the_commands_own_output(
             assert (caught.value.stdout, caught.value.stderr) == (b"", b"")
 
         framework.run(scenario)
-    assert not times.exists() or times.read_text() == "once\n"  # it may have been ended before
+    assert not times.exists() or times.read_text() in ("", "once\n")  # it may have been ended before
 
 
 def exec_head(engine: Engine, container: str) -> int:

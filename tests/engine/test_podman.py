@@ -130,7 +130,9 @@ def started_exec(podman: Engine, *command: str, tty: bool = False) -> tuple[str,
     head = f"POST /exec/{exec_id}/start HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{UPGRADE}"
     sock = dial(podman)
     sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-    read_until(sock, b"\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += sock.recv(1)  # not more: output may come with the head
     return exec_id, sock
 
 

@@ -29,9 +29,12 @@ class LogTime:
     @property
     def datetime(self) -> datetime:
         """The time in UTC, cut to whole microseconds."""
-        from attachproto._times import in_utc  # late: it loads datetime
+        # Imported here, because few need it,.
+        from datetime import timedelta
 
-        return in_utc(self.nanoseconds)
+        from attachproto._times import EPOCH
+
+        return EPOCH + timedelta(microseconds=self.nanoseconds // 1000)
 
     def __str__(self) -> str:
         return self.text

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attachproto_adapters.cli._statuses import OURS, complain
 
@@ -39,11 +39,13 @@ def _run(command: Sequence[str], host: str) -> int:
     before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         try:
-            child = subprocess.Popen(command, env=environ)
+            child, noted = _started(command, environ)
         except (FileNotFoundError, PermissionError) as exc:
             complain(f"{command[0]}: {(exc.strerror or str(exc)).lower()}")
             return 127 if isinstance(exc, FileNotFoundError) else 126
         try:
+            for number in noted:
+                signal.raise_signal(number)
             status = child.wait()
         except BaseException:
             child.terminate()
@@ -52,3 +54,21 @@ def _run(command: Sequence[str], host: str) -> int:
         return 128 - status if status < 0 else status
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _started(command: Sequence[str], environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """The command, and the signals that came while it was started.
+
+    The command line's handlers raise an exception. Out of ``Popen`` it would leave the program behind. So they are
+    replaced until the program is known.
+    """
+    noted: list[int] = []
+    ours = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ours = {number: handler for number, handler in ours.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda number, frame: noted.append(number))
+    try:
+        return subprocess.Popen(command, env=environ), noted
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
