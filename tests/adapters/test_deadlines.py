@@ -149,6 +149,16 @@ def test_a_variable_that_no_process_can_have_is_left_out() -> None:
     assert marked_command(["ls"], TOKEN, reported) == ["/bin/sh", "-c", _marker.SCRIPT, TOKEN, "env", "a.b=1", "ls"]
 
 
+@pytest.mark.parametrize("config", [{"Env": 5}, {"Env": [5, None]}, {"Env": {}}, [], None, "x", 5])
+def test_an_environment_that_is_none_is_as_good_as_an_unknown_one(config: Any) -> None:
+    steps = Command("web", ["ls"], token=TOKEN, kill=True, stdin=False, api_version=None).start()
+    next(steps)
+    answer = Response(200, (("content-type", "application/json"),), json.dumps({"Config": config}).encode())
+    create = steps.send(answer)
+    assert isinstance(create, Call)
+    assert json.loads(create.request.body)["Cmd"] == ["/bin/sh", "-c", _marker.SCRIPT, TOKEN, "ls"]
+
+
 BUSYBOX = shutil.which("busybox")
 SHELLS = {
     name: path

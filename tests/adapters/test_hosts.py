@@ -244,6 +244,13 @@ def test_how_a_host_is_named(host: Host, header: str, text: str) -> None:
 # What is there when nothing is named
 
 
+@pytest.mark.parametrize("zone", ["%25eth0", "%eth0", "%25", "%2525", "%25255", "%25a%25b", "%a%25b"])
+@pytest.mark.parametrize("address", ["tcp://[fe80::2{}]:99", "ssh://u@[fe80::2{}]/s"])
+def test_an_address_that_is_shown_can_be_given_again(address: str, zone: str, home: Path) -> None:
+    host = resolve_host(address.format(zone), {"HOME": str(home)})
+    assert resolve_host(str(host).partition(" (")[0], {"HOME": str(home)}) == host
+
+
 @pytest.mark.parametrize(
     ("there", "environ", "expected"),
     [

@@ -12,7 +12,7 @@ for its environment (1 ms on dockerd, 3 to 9 ms on Podman).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Unpack
+from typing import Final, Unpack
 
 from attachproto import Attach, RemoteProtocolError
 from attachproto_adapters._errors import ApiVersionRejected, CommandTimeout, OutputCut, RequestRejected
@@ -121,15 +121,16 @@ class Command:
 
     def _environment(self) -> Steps[dict[str, str]]:
         """The environment that the command will have, without what the engine adds (``HOME``, ``TERM``, …)."""
-        entries: Sequence[Any] = ()
+        entries: list[str] = []
         try:
             response = yield from first_call(inspect_request("containers", self._container, self._api_version))
-            entries = read_json(response)["Config"].get("Env") or ()
+            reported = read_json(response)["Config"].get("Env") or ()
+            entries = [entry for entry in reported if isinstance(entry, str)]
         except ApiVersionRejected:
             raise
         except (RequestRejected, RemoteProtocolError, LookupError, TypeError, AttributeError):
             pass  # some proxies refuse it; any other fault is reported by the creation that follows
-        pairs = [entry.partition("=") for entry in entries if isinstance(entry, str)]
+        pairs = [entry.partition("=") for entry in entries]
         return {name: value for name, _, value in pairs} | dict(self._options.get("env") or {})
 
     def has_ended(self, exit_code: int, outputs: tuple[bytes, bytes]) -> bool:

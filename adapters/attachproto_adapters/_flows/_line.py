@@ -29,7 +29,7 @@ class LogTime:
     @property
     def datetime(self) -> datetime:
         """The time in UTC, cut to whole microseconds."""
-        # Imported here, because few need it,.
+        # Imported here, because few need it.
         from datetime import timedelta
 
         from attachproto._times import EPOCH

@@ -108,7 +108,7 @@ class TcpHost:
 
     def __str__(self) -> str:
         path = "".join(f"/{quote(segment, safe='')}" for segment in self.base_path)
-        return f"tcp://{self.header}{path} ({self.origin})"
+        return f"tcp://{_in_url(self.name)}:{self.port}{path} ({self.origin})"
 
 
 @attrs.frozen
@@ -137,7 +137,7 @@ class SshHost:
     def __str__(self) -> str:
         user = "" if self.user is None else f"{quote(self.user)}@"
         port = "" if self.port is None else f":{self.port}"
-        return f"ssh://{user}{_bracketed(self.name)}{port}{quote(self.path or '')} ({self.origin})"
+        return f"ssh://{user}{_in_url(self.name)}{port}{quote(self.path or '')} ({self.origin})"
 
 
 NonTcpHost = UnixHost | SshHost
@@ -250,6 +250,11 @@ def _parse_authority(rest: str, shown: str, scheme: str) -> tuple[str, str | Non
 
 def _bracketed(name: str) -> str:
     return f"[{name}]" if ":" in name else name
+
+
+def _in_url(name: str) -> str:
+    # The name of an interface may have a % itself. So the one before it is always written as it is read: %25.
+    return _bracketed(name.replace("%", "%25", 1) if ":" in name else name)
 
 
 def _without_password(address: str) -> str:
