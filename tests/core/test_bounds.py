@@ -38,7 +38,7 @@ from fuzz import _invariants
 from fuzz._invariants import counted, held_bytes
 from tests.helpers import H101M, H200M, H200R, client, counts, frame, server
 
-MANY = counts(20_000, 1_000_000)
+MANY = counts(10_000, 1_000_000)
 ASK = Attach("web", tty=False)
 ASK_TTY = Attach("web", tty=True)
 CALL = Request("GET", ("containers", "web", "json"))
