@@ -493,6 +493,7 @@ def test_a_container_that_prints_without_end_leaves_others_their_turn(
                 await (asyncio.sleep(0) if opened.framework is ASYNCIO else trio.sleep(0))
 
         await opened.framework.together(read(), other())
-        assert sum(turns) >= len(turns) // 10
+        # A turn has up to four reads of 256 KiB, which are 16 events. A read may also bring less.
+        assert sum(turns) >= len(turns) // 40
 
     opened.framework.run(scenario)
