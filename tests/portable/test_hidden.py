@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # Each in all three adapters. `ATTACHPROTO_COUNTS=full` runs every scenario of an adapter that connects over TCP.
-SCENARIOS = "dialled-tcp and (communicate or output_apart or reset)"
+SCENARIOS = "dialled-tcp and (communicate_half or output_apart or a_reset)"
 
 
 def hidden(*arguments: str) -> subprocess.CompletedProcess[str]:
