@@ -7,9 +7,6 @@ import sys
 # What a shell reports for a command that SIGINT has ended: 128 and the signal's number.
 _INTERRUPTED = 130
 
-# As the docker CLI ends when it fails before anything runs.
-_CANNOT_RUN = 125
-
 # What the terminal and the embedded engine are made with. Windows' Python does not have them.
 _POSIX_MODULES = {"fcntl", "pty", "pwd", "resource", "termios"}
 
@@ -25,8 +22,10 @@ def main() -> int:
     except ModuleNotFoundError as exc:
         if exc.name not in _POSIX_MODULES:
             raise
-        print("attachproto: the command needs a POSIX system; the library also works elsewhere", file=sys.stderr)
-        return _CANNOT_RUN
+        from attachproto_adapters.cli._statuses import OURS, complain
+
+        complain("the command needs a POSIX system; the library also works elsewhere")
+        return OURS
 
 
 if __name__ == "__main__":

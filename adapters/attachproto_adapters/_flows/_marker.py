@@ -57,9 +57,9 @@ def marked_command(command: Sequence[str], token: str, env: Mapping[str, str]) -
         token: random, so that no output looks like the line.
         env: the whole environment that the command is to have, as far as it is known.
     """
-    again = [f"{name}={value}" for name, value in env.items() if not _is_kept(name)]
-    # An engine that reports a variable that no process can have must not make the caller's command invalid.
-    again = list(filter(is_whole, again))
+    changed = (f"{name}={value}" for name, value in env.items() if not _is_kept(name))
+    # An engine may report a variable that no process can have. The caller's command stays valid without it.
+    again = list(filter(is_whole, changed))
     if again:
         if "=" in command[0] or command[0].startswith("-"):  # env would take it for a variable or an option
             return None

@@ -253,8 +253,9 @@ def _bracketed(name: str) -> str:
 
 
 def _in_url(name: str) -> str:
-    # The name of an interface may have a % itself. So the one before it is always written as it is read: %25.
-    return _bracketed(name.replace("%", "%25", 1) if ":" in name else name)
+    # The name of an interface may have a % itself. So the % that begins a zone is always written as %25. Only an IPv6
+    # address has a zone.
+    return _bracketed(name.replace("%", "%25", 1))
 
 
 def _without_password(address: str) -> str:
