@@ -22,7 +22,7 @@ import trio
 
 from attachproto import AttachOptions, OutputClosed, Stderr
 from tests.adapters.frameworks import Client
-from tests.adapters.scripted import BOUND, READ_SIZE, Task
+from tests.adapters.scripted import BOUND, READ_SIZE, Task, listen
 from tests.helpers import frame
 
 STDOUT, STDERR, INPUT, CODE = b"first\nsecond\n", b"wrong\n", b"in\n", 3
@@ -108,14 +108,7 @@ class CuttingServer:
 
     def __init__(self, path: str | None = None, context: ssl.SSLContext | None = None) -> None:
         self._context = context
-        if path is None:
-            self._listener = socket.create_server(("127.0.0.1", 0))
-            self.host = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        else:
-            self._listener = socket.socket(socket.AF_UNIX)
-            self._listener.bind(path)
-            self._listener.listen()
-            self.host = f"unix://{path}"
+        self._listener, self.host = listen(path)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._woken, self._wakes = socket.socketpair()

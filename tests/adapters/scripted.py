@@ -91,6 +91,17 @@ class Begun(Task[T]):
         assert begun.wait(BOUND)
 
 
+def listen(path: str | None = None) -> tuple[socket.socket, str]:
+    """A listener on a Unix socket, or on loopback without a path; and its address as a host."""
+    if path is None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        return listener, f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    return listener, f"unix://{path}"
+
+
 class Peer:
     """The engine's end of one connection."""
 
@@ -408,14 +419,8 @@ class Engine:
         if listener is not None:
             self._listener = listener
             self.host = f"unix://{listener.getsockname()}"
-        elif path is None:
-            self._listener = socket.create_server(("127.0.0.1", 0))
-            self.host = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         else:
-            self._listener = socket.socket(socket.AF_UNIX)
-            self._listener.bind(path)
-            self._listener.listen()
-            self.host = f"unix://{path}"
+            self._listener, self.host = listen(path)
         self._accepting = Task(self._accept)
 
     def on(self, call: str, *acts: Act) -> None:

@@ -274,6 +274,10 @@ def test_the_grace_of_finish_is_bounded(framework: Framework, engine: Engine) ->
     framework.run({BLOCKING: blocking, ASYNCIO: with_asyncio, TRIO: with_trio}[framework])
     assert closed.wait(BOUND)
     assert engine.calls == ["inspect"]
+    # The thread of the blocking ``finish`` closes its descriptor after the shutdown that the engine has seen.
+    for thread in threading.enumerate():
+        if thread.name == "attachproto":
+            thread.join(BOUND)
 
 
 @pytest.mark.parametrize("framework", [BLOCKING, TRIO], ids=str)

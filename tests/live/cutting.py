@@ -8,6 +8,8 @@ import socket
 import threading
 from pathlib import Path
 
+from tests.adapters.scripted import listen
+
 
 class CuttingBridge:
     """A Unix socket that leads to an engine, and cuts what goes through it as proxies do.
@@ -31,10 +33,7 @@ class CuttingBridge:
     ) -> None:
         self._engine, self._idle, self._half_close_closes = str(engine), idle, half_close_closes
         self._cut_behind = cut_behind
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self.host = f"unix://{path}"
+        self._listener, self.host = listen(str(path))
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:

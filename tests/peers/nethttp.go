@@ -1,17 +1,13 @@
 // Go's net/http as a program: it reads the requests in one piece of bytes after the other, as dockerd's server does.
 //
-// On stdin, each piece is its length as four bytes, big endian, and the bytes. On stdout, each answer is a line of JSON:
-// the requests, and the text of the error that ended them; it is empty if all bytes were read.
+// It answers with the requests, and the text of the error that ended them, which is empty if all bytes were read.
 package main
 
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
-	"encoding/json"
 	"io"
 	"net/http"
-	"os"
 )
 
 type request struct {
@@ -21,13 +17,13 @@ type request struct {
 	Close  bool
 }
 
-type answer struct {
+type requests struct {
 	Requests []request
 	Error    string
 }
 
-func read(reader *bufio.Reader) answer {
-	found := answer{Requests: []request{}}
+func read(reader *bufio.Reader) requests {
+	found := requests{Requests: []request{}}
 	for {
 		if _, err := reader.Peek(1); err == io.EOF {
 			return found
@@ -50,24 +46,5 @@ func read(reader *bufio.Reader) answer {
 }
 
 func main() {
-	reader, writer := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	encoder := json.NewEncoder(writer)
-	for {
-		var length uint32
-		if err := binary.Read(reader, binary.BigEndian, &length); err == io.EOF {
-			return
-		} else if err != nil {
-			panic(err)
-		}
-		data := make([]byte, length)
-		if _, err := io.ReadFull(reader, data); err != nil {
-			panic(err)
-		}
-		if err := encoder.Encode(read(bufio.NewReader(bytes.NewReader(data)))); err != nil {
-			panic(err)
-		}
-		if err := writer.Flush(); err != nil {
-			panic(err)
-		}
-	}
+	answerEach(func(data []byte) any { return read(bufio.NewReader(bytes.NewReader(data))) })
 }

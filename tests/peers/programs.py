@@ -115,7 +115,8 @@ def _build(name: str, directory: Path) -> tuple[str, str]:
         raise Unavailable(str(why)) from None
     program = str(directory / name)
     variables = {"GO111MODULE": "off", "GOPATH": str(GOCODE), "GOCACHE": str(directory / "go-cache")}
-    _run([go, "build", "-o", program, str(Path(__file__).with_name(f"{name}.go"))], _BUILD_TIMEOUT, **variables)
+    sources = [str(Path(__file__).with_name(f"{source}.go")) for source in (name, "answer")]
+    _run([go, "build", "-o", program, *sources], _BUILD_TIMEOUT, **variables)
     return program, _run([go, "version"], VERSION_TIMEOUT).split()[2]
 
 

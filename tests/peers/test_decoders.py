@@ -26,11 +26,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import struct
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -40,7 +38,7 @@ from hypothesis import strategies as st
 from attachproto import FrameDecoder, OutputClosed, Reason, Stderr, Stdout, Systemerr
 from tests.helpers import EOF, counts, cut_at, frame, read_all
 from tests.peers import programs
-from tests.peers.conftest import SESSION, lacking
+from tests.peers.go_programs import GoProgram, running
 
 pytestmark = pytest.mark.peers
 
@@ -62,32 +60,21 @@ class Read:
 
 
 class Stdcopy:
-    """The program of ``stdcopy.go``, which is asked about one stream after the other."""
+    """The program of ``stdcopy.go``."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._stdin: IO[bytes] = process.stdin
-        self._stdout: IO[bytes] = process.stdout
+    def __init__(self, program: GoProgram) -> None:
+        self._program = program
 
     def read(self, stream: bytes) -> Read:
-        self._stdin.write(struct.pack(">L", len(stream)) + stream)
-        self._stdin.flush()
-        found = json.loads(self._stdout.readline())
+        found = self._program.ask(stream)
         stdout, stderr = (base64.b64decode(found[name] or "") for name in ("Stdout", "Stderr"))
         return Read(stdout, stderr, found["Error"])
 
 
 @pytest.fixture(scope="module")
 def stdcopy(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stdcopy]:
-    try:
-        program, version = programs.stdcopy(tmp_path_factory.mktemp("stdcopy"))
-    except programs.Unavailable as why:
-        lacking(pytestconfig, "Go's stdcopy", why)
-    pytestconfig.stash[SESSION].present["Go's stdcopy"] = version
-    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        yield Stdcopy(process)
-    assert process.returncode == 0
+    with running(pytestconfig, "Go's stdcopy", programs.stdcopy, tmp_path_factory.mktemp("stdcopy")) as program:
+        yield Stdcopy(program)
 
 
 class Queue:

@@ -8,9 +8,6 @@ in Go or in front of an engine, that the other takes for something else.
 from __future__ import annotations
 
 import base64
-import json
-import struct
-import subprocess
 from collections.abc import Iterator
 
 import attrs
@@ -23,7 +20,7 @@ from tests.core.test_injection import PLACES, VALUES, written
 from tests.core.test_smuggling import AFTER, CASES, CHUNKED, Verdict, ours, post
 from tests.helpers import counts
 from tests.peers import programs
-from tests.peers.conftest import SESSION, lacking
+from tests.peers.go_programs import GoProgram, running
 
 pytestmark = pytest.mark.peers
 
@@ -44,15 +41,11 @@ class Requests:
 class NetHttp:
     """The program of ``nethttp.go``, which is asked about one connection after the other."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    def __init__(self, program: GoProgram) -> None:
+        self._program = program
 
     def read(self, data: bytes) -> Requests:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(struct.pack(">L", len(data)) + data)
-        self._process.stdin.flush()
-        found = json.loads(self._process.stdout.readline())
+        found = self._program.ask(data)
         requests = [
             (each["Method"], each["Target"], base64.b64decode(each["Body"] or "")) for each in found["Requests"]
         ]
@@ -61,14 +54,8 @@ class NetHttp:
 
 @pytest.fixture(scope="module")
 def net_http(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetHttp]:
-    try:
-        program, version = programs.net_http(tmp_path_factory.mktemp("nethttp"))
-    except programs.Unavailable as why:
-        lacking(pytestconfig, "Go's net/http", why)
-    pytestconfig.stash[SESSION].present["Go's net/http"] = version
-    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        yield NetHttp(process)
-    assert process.returncode == 0
+    with running(pytestconfig, "Go's net/http", programs.net_http, tmp_path_factory.mktemp("nethttp")) as program:
+        yield NetHttp(program)
 
 
 # Go's reads these, and ours refuses them.

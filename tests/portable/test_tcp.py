@@ -163,11 +163,6 @@ def engine() -> Iterator[Engine]:
     running.close()
 
 
-def selector_loop() -> asyncio.AbstractEventLoop:
-    """On Windows asyncio's own loop cannot watch sockets."""
-    return asyncio.SelectorEventLoop()
-
-
 WITH_STDIN = AttachOptions(stdin=True)
 
 

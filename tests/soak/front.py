@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from tests.adapters.scripted import READ_SIZE, Task
+from tests.adapters.scripted import READ_SIZE, Task, listen
 from tests.adapters.tls_engine import ServerTls, copy_inwards, until_broken
 from tests.soak.jobs import FrontFault
 
@@ -60,8 +60,7 @@ class Front:
     def __init__(self, context: ssl.SSLContext, engine: str) -> None:
         self._context = context
         self._engine = engine.removeprefix("unix://")
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener, self.host = listen()
         self._lock = threading.Lock()
         self._faults: Mapping[int, FrontFault] = {}
         self._count = 0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import attrs
 
 from tests.adapters.frameworks import Asyncio, Blocking, Framework, Trio
+from tests.adapters.scripted import Task
 from tests.live import engines
 from tests.live.engine_api import Engine, EngineError
 from tests.live.matrix.page import Cell
@@ -42,21 +42,14 @@ class Played:
 
 def within(seconds: float, call: Callable[[], None]) -> BaseException | None:
     """Makes a call in a thread, because a blocking call that hangs cannot be ended from outside. Gives its error."""
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            call()
-        except BaseException as exc:
-            done.set_exception(exc)
-        else:
-            done.set_result(None)
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        return done.exception(seconds)
-    except TimeoutError:
+    task = Task(call)
+    if not task.finished(seconds):
         return TimeoutError(f"it hangs: no end within {seconds:.0f} s")
+    try:
+        task.result()
+    except BaseException as exc:
+        return exc
+    return None
 
 
 def play(scenario: Scenario, framework: Framework, running: engines.Running, shared: Shared) -> Played:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -18,6 +16,7 @@ from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import blocking as blocking_adapter
 from attachproto_adapters import trio as trio_adapter
 from tests.adapters.frameworks import finish, lifted, opening
+from tests.adapters.scripted import Task
 from tests.live.engine_api import Engine, wait_until
 
 RIGHT, NO_ANSWER, WRONG, HANG = "right", "no answer", "WRONG", "HANG"
@@ -276,20 +275,11 @@ def _judge(error: BaseException) -> Outcome:
 
 def play(scenario: Callable[[Scene], Coroutine[Any, Any, None]], scene: Scene) -> Outcome:
     """Plays it in a thread of its own, because a blocking call that hangs cannot be ended from outside."""
-    done: Future[None] = Future()
-
-    def run() -> None:
-        with suppress(BaseException):
-            try:
-                scene.adapter.run(lambda: scenario(scene))
-            except BaseException as exc:
-                done.set_exception(exc)
-            else:
-                done.set_result(None)
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        error = done.exception(DEADLINE)
-    except TimeoutError:
+    task = Task(lambda: scene.adapter.run(lambda: scenario(scene)))
+    if not task.finished(DEADLINE):
         return Outcome(HANG, f"no end within {DEADLINE:.0f} s")
-    return Outcome(RIGHT) if error is None else _judge(error)
+    try:
+        task.result()
+    except BaseException as error:
+        return _judge(error)
+    return Outcome(RIGHT)
