@@ -151,13 +151,13 @@ def workloads(*, quick: bool) -> list[Workload]:
         return Workload(name, title, "output", body.payload, body, tty, scheme)
 
     rows = [
-        output("lines", "64-byte lines, every eighth on stderr", lines(size(8))),
-        output("alternating", "64-byte frames, stdout and stderr in turn", alternating(size(4))),
+        output("lines", "64-byte lines, every eighth on stderr", lines(size(32))),
+        output("alternating", "64-byte frames, stdout and stderr in turn", alternating(size(16))),
         output("build-log", "a build log's mix of sizes", build_log(size(128))),
         output("32k", "32 KiB frames", large_frames(size(256))),
         output("tty", "a TTY's raw bytes", terminal(size(256)), tty=True),
         output("one-frame", "one frame of 1 GiB", one_frame(size(1024))),
-        output("tls-lines", "64-byte lines over TLS", lines(size(8)), scheme="tls"),
+        output("tls-lines", "64-byte lines over TLS", lines(size(16)), scheme="tls"),
         output("tls-32k", "32 KiB frames over TLS", large_frames(size(128)), scheme="tls"),
         Workload("cat", "64 MiB through cat and back", "cat", size(64)),
         Workload("beside", "another task beside alternating frames", "beside", size(4), alternating(size(4))),
