@@ -173,7 +173,7 @@ class Soak:
 
 def main() -> int:
     """Run the soak as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--sample-seconds", type=float, default=60.0, metavar="SECONDS")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import trio
@@ -16,6 +19,11 @@ from attachproto_adapters import trio as trio_adapter
 from benchmarks.comparison.clients._outcome import Outcome
 
 STDIN = AttachOptions(stdin=True)
+
+
+def _feed(attachment: blocking.Attachment, data: bytes) -> None:
+    attachment.send_stdin(data)
+    attachment.close_stdin()
 
 
 class Blocking:
@@ -40,8 +48,11 @@ class Blocking:
 
     def cat(self, outcome: Outcome, data: bytes) -> None:
         with blocking.attach("web", STDIN) as attachment:
-            for is_stderr, output in enumerate(attachment.communicate(data)):
-                outcome.add(bool(is_stderr), output)
+            writer = threading.Thread(target=_feed, args=(attachment, data))
+            writer.start()
+            for event in attachment:
+                outcome.add(type(event) is Stderr, event.data)
+            writer.join()
 
     def attach(self, outcome: Outcome, count: int) -> None:
         with blocking.Client() as client:
@@ -82,16 +93,11 @@ class Async:
         self._run(lambda: self._read(outcome))
 
     def beside(self, outcome: Outcome) -> None:
+        sleep = trio.sleep if self._adapter is trio_adapter else asyncio.sleep
+
         async def main() -> None:
-            if self._adapter is trio_adapter:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(outcome.take_turns, trio.sleep)
-                    await self._read(outcome)
-                    nursery.cancel_scope.cancel()
-            else:
-                other = asyncio.create_task(outcome.take_turns(asyncio.sleep))
+            async with self._alongside(functools.partial(outcome.take_turns, sleep)):
                 await self._read(outcome)
-                other.cancel()
 
         self._run(main)
 
@@ -107,12 +113,32 @@ class Async:
         self._run(main)
 
     def cat(self, outcome: Outcome, data: bytes) -> None:
+        async def feed(attachment: Any) -> None:
+            await attachment.send_stdin(data)
+            await attachment.close_stdin()
+
         async def main() -> None:
-            async with await self._adapter.attach("web", STDIN) as attachment:
-                for is_stderr, output in enumerate(await attachment.communicate(data)):
-                    outcome.add(bool(is_stderr), output)
+            async with (
+                await self._adapter.attach("web", STDIN) as attachment,
+                self._alongside(functools.partial(feed, attachment)),
+            ):
+                async for event in attachment:
+                    outcome.add(type(event) is Stderr, event.data)
 
         self._run(main)
+
+    @contextlib.asynccontextmanager
+    async def _alongside(self, other: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+        """Another task that runs beside this block."""
+        if self._adapter is trio_adapter:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                yield
+                nursery.cancel_scope.cancel()
+        else:
+            task = asyncio.create_task(other())
+            yield
+            task.cancel()
 
     def attach(self, outcome: Outcome, count: int) -> None:
         async def main() -> None:
