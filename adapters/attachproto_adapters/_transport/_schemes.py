@@ -170,12 +170,21 @@ def _parse_tcp(rest: str, shown: str, origin: str) -> TcpHost:
     name, user, port, path = _parse_authority(rest, shown, "tcp")
     if user is not None or {"?", "#"}.intersection(rest):
         raise HostInvalid(f"{shown} has a user, a query or a fragment, which tcp:// does not take: {_write('tcp')}")
-    try:
-        segments = tuple(unquote(segment, errors="strict") for segment in path.strip("/").split("/") if path.strip("/"))
-        check_segments(segments)
-    except ValueError as exc:  # UnicodeDecodeError is one
-        raise HostInvalid(f"{shown} has no valid path: {exc}: {_write('tcp')}") from None
+    if (segments := _segments(path.strip("/"))) is None:
+        # Without the segments: ``shown`` leaves out what may be a password, which may stand in the path by mistake.
+        raise HostInvalid(
+            f"{shown} has no valid path: a segment is empty, '.', '..' or not valid UTF-8: {_write('tcp')}"
+        )
     return TcpHost(name, port or TCP_PORT, origin, base_path=segments)
+
+
+def _segments(path: str) -> tuple[str, ...] | None:
+    try:
+        segments = tuple(unquote(segment, errors="strict") for segment in path.split("/") if path)
+        check_segments(segments)
+    except ValueError:  # UnicodeDecodeError is one
+        return None
+    return segments
 
 
 def _parse_ssh(rest: str, shown: str, origin: str) -> SshHost:
