@@ -90,8 +90,14 @@ class FaultyWriter(SocketWriter):
                 raise AssertionError(action)
 
     async def _until_read(self) -> None:
-        """Wait until the client has read what was written: a reset would discard it, and a next piece join it."""
-        while _ioctl(self.sock, termios.TIOCOUTQ):
+        """Wait until the client has read what was written: a reset would discard it, and a next piece join it.
+
+        A client that has closed the connection is not waited for. On TCP, TIOCOUTQ goes on counting the bytes that it
+        has not acknowledged.
+        """
+        gone = select.poll()
+        gone.register(self.sock.fileno(), 0)  # POLLHUP and POLLERR are reported without being asked for
+        while _ioctl(self.sock, termios.TIOCOUTQ) and not gone.poll(0):
             await asyncio.sleep(_POLL_SECONDS)
         if self.sock.family != socket.AF_UNIX:
             await asyncio.sleep(_TCP_SECONDS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import json
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,8 +39,9 @@ from attachproto_engine import (
     UnknownStream,
     _server,
 )
+from attachproto_engine._errors import EndedByFault
 from attachproto_engine._faults import FaultBook
-from attachproto_engine._faulty import HoldingConnection
+from attachproto_engine._faulty import FaultyWriter, HoldingConnection
 from attachproto_engine._script import Script
 from attachproto_engine._timing import End, Pause
 from tests.engine.client import (
@@ -177,6 +180,28 @@ def test_what_was_sent_arrives_before_a_reset(talking: Talk, host: str | None, q
                 assert piece, received
                 received += piece
         assert received == (H101M + BODY)[:at]
+
+
+def test_a_script_does_not_wait_for_a_client_that_has_reset_the_connection() -> None:
+    """On TCP the kernel goes on counting the bytes that this client will never acknowledge."""
+
+    async def reset_with_bytes_unread() -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            socket.create_connection(listener.getsockname()) as mine,
+        ):
+            sock, _ = listener.accept()
+            with sock:
+                sock.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while sock.send(bytes(65536)):
+                        pass
+                mine.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                mine.close()
+                with pytest.raises(EndedByFault):
+                    await FaultyWriter(sock, Script((Reset(at=0),))).write(b"x")
+
+    asyncio.run(asyncio.wait_for(reset_with_bytes_unread(), TIMEOUT))
 
 
 def test_each_piece_is_read_by_itself(talking: Talk) -> None:
