@@ -258,7 +258,8 @@ class Connection:
 
         Returns:
             A server with the limits of this one; ``None`` where the connection carries no more exchanges: the request
-            or the answer said ``Connection: close``, it was a stream, or a side failed. Then close it.
+            or the answer said ``Connection: close``, the answer was a ``Rejected`` without a ``content-length``, the
+            request was for a stream, or a side failed. Then close it.
         """
         side = self._side
         if not isinstance(side, Server) or self.our_state is not State.DONE or not side.keeps_connection:

@@ -122,18 +122,25 @@ class ResponseEncoder:
     Attributes:
         method: of the request.
         http_version: of the request.
-        keep_alive: whether the connection may carry another exchange after a plain answer.
+        keep_alive: whether the connection may carry another exchange after a plain answer. Set when the request is
+            whole.
     """
 
     __slots__ = ("http_version", "keep_alive", "method")
 
-    def __init__(self, method: str, http_version: str, *, keep_alive: bool = False) -> None:
+    def __init__(self, method: str, http_version: str) -> None:
         self.method = method
         self.http_version = http_version
-        self.keep_alive = keep_alive
+        self.keep_alive = False
 
-    def rejected(self, event: Rejected) -> bytes:
-        """Write a refusal with no header field added: without a ``content-length`` it ends with the connection.
+    def rejected(self, event: Rejected, *, plain: bool) -> bytes:
+        """Write a refusal: without a ``content-length`` it ends with the connection.
+
+        No header field is added, but for a ``Connection: close`` where a client could take the connection for open.
+
+        Args:
+            event: the refusal.
+            plain: it answers no request for a stream.
 
         Raises:
             LocalProtocolError: the status is below 400, or the header fields do not fit the body.
@@ -142,7 +149,12 @@ class ResponseEncoder:
         if field(event.headers, "transfer-encoding") is not None:
             raise LocalProtocolError("the body of Rejected is written without a Transfer-Encoding")
         _check_length(event.headers, event.body)
-        head = encode_head(status_line(event.status_code), event.headers)
+        headers = event.headers
+        if plain:
+            _check_connection(headers)
+            if self._tells_end(headers):
+                headers = self._with_close(headers)
+        head = encode_head(status_line(event.status_code), headers)
         return head if self.method == "HEAD" else head + event.body
 
     def head(self, event: ResponseHead) -> bytes:
@@ -174,9 +186,15 @@ class ResponseEncoder:
             headers += (("content-length", str(len(event.body))),)
         return encode_head(status_line(event.status_code), headers) + body
 
-    def keeps_connection(self, event: Response) -> bool:
+    def keeps_connection(self, event: Response | Rejected) -> bool:
         """Whether the connection may carry another exchange after this answer."""
-        return self.keep_alive and field(event.headers, "connection") is None
+        if not self.keep_alive or field(event.headers, "connection") is not None:
+            return False
+        return isinstance(event, Response) or self._tells_end(event.headers)
+
+    def _tells_end(self, headers: Headers) -> bool:
+        """Whether the client of a refusal with these header fields knows its end before the connection ends."""
+        return self.method == "HEAD" or field(headers, "content-length") is not None
 
     def _is_bare(self, head: ResponseHead) -> bool:
         """Whether the body behind this head has no chunks around it."""
@@ -189,12 +207,18 @@ class ResponseEncoder:
 
     def _headers(self, status_code: int, headers: Headers) -> Headers:
         _check(status_code, headers, 200)
-        connection = field(headers, "connection")
-        if field(headers, "transfer-encoding") is not None or connection not in (None, "close"):
-            raise LocalProtocolError("the connection writes Transfer-Encoding and Connection of an answer itself")
+        if field(headers, "transfer-encoding") is not None:
+            raise LocalProtocolError("the Transfer-Encoding of an answer is written by Connection: leave it out")
+        _check_connection(headers)
         if status_code == 204 and field(headers, "content-length") is not None:
             raise LocalProtocolError("an answer with status 204 has no Content-Length")
-        return headers if connection or self.keep_alive else (*headers, ("connection", "close"))
+        return self._with_close(headers)
+
+    def _with_close(self, headers: Headers) -> Headers:
+        """The header fields of a plain answer, which say so if no other exchange can follow."""
+        if self.keep_alive or field(headers, "connection") is not None:
+            return headers
+        return (*headers, ("connection", "close"))
 
 
 def _check(status_code: int, headers: Headers, lowest: int) -> None:
@@ -204,6 +228,13 @@ def _check(status_code: int, headers: Headers, lowest: int) -> None:
     for name in ("content-type", *CONNECTION_HEADERS):
         if sum(key == name for key, _ in headers) > 1:
             raise LocalProtocolError(f"an answer has {name} at most once")
+
+
+def _check_connection(headers: Headers) -> None:
+    """What holds for every answer to a plain request."""
+    connection = field(headers, "connection")
+    if connection not in (None, "close"):
+        raise LocalProtocolError(f"the connection field of a plain answer is close, or left out, not {connection!r}")
 
 
 def _check_length(headers: Headers, body: bytes) -> None:

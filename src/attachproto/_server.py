@@ -105,7 +105,7 @@ class Server:
             case Accepted():
                 return self._encode_accepted(event)
             case Rejected():
-                return self._responses.rejected(event)
+                return self._responses.rejected(event, plain=not isinstance(self._request, StreamRequest))
             case ResponseHead():
                 return self._responses.head(event)
             case _:
@@ -121,7 +121,7 @@ class Server:
             case ResponseHead():
                 self._sent_head = event
                 return None
-            case Response():
+            case Response() | Rejected():
                 self.keeps_connection = self._responses.keeps_connection(event)
                 return None
             case Accepted():

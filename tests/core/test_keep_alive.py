@@ -138,14 +138,80 @@ def test_an_answer_that_ends_the_connection() -> None:
     connection = asked(PING)
     assert connection.send(Response(200, (("Connection", "close"),), b"OK")) == CLOSED
     assert connection.next_exchange() is None
-    with pytest.raises(LocalProtocolError):
-        asked(PING).send(Response(200, (("connection", "keep-alive"),), b"OK"))
+    for answer in (
+        Response(200, (("connection", "keep-alive"),), b"OK"),
+        Rejected(404, (("connection", "keep-alive"),), b"no"),
+    ):
+        with pytest.raises(LocalProtocolError, match="'keep-alive'"):
+            asked(PING).send(answer)
 
 
-def test_a_refusal_ends_the_connection() -> None:
+REFUSAL_BYTES = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno"
+
+
+def test_a_refusal_with_a_length_is_an_answer_like_others() -> None:
+    connection = asked(PING + CREATE)
+    assert connection.send(Rejected(404, (("content-length", "2"),), b"no")) == REFUSAL_BYTES
+    request = after(connection).next_event()
+    assert isinstance(request, Request)
+    assert request.path == ("containers", "create")
+
+
+def test_a_refusal_without_a_length_ends_the_connection() -> None:
     connection = asked(PING)
-    connection.send(Rejected(404, (), b"no"))
+    assert connection.send(Rejected(404, (), b"no")) == b"HTTP/1.1 404 Not Found\r\n\r\nno"
     assert connection.next_exchange() is None
+
+
+def test_a_refusal_with_a_length_says_that_it_ends_the_connection() -> None:
+    for request in (PING[:-2] + b"Connection: close\r\n\r\n", PING.replace(b"1.1", b"1.0")):
+        connection = asked(request)
+        assert connection.send(Rejected(404, (("content-length", "2"),), b"no")) == (
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+        )
+        assert connection.next_exchange() is None
+
+
+def test_the_refusal_of_a_stream_is_written_as_it_is_given_and_ends_the_connection() -> None:
+    connection = Connection(SERVER, keep_alive=True)
+    connection.receive_data(ATTACH)
+    assert isinstance(connection.next_event(), Attach)
+    assert connection.send(Rejected(404, (("content-length", "2"),), b"no")) == REFUSAL_BYTES
+    assert connection.next_exchange() is None
+
+
+LENGTH = (("content-length", "2"),)
+
+
+@pytest.mark.parametrize("keep_alive", [False, True])
+@pytest.mark.parametrize("asks_to_close", [False, True])
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK,
+        Response(204),
+        Response(404, LENGTH, b"no"),
+        Response(404, (("connection", "close"),), b"no"),
+        Rejected(404, (), b"no"),
+        Rejected(404, (("content-length", "0"),)),
+        Rejected(404, LENGTH, b"no"),
+        Rejected(404, (*LENGTH, ("connection", "close")), b"no"),
+    ],
+)
+def test_both_ends_agree_whether_the_connection_goes_on(
+    answer: Response | Rejected, method: str, asks_to_close: bool, keep_alive: bool
+) -> None:
+    client = Connection(CLIENT)
+    connection = Connection(SERVER, keep_alive=keep_alive)
+    request = client.send(Request(method, ("_ping",)))
+    if asks_to_close:
+        request = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+    connection.receive_data(request)
+    assert isinstance(connection.next_event(), Request)
+    client.receive_data(connection.send(answer))
+    list(client.events())
+    assert client.reusable is (connection.next_exchange() is not None)
 
 
 def test_a_body_that_was_not_read_ends_the_connection() -> None:

@@ -591,7 +591,7 @@ class TestPromise09BothEnds:
         assert list(pair.ends[CLIENT].events()) == answer
         pair.agree()
         head_only = server(Request("HEAD", ("_ping",)))
-        assert head_only.send(Rejected(404, (), b"no")) == b"HTTP/1.1 404 Not Found\r\n\r\n"
+        assert head_only.send(Rejected(404, (), b"no")) == b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n"
 
     def test_accepting_as_engines_do(self) -> None:
         assert server(ASK).send(Accepted(Framing.MULTIPLEXED)) == H101M
