@@ -54,17 +54,19 @@ def throughput(run: Run) -> Any:
 
 
 def scale(run: Run) -> Any:
-    """A figure: memory, and time to open, over the number of open attachments."""
-    figure, (memory, time) = pyplot.subplots(1, 2, figsize=(9, 3.4))
+    """A figure: memory, time to open, and throughput, over the number of open attachments."""
+    figure, (memory, time, rates) = pyplot.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     for framework, rows in run.scale.items():
         counts = [row["count"] for row in rows]
         style: dict[str, Any] = {"color": COLOURS[framework], "marker": "o", "label": framework}
         memory.plot(counts, [row["bytes"] * row["count"] / 2**20 for row in rows], **style)
         if framework != "core":
             time.plot(counts, [row["seconds"] for row in rows], **style)
+            rates.plot(counts, [row["megabytes"] for row in rows], **style)
     memory.set_ylabel("MiB of all together")
     time.set_ylabel("seconds to open all")
-    for axes in (memory, time):
+    rates.set_ylabel("MB/s of all together")
+    for axes in (memory, time, rates):
         axes.set_xlabel("open attachments")
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)

@@ -24,6 +24,12 @@ RATES: Final = {
 ROUND_TRIP: Final = 1.3
 BARE: Final = {"blocking": "drain", "asyncio": "drain-asyncio", "trio": "drain-trio"}
 
+# The longest import, in times that of another client.
+IMPORTS: Final = {
+    "attachproto_adapters.blocking": ("docker", 0.8),
+    "attachproto_adapters.asyncio": ("aiodocker", 0.6),
+}
+
 # The largest memory of an attachment that waits, in KiB.
 IDLE: Final = {"core": 3.0, "blocking": 5.0, "asyncio": 7.0, "trio": 10.0}
 
@@ -84,6 +90,10 @@ def targets(run: Run) -> Iterator[Target]:
     for adapter, bare in BARE.items():
         times = _times(results.get(bare), results.get(adapter))
         yield Target(f"{title}: times the bare loop's time", adapter, ROUND_TRIP, False, times)
+    for module, (peer, most) in IMPORTS.items():
+        mine, other = run.imports.get(module), run.imports.get(peer)
+        adapter = module.rpartition(".")[2]
+        yield Target(f"import: times {peer}'s time", adapter, most, False, mine and other and mine / other)
     for framework, most in IDLE.items():
         found = run.scale.get(framework)
         # Of the most attachments: with few of them, what is shared counts more.
