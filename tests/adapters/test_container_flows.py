@@ -12,10 +12,12 @@ import pytest
 from attachproto import AttachOptions, ExecStart, Reason, RemoteProtocolError, Request, Response
 from attachproto_adapters import (
     ContainerNotRunning,
+    EngineUnreachable,
     HalfCloseEndsAttach,
     ImageNotFound,
     RequestRejected,
 )
+from attachproto_adapters._errors import unreachable
 from attachproto_adapters._flows._container_calls import RUN_LABEL, create_request, kill_request, remove_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec
@@ -488,17 +490,38 @@ RESIZE = Call(Request("POST", ("containers", "c1", "resize"), (("h", "33"), ("w"
 START = Call(Request("POST", ("containers", "c1", "start")))
 
 
-def test_after_a_broken_connection_it_is_killed_without_a_look() -> None:
+def late() -> EngineUnreachable:
+    """A connect that took too long."""
+    try:
+        raise unreachable("tcp://engine", "timed out") from TimeoutError()
+    except EngineUnreachable as exc:
+        return exc
+
+
+@pytest.mark.parametrize(
+    ("failure", "again"),
+    [
+        (ConnectionResetError(), True),
+        (unreachable("tcp://engine", "TLS failed: unexpected eof while reading"), True),
+        (RequestRejected(500, "busy", "DELETE"), False),
+        (TimeoutError(), False),
+        (late(), False),
+    ],
+)
+def test_which_failures_of_a_clean_up_are_tried_again(failure: Exception, again: bool) -> None:
     run = created_run()
     started(run)
     next(run.clean_up())
-    assert not run.may_try_again(RequestRejected(500, "busy", "DELETE"))
+    assert run.may_try_again(failure) is again
+    assert not run.may_try_again(failure)
+
+
+def test_after_a_broken_connection_it_is_killed_without_a_look() -> None:
     run = created_run()
     started(run)
     next(run.clean_up())
     assert run.may_try_again(ConnectionResetError())
     assert drive(run.clean_up(), NOT_RUNNING, GONE) == ([KILL, REMOVE], None)
-    assert not run.may_try_again(ConnectionResetError())
 
 
 @pytest.mark.parametrize(

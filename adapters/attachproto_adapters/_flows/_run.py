@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
 from attachproto import AttachOptions, Response
-from attachproto_adapters._errors import CommandTimeout, EngineUnreachable, HalfCloseEndsAttach, RequestRejected
+from attachproto_adapters._errors import CommandTimeout, HalfCloseEndsAttach, RequestRejected
 from attachproto_adapters._flows._api_calls import inspect_request, is_refusal, refused
 from attachproto_adapters._flows._arguments import check_flag
 from attachproto_adapters._flows._attach import open_attach
@@ -170,8 +170,12 @@ class ContainerRun:
         )
 
     def may_try_again(self, exc: Exception) -> bool:
-        """Whether another ``clean_up`` may succeed where this error has ended the first: a connection broke."""
-        again = not self._tried_again and not isinstance(exc, TimeoutError | EngineUnreachable | RequestRejected)
+        """Whether another ``clean_up`` may succeed where this error has ended the first: a connection broke.
+
+        A handshake that was cut is ``EngineUnreachable``. After a timeout another try would take as long again.
+        """
+        too_late = isinstance(exc, TimeoutError) or isinstance(exc.__cause__, TimeoutError)
+        again = not (self._tried_again or too_late or isinstance(exc, RequestRejected))
         self._tried_again = True
         return again
 
