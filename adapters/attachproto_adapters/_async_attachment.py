@@ -22,7 +22,7 @@ from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
-from attachproto_adapters._flows._output import DataEvent, OutputEvent
+from attachproto_adapters._flows._output import DataEvent, OutputEvent, end_wanted
 from attachproto_adapters._flows._stdin import Feed, slices
 from attachproto_adapters._flows._stdout_buffer import LIMIT
 from attachproto_adapters._flows._steps import Held, Opened
@@ -192,12 +192,15 @@ class AsyncAttachment(AttachmentBase[L]):
         Raises:
             RuntimeError: another task is in this call, or is sending or receiving. (*)
             OutputCut: the output ended while the process goes on; what was read is in the error.
+            ExitCodeUnknown: the output ended, and the engine refused the question whether the process has ended, or
+                could not be asked. The outputs are in the error, and the cause says why. Another call asks again.
             HalfCloseEndsAttach, HalfCloseUnsupported, LocalProtocolError, ValueError: nothing was sent.
             OutputTooLarge, EngineReportedError: what was read is in the error.
             RemoteProtocolError, OSError, AttachmentClosed: as for ``receive``.
         """
         outputs = await self._exchange(input, max_output)
-        await self._confirm_end()
+        with end_wanted(outputs, self._session.errors):
+            await self._confirm_end()
         return outputs
 
     def lines(

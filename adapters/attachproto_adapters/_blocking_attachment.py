@@ -8,6 +8,7 @@ documentation in one place. Decisions are in ``_attachment``.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from types import TracebackType
@@ -22,7 +23,7 @@ from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
-from attachproto_adapters._flows._output import DataEvent, OutputEvent
+from attachproto_adapters._flows._output import DataEvent, OutputEvent, end_wanted
 from attachproto_adapters._flows._stdin import slices
 from attachproto_adapters._flows._stdout_buffer import LIMIT
 from attachproto_adapters._flows._steps import Held, Opened
@@ -207,6 +208,8 @@ class Attachment(AttachmentBase[BlockingSession]):
 
         Raises:
             OutputCut: the output ended while the process goes on; what was read is in the error.
+            ExitCodeUnknown: the output ended, and the engine refused the question whether the process has ended, or
+                could not be asked. The outputs are in the error, and the cause says why. Another call asks again.
             HalfCloseEndsAttach: ending stdin would end the attach, and output would be lost, because of the container
                 or of an intermediary. Nothing was sent.
             HalfCloseUnsupported: the socket cannot half-close. Nothing was sent.
@@ -218,7 +221,8 @@ class Attachment(AttachmentBase[BlockingSession]):
             RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
         """
         outputs = self._exchange(input, max_output)
-        self._confirm_end()
+        with end_wanted(outputs, self._session.errors):
+            self._confirm_end()
         return outputs
 
     def lines(
@@ -364,10 +368,12 @@ class Attachment(AttachmentBase[BlockingSession]):
         May be called more than once, from any thread or signal handler.
         """
         self._end(LifeEvent.CLOSE)
-        self._session.close()
-        close_held(self._held)
-        if self._dialer is not None:
-            self._dialer.close()
+        # Closing ssh may take seconds. If a signal's handler raises meanwhile, the rest is closed nevertheless.
+        with contextlib.ExitStack() as stack:
+            if self._dialer is not None:
+                stack.callback(self._dialer.close)
+            stack.callback(close_held, self._held)
+            stack.callback(self._session.close)
 
     def __enter__(self) -> Self:
         return self

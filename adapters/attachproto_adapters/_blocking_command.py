@@ -142,8 +142,10 @@ class CommandRun:
                     attachment._gather(events, None)
 
     def _close(self) -> None:
-        if self._attachment is not None:
-            self._attachment.close()
-        if (session := self._stream.take()) is not None:
-            session.close()
-        self._dialer.close()
+        # If a signal's handler raises in one of them, the rest is closed nevertheless.
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._dialer.close)
+            if (session := self._stream.take()) is not None:
+                stack.callback(session.close)
+            if self._attachment is not None:
+                stack.callback(self._attachment.close)

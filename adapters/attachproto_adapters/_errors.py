@@ -210,10 +210,12 @@ class CommandTimeout(AttachError, TimeoutError):
 
 
 class ExitCodeUnknown(AttachError):
-    """A container or a command has run, and the engine cannot tell its exit code: it was removed, for instance.
+    """How a process has ended is not known. Its container was removed, for instance, or the engine cannot be asked.
+
+    ``__cause__`` is the error of the question, if it failed: a ``RequestRejected`` or an ``EngineUnreachable``.
 
     Attributes:
-        stdout: the whole of stdout, where ``run_exec`` raises it.
+        stdout: the whole of stdout, where ``communicate``, ``run`` or ``run_exec`` raises it.
         stderr: the whole of stderr, likewise.
     """
 

@@ -34,7 +34,9 @@ from attachproto import (
     encode_frame,
 )
 from attachproto_adapters import AttachmentClosed, AttachWarning, HalfCloseUnsupported, Line
-from attachproto_adapters.blocking import Attachment, attach, exec_start, logs, open_attachment, run_exec
+from attachproto_adapters._blocking_command import CommandRun
+from attachproto_adapters._transport._blocking import BlockingSession
+from attachproto_adapters.blocking import Attachment, Client, attach, exec_start, logs, open_attachment, run_exec
 from tests.adapters.frameworks import OUTPUT_ONLY, WITH_STDIN, connected
 from tests.adapters.scenarios import MEGABYTE, pattern
 from tests.adapters.scripted import (
@@ -465,6 +467,48 @@ def test_close_wakes_a_blocked_wait(engine: Engine, held: bool) -> None:
             task.result()
     finally:
         exited.set()
+
+
+@pytest.mark.parametrize("interrupted", ["stream", "held"])
+def test_an_interrupted_close_closes_the_rest(engine: Engine, interrupted: str) -> None:
+    """Closing ssh may take seconds, in which a second Ctrl-C is likely."""
+    engine.on("attach", stays())
+    engine.on("wait", holds)
+    attachment = attach("web", host=engine.host, wait=True, timeout=BOUND)
+    stream, held = attachment._session, attachment._held.session
+    assert held is not None
+    interrupt_close(stream if interrupted == "stream" else held)
+    with pytest.raises(KeyboardInterrupt):
+        attachment.close()
+    assert (stream.closed, held.closed) == (True, True)
+
+
+def interrupt_close(session: BlockingSession) -> None:
+    close = session.close
+
+    def interrupted() -> None:
+        session.close = close  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    session.close = interrupted  # type: ignore[method-assign]
+
+
+def test_an_interrupted_close_of_a_command_closes_the_rest(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.on("inspect", answers(container()), answers(docker_exec(exit_code=0)))
+    engine.on("start", accepts())
+    with Client(engine.host) as client:
+        prepared, exchange = client._prepare_run_exec("web", ["true"], kill=False)
+        dialer, closed = client._dialer(), threading.Event()
+        run = CommandRun(prepared, exchange, dialer)
+        monkeypatch.setattr(Attachment, "close", raises_keyboard_interrupt)
+        monkeypatch.setattr(dialer, "close", closed.set)
+        with pytest.raises(KeyboardInterrupt):
+            run.run()
+    assert closed.is_set()
+
+
+def raises_keyboard_interrupt(*args: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_close_between_a_poll_and_a_send(opened: Opener) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from attachproto_adapters import CommandTimeout, ExecResult, OutputCut
-from attachproto_engine import Cut, Engine, HeldHead, IdleCut, NoHalfClose, ProxyAnswer
+from attachproto_adapters import CommandTimeout, ExecResult, ExitCodeUnknown, OutputCut
+from attachproto_engine import Cut, Engine, Fault, HeldHead, IdleCut, NoHalfClose, ProxyAnswer, Reset
 from tests.adapters import scripted
 from tests.adapters.frameworks import EACH_FRAMEWORK, WITH_STDIN, Framework
 from tests.engine.client import call, dial, read_until, shell, start, wait
@@ -249,3 +250,30 @@ def test_a_container_that_is_restarted_has_ended(framework: Framework, emulate: 
                 assert await attachment.wait() == 3
 
         framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("fault", [ProxyAnswer(403), Reset(at=0)], ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("kind", ["exec", "container"])
+def test_an_end_that_cannot_be_asked_for(framework: Framework, engine: Engine, kind: str, fault: Fault) -> None:
+    """A filtering proxy refuses each time. The output was read, and is not lost."""
+    inspect: Literal["inspect", "exec_inspect"] = "exec_inspect" if kind == "exec" else "inspect"
+    script = ["sh", "-c", "echo out; echo err >&2"]
+    shell(engine, "web", "sleep 100" if kind == "exec" else script[-1])
+    if kind == "exec":
+        start(engine, "web")
+
+    async def scenario() -> None:
+        async with framework.client(engine.host) as client:
+            opening = client.open_exec("web", script) if kind == "exec" else client.attach("web", start=True)
+            async with await opening as attachment:
+                engine.fault("web", fault, on=inspect)
+                for _ in range(2):
+                    with pytest.raises(ExitCodeUnknown, match="whether the process has ended") as caught:
+                        await attachment.communicate()
+                    assert (caught.value.stdout, caught.value.stderr) == (b"out\n", b"err\n")
+                    assert caught.value.__cause__ is not None
+                engine.fault("web", on=inspect)
+                assert await attachment.communicate() == (b"out\n", b"err\n")
+
+    framework.run(scenario)

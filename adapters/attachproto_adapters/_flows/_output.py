@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from io import BytesIO
 from typing import Generic, Protocol
 
 import attrs
 
-from attachproto import OutputClosed, ProtocolError, RawOutput, Stderr, Stdout, Systemerr
+from attachproto import OutputClosed, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters._errors import (
     AttachError,
     AttachmentClosed,
@@ -152,20 +153,33 @@ class Gathered:
 
 
 @contextlib.contextmanager
-def exit_code_wanted(outputs: tuple[bytes, bytes], errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """A context for finding the exit code of a command whose output has been read: its errors carry the output.
+def exit_code_wanted(
+    outputs: tuple[bytes, bytes],
+    errors: tuple[type[Exception], ...],
+    wanted: str = "the command's exit code",
+    stays: tuple[type[Exception], ...] = (),
+) -> Iterator[None]:
+    """A context for a question about a process whose output has been read: its errors carry the output.
 
     Args:
         outputs: stdout and stderr.
         errors: what the framework raises for a broken connection.
+        wanted: what is asked for, for the error's text.
+        stays: errors that are raised as they are.
 
     Raises:
         ExitCodeUnknown: the engine does not tell, or cannot be asked.
     """
-    unknown: tuple[type[Exception], ...] = (AttachError, ProtocolError, *errors)
+    unknown: tuple[type[Exception], ...] = (AttachError, *errors)
+    kept: tuple[type[Exception], ...] = (OutputCut, AttachmentClosed, *stays)
     try:
         yield
-    except (OutputCut, AttachmentClosed):
+    except kept:
         raise
     except unknown as exc:
-        raise ExitCodeUnknown(f"the command's exit code is not known: {exc}", *outputs) from exc
+        raise ExitCodeUnknown(f"{wanted} is not known: {exc}", *outputs) from exc
+
+
+def end_wanted(outputs: tuple[bytes, bytes], errors: tuple[type[Exception], ...]) -> AbstractContextManager[None]:
+    """The same for the question of ``communicate``. After a timeout the caller makes the call again."""
+    return exit_code_wanted(outputs, errors, "whether the process has ended", (TimeoutError,))
