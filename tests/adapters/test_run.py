@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -48,7 +49,10 @@ from tests.adapters.frameworks import ASYNCIO, BLOCKING, EACH_FRAMEWORK, TRIO, C
 from tests.adapters.interrupting import Interrupter, counts, is_interrupt
 from tests.adapters.scenarios import pattern
 from tests.adapters.scripted import BOUND, answers, container, holds, refuses, stays, until_closed
+from tests.adapters.tls_engine import Certificates
 from tests.engine.client import call, create
+from tests.soak.front import Front
+from tests.soak.jobs import FrontFault
 
 SCRIPT = ["sh", "-c", "echo out; echo err >&2; exit 3"]
 
@@ -58,6 +62,20 @@ def emulated(request: pytest.FixtureRequest) -> Iterator[Engine]:
     emulate: Literal["dockerd", "podman"] = request.param
     with Engine(emulate=emulate) as running:
         yield running
+
+
+EngineBehindTls = tuple[Engine, Front, ssl.SSLContext]
+
+
+@pytest.fixture
+def engine_behind_tls(tmp_path: Path) -> Iterator[EngineBehindTls]:
+    certificates = Certificates(tmp_path)
+    context = ssl.create_default_context(cafile=certificates.client / "ca.pem")
+    context.load_cert_chain(certificates.client / "cert.pem", certificates.client / "key.pem")
+    with Engine() as running:
+        front = Front(certificates.server_context(ssl.TLSVersion.TLSv1_3), running.host)
+        yield running, front, context
+        front.close()
 
 
 def containers(engine: Engine) -> list[str]:
@@ -318,6 +336,27 @@ def test_a_removal_that_fails_is_told(framework: Framework, emulated: Engine, mo
 def _refused(self: object, container: str) -> Any:
     raise RequestRejected(500, "busy", "DELETE /containers/c1")
     yield
+
+
+@EACH_FRAMEWORK
+def test_a_tls_handshake_that_breaks_leaves_nothing(framework: Framework, engine_behind_tls: EngineBehindTls) -> None:
+    """Whichever of its connections it is; a container that was refused its start is removed on a new one."""
+    embedded, front, tls = engine_behind_tls
+    embedded.fault("mine", ProxyAnswer(403), on="start")
+
+    async def scenario() -> None:
+        for number in itertools.count():
+            front.plan(FrontFault(number, at=100, reset=False))
+            async with framework.client(front.host, tls=tls) as client:
+                with pytest.raises((EngineUnreachable, RequestRejected)) as caught:
+                    await client.run("any", ["true"], name="mine")
+            assert not hasattr(caught.value, "__notes__")
+            assert containers(embedded) == []
+            if number >= front.accepted:
+                break
+        assert number > 3
+
+    framework.run(scenario)
 
 
 @EACH_FRAMEWORK

@@ -55,6 +55,7 @@ class Front:
 
     Attributes:
         host: its address.
+        accepted: how many connections there were since the last ``plan``.
     """
 
     def __init__(self, context: ssl.SSLContext, engine: str) -> None:
@@ -63,7 +64,7 @@ class Front:
         self._listener, self.host = listen()
         self._lock = threading.Lock()
         self._faults: Mapping[int, FrontFault] = {}
-        self._count = 0
+        self.accepted = 0
         self._sockets: set[socket.socket] = set()
         self._armed: list[_CutSocket] = []
         self._accepting = Task(self._accept)
@@ -74,7 +75,7 @@ class Front:
             for each in self._armed:
                 each.disarm()
             self._armed.clear()
-            self._count = 0
+            self.accepted = 0
             self._faults = {} if fault is None else {fault.connection: fault}
 
     def close(self) -> None:
@@ -95,8 +96,8 @@ class Front:
             except OSError:
                 return
             with self._lock:
-                fault = self._faults.get(self._count)
-                self._count += 1
+                fault = self._faults.get(self.accepted)
+                self.accepted += 1
                 self._sockets.add(sock)
                 wire: Any = sock
                 if fault is not None:
