@@ -17,7 +17,7 @@ from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_command import AsyncCommandRun
 from attachproto_adapters._async_run import run_container
 from attachproto_adapters._async_runner import drive
-from attachproto_adapters._client import ClientBase
+from attachproto_adapters._client import DEFAULT_OPTIONS, ClientBase
 from attachproto_adapters._flows._api_calls import created_id
 from attachproto_adapters._flows._arguments import check_options
 from attachproto_adapters._flows._attach import open_attach
@@ -46,11 +46,9 @@ T = TypeVar("T")
 S = TypeVar("S", bound=AsyncSession)
 A = TypeVar("A", bound=AsyncAttachment[Any])
 
-DEFAULT_OPTIONS = AttachOptions()
-
 
 class AsyncClient(ClientBase, Generic[A, S]):
-    """One engine, and the calls that it answers. Making one connects to nothing.
+    """One engine, and the calls that it answers. Creating a client opens no connection.
 
     It is an asynchronous context manager; without ``async with``, call ``aclose`` at the end. Several tasks may use one
     client at the same time. Arguments and errors are those of ``blocking.Client``.

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 
 from attachproto import Accepted, AttachOptions, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment
-from attachproto_adapters._async_client import DEFAULT_OPTIONS, AsyncClient
+from attachproto_adapters._async_client import AsyncClient
+from attachproto_adapters._client import DEFAULT_OPTIONS
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._options import CommandOptions, ExecOptions, LogsOptions, RunExecOptions, RunOptions

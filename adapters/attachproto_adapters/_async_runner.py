@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Any, TypeVar
 
 from attachproto import Accepted, RemoteProtocolError, Response, ResponseHead
@@ -79,13 +80,7 @@ async def clean_up(steps: Steps[T], dialer: AsyncDialer[L], seconds: float) -> T
     Raises:
         TimeoutError: it did not end in time. Everything that it has opened is closed.
     """
-
-    async def driven() -> T:
-        result = await drive(steps, dialer)
-        await close_held(result.held)
-        return result.value
-
-    return await dialer.shielded(seconds, driven)
+    return await dialer.shielded(seconds, functools.partial(_driven, steps, dialer))
 
 
 async def finish(steps: Steps[T], dialer: AsyncDialer[L], grace: float) -> T:
@@ -93,13 +88,13 @@ async def finish(steps: Steps[T], dialer: AsyncDialer[L], grace: float) -> T:
 
     The cancellation goes on when the flow has ended; if it needs more than ``grace`` seconds, it is cancelled.
     """
+    return await dialer.finished(grace, functools.partial(_driven, steps, dialer))
 
-    async def driven() -> T:
-        result = await drive(steps, dialer)
-        await close_held(result.held)
-        return result.value
 
-    return await dialer.finished(grace, driven)
+async def _driven(steps: Steps[T], dialer: AsyncDialer[L]) -> T:
+    result = await drive(steps, dialer)
+    await close_held(result.held)
+    return result.value
 
 
 async def _await_deferred(held: Held[L], seconds: float | None, dialer: AsyncDialer[L]) -> Response | Broken | None:

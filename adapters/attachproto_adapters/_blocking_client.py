@@ -19,7 +19,7 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._blocking_command import CommandRun
 from attachproto_adapters._blocking_run import run_container
 from attachproto_adapters._blocking_runner import drive
-from attachproto_adapters._client import ClientBase
+from attachproto_adapters._client import DEFAULT_OPTIONS, ClientBase
 from attachproto_adapters._flows._api_calls import created_id
 from attachproto_adapters._flows._arguments import check_options
 from attachproto_adapters._flows._attach import open_attach
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     import ssl
 
 T = TypeVar("T")
-
-DEFAULT_OPTIONS = AttachOptions()
 
 
 class Client(ClientBase):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import attrs
 
+from attachproto import AttachOptions
 from attachproto_adapters._errors import ClientClosed
 from attachproto_adapters._flows._api_calls import PING
 from attachproto_adapters._flows._arguments import check_options
@@ -20,6 +21,9 @@ from attachproto_adapters._transport._hosts import resolve_api_version, resolve_
 
 if TYPE_CHECKING:
     import ssl
+
+DEFAULT_OPTIONS: Final = AttachOptions()
+"""Of ``attach`` in every framework: stdout and stderr."""
 
 
 class ClientBase:

@@ -15,7 +15,8 @@ from typing import Any, Unpack, overload
 
 from attachproto import AttachOptions, Quirk, StreamRequest
 from attachproto_adapters._blocking_attachment import Attachment
-from attachproto_adapters._blocking_client import DEFAULT_OPTIONS, Client
+from attachproto_adapters._blocking_client import Client
+from attachproto_adapters._client import DEFAULT_OPTIONS
 from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._options import CommandOptions, ExecOptions, LogsOptions, RunExecOptions, RunOptions

@@ -15,8 +15,8 @@ ANSWER_SECONDS: Final = 4.0
 """How long a wait may be silent after inspect has reported the exit. Podman looks every 250 ms; 1.4 s were seen."""
 
 EARLIER_RUN_SECONDS: Final = 0.25
-"""How long it may take to report a run that was over before a later one was seen. dockerd answers 5 to 20 ms after the
-end of the output."""
+"""How long to wait for the exit code of a run if inspect already shows a later run. dockerd answers 5 to 20 ms after
+the end of the output."""
 
 GATEWAY_ERRORS: Final = (502, 503, 504)
 """What a proxy answers if the engine was silent for longer than its limit. nginx sends no head before that."""

@@ -95,7 +95,7 @@ class Dialer:
         return seconds if self.timeout is None else min(seconds, self.timeout)
 
     def unless_sooner(self, seconds: float | None) -> float | None:
-        """This bound; ``None`` if the timeout is shorter, which bounds every wait by itself."""
+        """``seconds``; ``None`` if the timeout is shorter, because the timeout then ends the wait first."""
         return seconds if seconds is None or self.timeout is None or seconds < self.timeout else None
 
     def settimeout(self, timeout: float | None) -> None:
