@@ -27,7 +27,7 @@ from attachproto._events import (
     StdinClosed,
 )
 from attachproto._frames import FrameEvent, FrameReader, as_bytes
-from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, check_headers, field, media_type
+from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, check_headers, field, lower_names, media_type
 from attachproto._http_head import Head
 from attachproto._http_reader import HttpReader
 from attachproto._quirks import Quirk, check_quirks, filter_source
@@ -87,7 +87,7 @@ class Client:
         max_refusal: int,
         max_body: int,
     ) -> None:
-        check_headers((("host", host), ("user-agent", user_agent)))
+        check_headers(lower_names((("host", host), ("user-agent", user_agent))))
         self._buffer = buffer
         self._ready = ready
         self._max_head = max_head

@@ -11,7 +11,7 @@ The file has more than 250 lines, because it is the public interface of the core
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Final, Literal, overload
 
 from attachproto._client import Client
@@ -24,6 +24,7 @@ from attachproto._receive_buffer import ReceiveBuffer
 from attachproto._server import Server
 from attachproto._signals import CLIENT, NEED_DATA, SERVER, Role, Signal
 from attachproto._state import UNMOVING_EVENTS, State, StateMachine, Trigger, trigger_of
+from attachproto._validators import check_limit
 from attachproto._version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 # CPython 3.11 takes 0.2 microseconds to find a member on its enum, as long as it takes to decode a small frame.
 _STREAMING: Final = State.STREAMING
 
+_HOST: Final = "localhost"
+_USER_AGENT: Final = f"attachproto/{__version__}"
+
 
 class Connection:
     """The attach protocol for one exchange, without I/O.
@@ -39,11 +43,14 @@ class Connection:
     Give it the bytes that you read and take events; give it events and take the bytes to write. After ``Accepted`` one
     thread may send while another receives, without a lock. Before that, use it from one thread at a time.
 
+    A limit is at least 1. Either role takes and checks all four, so that both ends can be made with the same limits.
+    The other arguments belong to one role, and the other role refuses them.
+
     Args:
         our_role: ``CLIENT`` or ``SERVER``.
         max_head: limit of the peer's head, with all 1xx heads before it, in bytes. Engines' heads have about 500.
-        max_refusal: limit of the body of a refused stream, in bytes. moby's client stops reading there.
-        max_body: limit of the body of a plain answer, in bytes. A list of thousands of containers fits.
+        max_refusal: on a client, limit of the body of a refused stream, in bytes. moby's client stops reading there.
+        max_body: on a client, limit of the body of a plain answer, in bytes. A list of thousands of containers fits.
         max_request_body: on a server, limit of a request's body, in bytes: it is the JSON of create and exec.
         host: on a client, the value of the ``Host`` header.
         user_agent: on a client, the value of the ``User-Agent`` header.
@@ -55,7 +62,8 @@ class Connection:
             Then ``Connection: close`` is written only where the request or the headers of the answer say so.
 
     Raises:
-        ValueError, TypeError: an argument is not as described here, or cannot be written into a header.
+        ValueError: a limit is below 1, or a value cannot be written into a header or a path.
+        TypeError: an argument is of another type, or belongs to the other role.
     """
 
     def __init__(
@@ -66,8 +74,8 @@ class Connection:
         max_refusal: int = 1024 * 1024,
         max_body: int = 16 * 1024 * 1024,
         max_request_body: int = 4 * 1024 * 1024,
-        host: str = "localhost",
-        user_agent: str = f"attachproto/{__version__}",
+        host: str = _HOST,
+        user_agent: str = _USER_AGENT,
         headers: Iterable[tuple[str, str]] = (),
         base_path: Iterable[str] = (),
         quirks: Iterable[Quirk] = (),
@@ -75,6 +83,12 @@ class Connection:
     ) -> None:
         if not isinstance(our_role, Role):
             raise TypeError(f"our_role is CLIENT or SERVER, not {our_role!r}")
+        check_limit("max_head", max_head)
+        check_limit("max_refusal", max_refusal)
+        check_limit("max_body", max_body)
+        check_limit("max_request_body", max_request_body)
+        if not isinstance(keep_alive, bool):
+            raise TypeError(f"keep_alive is True or False, not {keep_alive!r}")
         self._our_role = our_role
         self._their_role = our_role.other
         self._machine = StateMachine()
@@ -82,13 +96,19 @@ class Connection:
         # Output that was decoded together with the last event, the next one last. It moves no state.
         self._ready: list[FrameEvent] = []
         self._failure: tuple[str, Reason] | None = None
-        self._side = (
-            Client(
+        self._side: Client | Server
+        if our_role is CLIENT:
+            if keep_alive:
+                raise TypeError(
+                    "keep_alive belongs to the role SERVER, leave it out for CLIENT: whether the engine keeps the "
+                    "connection open is in Connection.reusable"
+                )
+            self._side = Client(
                 self._buffer, self._ready, host, user_agent, headers, base_path, quirks, max_head, max_refusal, max_body
             )
-            if our_role is CLIENT
-            else Server(self._buffer, max_head, max_request_body, keep_alive=keep_alive)
-        )
+        else:
+            _refuse_clients(host, user_agent, headers, base_path, quirks)
+            self._side = Server(self._buffer, max_head, max_request_body, keep_alive=keep_alive)
         self._read_next = self._side.first_reader()
 
     @property
@@ -171,7 +191,7 @@ class Connection:
     def next_events(self) -> list[Event]:
         """What ``next_event`` would return, one by one, for the bytes that it has looked at: the next event last.
 
-        It is for who hands out events and cannot afford a call for each. The list is the caller's.
+        For callers to whom one call per event is too slow. The caller may change the list.
 
         Returns:
             One event, or several events of output: about 500, of at most 128 KiB of frames. None for ``NEED_DATA``.
@@ -270,3 +290,13 @@ class Connection:
         if self._buffer.eof:
             following.receive_data(b"")
         return following
+
+
+def _refuse_clients(host: object, user_agent: object, headers: object, base_path: object, quirks: object) -> None:
+    """Raise ``TypeError`` for an argument of a client that is not its default, or empty as the default is."""
+    texts = (("host", host, _HOST), ("user_agent", user_agent, _USER_AGENT))
+    given = [name for name, value, default in texts if value != default]
+    many = (("headers", headers), ("base_path", base_path), ("quirks", quirks))
+    given += [name for name, value in many if not isinstance(value, Sized) or len(value)]
+    if given:
+        raise TypeError(f"{given[0]} belongs to the role CLIENT and means nothing here: leave it out for SERVER")

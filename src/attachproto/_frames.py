@@ -83,7 +83,8 @@ class FrameReader:
     Args:
         take: the source.
         quirks: known bugs of the engine to work around.
-        ready: takes the events that follow the one that ``next_event`` returns, the next one last, for its giver too.
+        ready: is filled with the events decoded after the returned one, in reverse order. Whoever passed the list may
+            pop from it too.
     """
 
     def __init__(

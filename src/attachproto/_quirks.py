@@ -61,12 +61,14 @@ EndEvent = Callable[[], Systemerr | OutputClosed]
 
 
 def check_quirks(quirks: Iterable[Quirk]) -> frozenset[Quirk]:
-    """The quirks as a set; ``TypeError`` if a member is not a ``Quirk``."""
-    found = frozenset(quirks)
+    """The quirks as a set; ``TypeError`` if they are no iterable, or a member is not a ``Quirk``."""
+    if not isinstance(quirks, Iterable):
+        raise TypeError(f"quirks are members of Quirk in a list or another iterable, not {quirks!r}")
+    found = tuple(quirks)
     for quirk in found:
         if not isinstance(quirk, Quirk):
             raise TypeError(f"quirks are members of Quirk, not {quirk!r}")
-    return found
+    return frozenset(found)
 
 
 def filter_source(

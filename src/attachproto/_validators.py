@@ -93,3 +93,11 @@ def at_least_zero(instance: object, attribute: attrs.Attribute[int], value: int)
     """The number is not negative."""
     if value < 0:
         raise ValueError(f"{attribute.name} is 0 or more, not {value}")
+
+
+def check_limit(name: str, value: object) -> None:
+    """Raise ``TypeError`` or ``ValueError`` unless this is a limit in bytes, of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is an int, in bytes, not {value!r}; to allow any size, give sys.maxsize")
+    if value < 1:
+        raise ValueError(f"{name} is at least 1 byte, not {value}; to allow any size, give sys.maxsize")

@@ -119,7 +119,9 @@ def test_demux_with_quirks() -> None:
 
 
 def test_a_server_has_no_quirks() -> None:
-    server = Connection(SERVER, quirks=Quirk)
+    with pytest.raises(TypeError, match="quirks belongs to the role CLIENT"):
+        Connection(SERVER, quirks=Quirk)
+    server = Connection(SERVER)
     server.receive_data(Connection(CLIENT).send(Attach("web", AttachOptions(stdin=True))))
     assert isinstance(server.next_event(), Attach)
     server.send(Accepted(Framing.RAW))
