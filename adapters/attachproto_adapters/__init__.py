@@ -1,7 +1,7 @@
 """Attach to containers from blocking sockets, asyncio, trio or anyio: one module for each.
 
-``blocking`` works on plain sockets, ``asyncio`` and ``trio`` in the framework of that name. All three have the same
-functions with the same parameters. Importing this package imports none of the three.
+``blocking`` works on plain sockets, ``asyncio`` and ``trio`` in the framework of that name, ``anyio`` in either of the
+two. All four have the same functions with the same parameters. Importing this package imports none of the four.
 """
 
 from attachproto_adapters._errors import ApiVersionRejected as ApiVersionRejected

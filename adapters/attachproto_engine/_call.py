@@ -11,6 +11,7 @@ import attrs
 
 from attachproto import Headers, Request, Response
 from attachproto._attach_options import first_values, flag
+from attachproto._headers import field, media_type
 from attachproto_engine._answers import Answers
 from attachproto_engine._containers import Containers
 from attachproto_engine._errors import ApiError
@@ -80,8 +81,8 @@ Handler = Callable[[Call], Awaitable[Response | DeferredResponse]]
 
 def check_json(headers: Headers) -> None:
     """Raise ``ApiError`` unless ``Content-Type`` says JSON: a web page may send other types without being asked."""
-    kind = next((value for name, value in headers if name == "content-type"), "")
-    if kind.partition(";")[0].strip().lower() != "application/json":
+    kind = field(headers, "content-type") or ""
+    if media_type(kind) != "application/json":
         raise ApiError(400, f"Content-Type specified ({kind}) must be 'application/json'")
 
 

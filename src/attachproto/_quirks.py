@@ -63,7 +63,7 @@ EndEvent = Callable[[], Systemerr | OutputClosed]
 def check_quirks(quirks: Iterable[Quirk]) -> frozenset[Quirk]:
     """The quirks as a set; ``TypeError`` if they are no iterable, or a member is not a ``Quirk``."""
     if not isinstance(quirks, Iterable):
-        raise TypeError(f"quirks are members of Quirk in a list or another iterable, not {quirks!r}")
+        raise TypeError(f"quirks are members of Quirk, not {quirks!r}: give them in a list")
     found = tuple(quirks)
     for quirk in found:
         if not isinstance(quirk, Quirk):

@@ -15,7 +15,7 @@ from attrs.validators import optional
 from attachproto._attach_options import AttachOptions, encode_flags, first_values, flag
 from attachproto._requests import Request
 from attachproto._stream_base import StreamRequest
-from attachproto._validators import at_least_zero, is_name, of_type, version_numbers
+from attachproto._validators import at_least_zero, check_console_size, is_name, of_type, version_numbers
 
 if TYPE_CHECKING:
     from attachproto._times import Time
@@ -76,7 +76,8 @@ class ExecStart(StreamRequest):
         console_size: height and width of the terminal in characters; API 1.42 and later, with a TTY.
 
     Raises:
-        ValueError: the ID is malformed; a console size without a TTY, or for an API without console sizes.
+        ValueError: the ID is malformed; a console size is negative, without a TTY, or for an API without console sizes.
+        TypeError: an attribute is of another type.
     """
 
     exec_id: str = attrs.field(validator=is_name)
@@ -87,14 +88,9 @@ class ExecStart(StreamRequest):
     stdin_is_in_request: ClassVar[bool] = False
 
     def __attrs_post_init__(self) -> None:
+        check_console_size(self.console_size)
         if self.console_size is None:
             return
-        sides = self.console_size
-        # JSON's true is an int in Python.
-        if len(sides) != 2 or not all(
-            isinstance(side, int) and not isinstance(side, bool) and side >= 0 for side in sides
-        ):
-            raise ValueError(f"console_size is height and width in characters, not {self.console_size!r}")
         if not self.tty:
             raise ValueError("console_size needs tty=True: engines ignore it otherwise")
         if not _has_console_size(self.api_version):

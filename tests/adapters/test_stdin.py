@@ -125,27 +125,37 @@ def test_lost_it_is_not_over() -> None:
 CAT = InspectedContainer(tty=False, open_stdin=True, stdin_once=True, status="running", exit_code=0, podman=None)
 
 
+def check_stdin_input(
+    state: State,
+    inspected: InspectedContainer | InspectedExec | None,
+    *,
+    asked: bool = True,
+    can_half_close: bool = True,
+) -> None:
+    check_input(state, inspected, asked=asked, can_half_close=can_half_close, intermediary=None)
+
+
 @pytest.mark.parametrize("state", [state for state in State if state is not State.STREAMING])
 def test_without_stdin_nothing_can_be_sent(state: State) -> None:
     with pytest.raises(LocalProtocolError, match=r"stdin cannot be used any more|was ended before"):
-        check_input(state, CAT, can_half_close=True)
+        check_stdin_input(state, CAT)
 
 
 @pytest.mark.parametrize("inspected", [None, CAT, InspectedExec(tty=False, open_stdin=True, podman=None)])
 def test_where_it_can_be_sent(inspected: InspectedContainer | InspectedExec | None) -> None:
-    check_input(State.STREAMING, inspected, can_half_close=True)
+    check_stdin_input(State.STREAMING, inspected)
     with pytest.raises(HalfCloseUnsupported):
-        check_input(State.STREAMING, inspected, can_half_close=False)
+        check_stdin_input(State.STREAMING, inspected, can_half_close=False)
 
 
 def test_an_exec_without_stdin() -> None:
     with pytest.raises(LocalProtocolError, match="AttachStdin"):
-        check_input(State.STREAMING, InspectedExec(tty=False, open_stdin=False, podman=None), can_half_close=True)
+        check_stdin_input(State.STREAMING, InspectedExec(tty=False, open_stdin=False, podman=None))
 
 
 def test_stdin_that_was_not_asked_for_is_told_how_to_ask() -> None:
     with pytest.raises(LocalProtocolError, match=r"AttachOptions\(stdin=True\).*input="):
-        check_input(State.DONE, CAT, asked=False, can_half_close=True)
+        check_stdin_input(State.DONE, CAT, asked=False)
 
 
 def test_a_str_is_told_how_to_become_bytes() -> None:
@@ -170,4 +180,4 @@ def test_where_a_half_close_ends_the_attach() -> None:
         tty=False, open_stdin=True, stdin_once=False, status="running", exit_code=0, podman=None
     )
     with pytest.raises(HalfCloseEndsAttach, match="StdinOnce"):
-        check_input(State.STREAMING, inspected, can_half_close=True)
+        check_stdin_input(State.STREAMING, inspected)

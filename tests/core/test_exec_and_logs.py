@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -116,8 +117,18 @@ class TestExecStart:
             ExecStart(ID, tty=False, console_size=(24, 80))
         with pytest.raises(ValueError, match=r"needs API 1\.42 or later, not 1\.41"):
             ExecStart(ID, tty=True, console_size=(24, 80), api_version="1.41")
-        with pytest.raises(ValueError, match="height and width"):
+
+    @pytest.mark.parametrize(
+        "wrong", [[24, 80], 5, "80", (24,), (24, 80, 1), (24, "80"), (True, 80), (24.0, 80), {24: 80}]
+    )
+    def test_a_console_size_is_a_pair_of_ints(self, wrong: Any) -> None:
+        with pytest.raises(TypeError, match=re.escape(f"a tuple of height and width such as (24, 80), not {wrong!r}")):
+            ExecStart(ID, tty=True, console_size=wrong)
+
+    def test_a_console_size_is_not_negative(self) -> None:
+        with pytest.raises(ValueError, match=r"0 or more characters, not \(-1, 80\)"):
             ExecStart(ID, tty=True, console_size=(-1, 80))
+        assert len({ExecStart(ID, tty=True, console_size=(0, 0))}) == 1
 
     def test_the_stream(self) -> None:
         """Its TTY is known from the request, so no answer leaves a doubt; stdin is always allowed."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attachproto import Attach, Reason, Rejected, RemoteProtocolError, Request, Response, ResponseHead, StreamRequest
+from attachproto._headers import field
 from attachproto._validators import version_numbers
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
 from attachproto_adapters._flows._arguments import (
@@ -122,9 +123,9 @@ def process_fields(env: Mapping[str, str] | None, user: str | None, workdir: str
     return fields
 
 
-def _needs(field: str, since: tuple[int, int], api_version: str | None) -> None:
+def _needs(name: str, since: tuple[int, int], api_version: str | None) -> None:
     if api_version is not None and version_numbers(api_version) < since:
-        raise ValueError(f"{field} needs API {since[0]}.{since[1]} or later, not {api_version}")
+        raise ValueError(f"{name} needs API {since[0]}.{since[1]} or later, not {api_version}")
 
 
 def created_id(kind: str, response: Response) -> str:
@@ -213,10 +214,8 @@ def done(request: Request, response: Response, status_code: int | None = None) -
 
 def refused(request: Request | StreamRequest, response: Response | Rejected) -> RequestRejected:
     """The error for a call that the engine has refused."""
-    location = next((value for name, value in response.headers if name == "location"), "")
-    return RequestRejected(
-        response.status_code, response.message, named(request), location if response.status_code < 400 else ""
-    )
+    location = field(response.headers, "location") if response.status_code < 400 else None
+    return RequestRejected(response.status_code, response.message, named(request), location or "")
 
 
 def version_range(response: Response) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from attachproto import Quirk, StreamRequest
+from attachproto._quirks import check_quirks as quirks_as_set
 
 
 def check_options(function: str, options: Mapping[str, object], known: type) -> None:
@@ -71,16 +72,9 @@ def check_flag(name: str, value: object) -> None:
         raise TypeError(f"{name} is True or False, not {value!r}")
 
 
-def check_quirks(quirks: object) -> frozenset[Quirk] | None:
+def check_quirks(quirks: Iterable[Quirk] | None) -> frozenset[Quirk] | None:
     """Return the quirks as a set, or ``None``; raise ``TypeError`` unless they are members of ``Quirk``."""
-    if quirks is None:
-        return None
-    found: set[Quirk] = set()
-    for quirk in quirks if isinstance(quirks, Iterable) else [quirks]:
-        if not isinstance(quirk, Quirk):
-            raise TypeError(f"quirks are members of Quirk, not {quirk!r}")
-        found.add(quirk)
-    return frozenset(found)
+    return None if quirks is None else quirks_as_set(quirks)
 
 
 def check_stream_request(request: object) -> None:
@@ -100,16 +94,6 @@ def check_count(name: str, value: object) -> None:
     """Raise ``TypeError`` unless this is an ``int``, and ``ValueError`` if it is negative."""
     if check_int(name, value) < 0:
         raise ValueError(f"{name} is 0 or more, not {value}")
-
-
-def check_console_size(value: object) -> None:
-    """Raise ``TypeError`` or ``ValueError`` unless this is a height and a width in characters, or ``None``."""
-    if value is None:
-        return
-    if not isinstance(value, tuple) or len(value) != 2:
-        raise TypeError(f"console_size is a height and a width such as (24, 80), not {value!r}")
-    for each in value:
-        check_count("console_size", each)
 
 
 def check_max_output(value: object) -> None:

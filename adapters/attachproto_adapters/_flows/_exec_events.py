@@ -12,6 +12,7 @@ import re
 from typing import Final
 
 from attachproto import Request, Response
+from attachproto._headers import field
 from attachproto_adapters._flows._steps import AwaitDeferred, CallDeferred, Discard, Steps
 from attachproto_adapters._flows._waits import ANSWER_SECONDS
 
@@ -36,7 +37,7 @@ def events_request(inspected: Response, container: str, api_version: str | None)
     Returns:
         ``None`` if the answer has no date. Without an ``until`` that has passed, the engine would keep the call open.
     """
-    date = next((value for name, value in inspected.headers if name == "date"), "")
+    date = field(inspected.headers, "date") or ""
     if (found := re.fullmatch(_DATE, date)) is None or found[2] not in _MONTHS:
         return None
     from datetime import UTC, datetime  # late: nothing else in most programs needs it

@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 import attrs
 
 from attachproto import Attach, Quirk, Reason, RemoteProtocolError, Response
+from attachproto._headers import field
 from attachproto_adapters._errors import shown
 from attachproto_adapters._flows._intermediaries import closing_intermediary
 
@@ -216,7 +217,7 @@ def identity_and_labels(response: Response) -> tuple[str, dict[str, Any]]:
 
 def podman_version(response: Response) -> str | None:
     """Podman's version, if Podman has sent this answer."""
-    return next((value for name, value in response.headers if name == "libpod-api-version"), None)
+    return field(response.headers, "libpod-api-version")
 
 
 _NO_QUIRKS: Final = frozenset[Quirk]()  # one for all: an empty one takes 216 bytes

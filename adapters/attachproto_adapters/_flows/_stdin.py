@@ -95,9 +95,9 @@ def check_input(
     our_state: State,
     inspected: Facts | None,
     *,
-    asked: bool = True,
+    asked: bool,
     can_half_close: bool,
-    intermediary: str | None = None,
+    intermediary: str | None,
 ) -> None:
     """Refuse input that would have to be ended by a half-close which does not work here.
 
