@@ -200,7 +200,9 @@ def test_an_exec_that_the_engine_has_forgotten_has_ended_with_its_container() ->
     ending = exec_ending()
     assert drive(ending.confirm(), NO_SUCH) == ([LOOK_AT_EXEC], None)
     assert drive(ending.confirm()) == ([], None)
-    drive_into(RequestRejected, ending.wait(), NO_SUCH)
+    _, error = drive_into(ExitCodeUnknown, ending.wait(), NO_SUCH)
+    assert isinstance(error, ExitCodeUnknown)
+    assert (error.stdout, error.stderr) == OUTPUTS
 
 
 def test_an_end_that_was_confirmed_is_not_asked_for_again() -> None:
@@ -525,10 +527,10 @@ def test_a_held_wait_that_is_refused_does_not_confirm_an_end(name: str, status_c
     assert next(ending.wait()) == LOOK, "there is no wait any more"
 
 
-@pytest.mark.parametrize("status_code", [404, 500])
-def test_a_wait_that_is_refused_before_the_end_confirms_no_end(status_code: int) -> None:
+@pytest.mark.parametrize(("status_code", "error_type"), [(404, ExitCodeUnknown), (500, RequestRejected)])
+def test_a_wait_that_is_refused_before_the_end_confirms_no_end(status_code: int, error_type: type[Exception]) -> None:
     ending = container_ending(over=False)
-    drive_into(RequestRejected, ending.wait(), answer({"message": "no"}, status_code), None)
+    drive_into(error_type, ending.wait(), answer({"message": "no"}, status_code), None)
     ending.life.move(LifeEvent.OUTPUT_CLOSED)
     _, error = spend(ending.confirm(), inspected())
     assert isinstance(error, OutputCut)

@@ -113,8 +113,8 @@ class Ending:
 
         Raises:
             OutputCut: the output has ended, and the process goes on.
-            ExitCodeUnknown: the engine does not know the exit code.
-            RequestRejected: the engine refused: it forgets an exec when its container ends.
+            ExitCodeUnknown: the engine does not know the exit code: the container is gone, and its execs with it.
+            RequestRejected: the engine refused.
         """
         try:
             if self._lost is not None:
@@ -123,6 +123,10 @@ class Ending:
         except ExitCodeUnknown as exc:
             exc.stdout, exc.stderr = self._outputs()
             raise
+        except RequestRejected as exc:
+            if not exc.not_found:
+                raise
+            raise ExitCodeUnknown(f"the engine does not know it any more: {exc}", *self._outputs()) from exc
 
     def _container_exit(self) -> Steps[None]:
         if self.life.ended and self._opened.follows and not self.confirmed:
