@@ -40,9 +40,9 @@ class EngineUnreachable(ErrorWithRemedy, ConnectionError):
     """There is no connection to the engine. The text names the address, where it came from, and what went wrong."""
 
 
-def unreachable(host: object, why: str) -> EngineUnreachable:
+def unreachable(host: object, why: str, remedy: str = "") -> EngineUnreachable:
     """The error for an engine that does not answer at this address."""
-    return EngineUnreachable(f"no engine answers at {host}: {why}")
+    return EngineUnreachable(f"no engine answers at {host}: {why}", remedy)
 
 
 def printable(text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ import attachproto_adapters.blocking
 import attachproto_adapters.trio
 from attachproto import Stdout
 from attachproto_adapters import EngineUnreachable
+from attachproto_adapters._transport._address import Address
+from attachproto_adapters._transport._schemes import UnixHost
 from tests.adapters.scripted import BOUND, Begun, Engine, Task, accepts
 
 
@@ -97,3 +101,13 @@ def test_a_slash_too_few_is_hinted_at(run: Callable[[str], tuple[bytes, bytes]])
         run("unix://nowhere/e.sock")
     with pytest.raises(EngineUnreachable, match=r"No such file or directory$"):
         run("unix:///nowhere/e.sock")
+
+
+def test_a_socket_without_permission() -> None:
+    address = Address(UnixHost("/run/docker.sock", "as given"))
+    with (
+        pytest.raises(EngineUnreachable, match="Permission denied: this user may not write") as caught,
+        address.reached(),
+    ):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    assert "group" in caught.value.remedy

@@ -137,6 +137,12 @@ def drive_into(
 # ---- the order ----
 
 
+def test_a_start_needs_a_stream() -> None:
+    """With ``stream=False`` dockerd 20.10 does not read a container's output, which then blocks for ever."""
+    with pytest.raises(ValueError, match="stream=True"):
+        next(open_attach("web", AttachOptions(stream=False), tty=None, start=True, wait=False, api_version=None))
+
+
 def test_start_attaches_holds_the_wait_and_then_starts() -> None:
     seen, opened = drive(steps(start=True), inspected(status="created"), ACCEPTED, HEAD, STARTED)
     assert seen == [INSPECT, stream(), NEXT_EXIT, START]

@@ -47,7 +47,7 @@ def open_attach(
     ``console_size``, with ``start``, is the size of the TTY.
 
     Raises:
-        ValueError: the container's name is not valid.
+        ValueError: the container's name is not valid; ``start`` together with ``stream=False``.
         RequestRejected: the engine refused one of the calls.
         ContainerNotRunning: it has exited, and neither its logs nor a start were asked for; or it is paused.
         LogsUnavailable: logs were asked for, and the container's log driver cannot be read.
@@ -56,6 +56,10 @@ def open_attach(
     request = Attach(container, options, tty=tty, api_version=api_version)
     check_flag("start", start)
     check_flag("wait", wait)
+    if start and not options.stream:
+        # dockerd 20.10 then reads nothing of what the container prints. After 64 KiB the container waits for ever, and
+        # so does each further call for it, also its removal.
+        raise ValueError("start=True needs AttachOptions(stream=True): with stream=False nobody reads the output")
     given_quirks = check_quirks(quirks)
     inspected = yield from inspect_container(container, api_version)
     if inspected.paused:

@@ -101,8 +101,7 @@ def create_exec(
         look: Response = yield Call(inspect_request("containers", container, api_version))
         if look.status_code == 200 and not (of := InspectedContainer.from_response(look)).running:
             raise ContainerNotRunning(
-                f"the container {container} is {shown(of.status)}, and commands need a running one: "
-                f"{shown(response.message)}"
+                f"the container {container} is {shown(of.status)}, and commands need a running one"
             )
     return (yield from _judged(request, response))
 

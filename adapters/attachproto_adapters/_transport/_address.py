@@ -80,10 +80,16 @@ class Address:
         except failures as exc:
             if isinstance(exc, EngineUnreachable):
                 raise
-            why = failure_reason(exc)
-            if isinstance(exc, FileNotFoundError) and isinstance(self.host, UnixHost) and self.host.hint:
-                why += f"; {self.host.hint}"
-            raise unreachable(self.host, why) from exc
+            why, remedy = failure_reason(exc), ""
+            if isinstance(self.host, UnixHost):
+                if isinstance(exc, FileNotFoundError) and self.host.hint:
+                    why += f"; {self.host.hint}"
+                elif isinstance(exc, PermissionError):
+                    remedy = (
+                        "this user may not write to the socket: dockerd's is open to the members of its group, mostly "
+                        "called docker"
+                    )
+            raise unreachable(self.host, why, remedy) from exc
 
 
 def failure_reason(exc: Exception) -> str:
@@ -102,7 +108,10 @@ def failure_reason(exc: Exception) -> str:
         # TLSV13_ALERT_….
         alert = exc.reason.rpartition("ALERT_")[2]
         if alert == "CERTIFICATE_REQUIRED":
-            return f"it requires a client certificate ({why}): set DOCKER_CERT_PATH to where cert.pem and key.pem are"
+            return (
+                f"it requires a client certificate ({why}): set DOCKER_CERT_PATH to where cert.pem and key.pem are, or "
+                "load them into your own SSLContext (load_cert_chain)"
+            )
         if alert in _CLIENT_CERTIFICATE_ALERTS:
             return f"it refuses our client certificate, or requires one and got none ({why})"
         if alert == "HANDSHAKE_FAILURE":
