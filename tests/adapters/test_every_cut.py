@@ -11,7 +11,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,6 @@ from attachproto_adapters import AttachmentClosed, ClientClosed, _async_run, _bl
 from attachproto_adapters._flows import _ending
 from tests.adapters.every_cut import CODE, SESSIONS, STDERR, STDOUT, STREAMS, Answer, CuttingServer, Fault, Result
 from tests.adapters.interrupting import counts
-from tests.helpers import children
 from tests.soak.hooks import FRAMEWORKS, Hooks, WasCancelled
 
 DEADLINE = 0.03
@@ -37,8 +36,6 @@ HARMLESS = ("wait", "remove", "ping")
 
 # These are made again if a connection that was kept ends without an answer.
 REPEATED_UNANSWERED = ("inspect", "exec_inspect")
-
-COUNTED: collections.Counter[str] = collections.Counter()
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +71,7 @@ def test_every_cut(
     server: CuttingServer,
     authority: trustme.CA,
     monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     for module in (_blocking_run, _async_run):
         monkeypatch.setattr(module, "CREATE_GRACE", DEADLINE)
@@ -95,7 +93,7 @@ def test_every_cut(
 
     hooks.run([main])
     assert not trier.problems, f"{len(trier.problems)} of {trier.count}:\n" + "\n".join(trier.problems[:20])
-    print(f"{session} {hooks.name} {network}: {trier.count} cases, {dict(trier.ends)}")
+    record_property("counted", (f"every cut of {session}", trier.ends))
 
 
 def cases(answers: list[Answer], hows: tuple[str, ...], turn: int) -> Iterator[tuple[Fault, Answer]]:
@@ -122,7 +120,15 @@ class Trier:
 
     def settled(self) -> None:
         """What is held now is held after every case."""
-        self._held = held()
+        self._held = self._holds()
+
+    def _holds(self) -> tuple[int, int, int]:
+        """How many descriptors, threads and tasks there are, without the threads that a framework keeps.
+
+        Over Unix, TCP and TLS no process is started.
+        """
+        threads = [each for each in threading.enumerate() if not each.name.startswith(("asyncio_", "Trio thread"))]
+        return len(os.listdir("/proc/self/fd")), len(threads), self._hooks.tasks()
 
     async def one(self, fault: Fault | None, answer: Answer | None = None) -> None:
         """Try one case."""
@@ -136,10 +142,10 @@ class Trier:
         problem = self._judge(fault, answer, result, error)
         # The thread that creates a container in the blocking adapter ends a moment after the call.
         until = time.monotonic() + SETTLES
-        while self._held is not None and held() != self._held and time.monotonic() < until:
+        while self._held is not None and self._holds() != self._held and time.monotonic() < until:
             await self._hooks.idle(0.005)
-        if not problem and self._held is not None and held() != self._held:
-            problem = f"descriptors, threads, processes: {held()} and not {self._held}"
+        if not problem and self._held is not None and self._holds() != self._held:
+            problem = f"descriptors, threads, tasks: {self._holds()} and not {self._held}"
         if problem:
             self.problems.append(f"{fault}: {problem}; {result} {error!r}"[:500])
 
@@ -202,9 +208,3 @@ def is_harmless(fault: Fault, answer: Answer) -> bool:
         # The end of an upgraded stream is the end of the connection, so one that stays open has not ended.
         return name not in ("attach", "exec") or fault.how in ("cut", "reset")
     return name in HARMLESS or (fault.at == 0 and name in REPEATED_UNANSWERED)
-
-
-def held() -> tuple[int, ...]:
-    """How many descriptors, threads and child processes there are, without the threads that a framework keeps."""
-    threads = [each for each in threading.enumerate() if not each.name.startswith(("asyncio_", "Trio thread"))]
-    return len(os.listdir("/proc/self/fd")), len(threads), len(children())

@@ -59,6 +59,10 @@ class Hooks(abc.ABC):
     async def idle(self, seconds: float) -> None: ...
 
     @abc.abstractmethod
+    def tasks(self) -> int:
+        """How many tasks of the framework have not ended, with the caller's own; without an event loop none."""
+
+    @abc.abstractmethod
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         """Raise ``TimeoutError`` if it takes longer (in the blocking adapter: if one of its waits does)."""
 
@@ -97,6 +101,9 @@ class BlockingHooks(Hooks):
 
     async def idle(self, seconds: float) -> None:
         threading.Event().wait(seconds)
+
+    def tasks(self) -> int:
+        return 0
 
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         if attachment is None:
@@ -144,6 +151,9 @@ class AsyncioHooks(Hooks):
 
     async def idle(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def tasks(self) -> int:
+        return len(asyncio.all_tasks())
 
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         async with asyncio.timeout(seconds):
@@ -193,6 +203,9 @@ class TrioHooks(Hooks):
 
     async def idle(self, seconds: float) -> None:
         await trio.sleep(seconds)
+
+    def tasks(self) -> int:
+        return trio.lowlevel.current_statistics().tasks_living
 
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         try:
@@ -245,6 +258,9 @@ class AnyioHooks(Hooks):
 
     async def idle(self, seconds: float) -> None:
         await anyio.sleep(seconds)
+
+    def tasks(self) -> int:
+        return self._below.tasks()
 
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         with anyio.fail_after(seconds):
