@@ -28,7 +28,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
             if name == "counted":
-                what, ends = value  # type: ignore[misc]
+                what, ends = value
                 counted.setdefault(what, collections.Counter()).update(ends)
     for what, ends in counted.items():
         of_them = ", ".join(f"{end} {count:,}" for end, count in ends.most_common())
