@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from attachproto import Accepted, OutputClosed, Stdin, StdinClosed
+from attachproto import Accepted, DataEvent, OutputClosed, OutputEvent, Stdin, StdinClosed
 from attachproto_adapters._async_runner import close_held, drive
+from attachproto_adapters._async_stdout_reader import StdoutReader
 from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import done
@@ -22,12 +23,11 @@ from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
-from attachproto_adapters._flows._output import DataEvent, OutputEvent, end_wanted
+from attachproto_adapters._flows._output import end_wanted
 from attachproto_adapters._flows._stdin import Feed, slices
 from attachproto_adapters._flows._stdout_buffer import LIMIT
 from attachproto_adapters._flows._steps import Held, Opened
 from attachproto_adapters._line_iterator import LinesBase
-from attachproto_adapters._stdout_reader import AsyncStdoutReader
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
 
@@ -56,7 +56,7 @@ class AsyncAttachment(AttachmentBase[L]):
     ) -> None:
         super().__init__(session, accepted, opened)
         self._dialer = dialer
-        self._stdout_reader: AsyncStdoutReader | None = None
+        self._stdout_reader: StdoutReader | None = None
         self._held: Held[L] = Held() if held is None else held
 
     @abc.abstractmethod
@@ -167,15 +167,13 @@ class AsyncAttachment(AttachmentBase[L]):
         del ready[-1]
         return event
 
-    def stdout_reader(
-        self, on_stderr: Callable[[bytes], object] | None = None, *, limit: int = LIMIT
-    ) -> AsyncStdoutReader:
+    def stdout_reader(self, on_stderr: Callable[[bytes], object] | None = None, *, limit: int = LIMIT) -> StdoutReader:
         """Stdout as a stream of bytes, with ``read``, ``readexactly``, ``readuntil`` and ``readline``.
 
         Arguments are those of the blocking adapter; ``on_stderr`` is no coroutine function.
         """
         if self._stdout_reader is None:
-            self._stdout_reader = AsyncStdoutReader(self, self._session.reading)
+            self._stdout_reader = StdoutReader(self, self._session.reading)
         self._stdout_reader._set(on_stderr, limit)
         return self._stdout_reader
 
@@ -211,7 +209,7 @@ class AsyncAttachment(AttachmentBase[L]):
         max_length: int = LINE_MAX,
         progress: bool = False,
         timestamps: bool = False,
-    ) -> AsyncLines:
+    ) -> Lines:
         """The output as lines of text. stdout and stderr are split separately.
 
         A second call with the same arguments goes on where the last loop has ended or was cancelled.
@@ -219,7 +217,7 @@ class AsyncAttachment(AttachmentBase[L]):
         Raises:
             LookupError: there is no such encoding.
         """
-        return self._one_lines(AsyncLines, (encoding, errors, max_length, progress, timestamps))
+        return self._one_lines(Lines, (encoding, errors, max_length, progress, timestamps))
 
     async def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
         """``communicate``, up to the end of the output."""
@@ -326,7 +324,7 @@ class AsyncAttachment(AttachmentBase[L]):
         await self.aclose()
 
 
-class AsyncLines(LinesBase[AsyncAttachment[Any]]):
+class Lines(LinesBase[AsyncAttachment[Any]]):
     """An iterator over the lines of an attachment's output; ``Attachment.lines`` makes it."""
 
     def __aiter__(self) -> Self:

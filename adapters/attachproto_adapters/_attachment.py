@@ -11,7 +11,7 @@ import abc
 import threading
 from typing import Any, Final, Generic, TypeVar
 
-from attachproto import Accepted, LocalProtocolError, OutputClosed, Request, State
+from attachproto import Accepted, DataEvent, LocalProtocolError, OutputClosed, Request, State
 from attachproto_adapters._errors import (
     AttachError,
     AttachmentClosed,
@@ -26,7 +26,7 @@ from attachproto_adapters._flows._ending import Ending
 from attachproto_adapters._flows._inspect import Facts, half_close_ends_attach
 from attachproto_adapters._flows._intermediaries import closing_intermediary, half_close_ends_at
 from attachproto_adapters._flows._life import InputState, Life, LifeEvent
-from attachproto_adapters._flows._output import DataEvent, Gathered, ReadAhead
+from attachproto_adapters._flows._output import Gathered, ReadAhead
 from attachproto_adapters._flows._stdin import Feed, as_bytes, check_half_close, check_input, check_stdin, takes_stdin
 from attachproto_adapters._flows._steps import Opened
 from attachproto_adapters._line_iterator import LinesArguments, LinesBase

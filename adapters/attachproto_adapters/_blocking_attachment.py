@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from attachproto import Accepted, OutputClosed, Stdin, StdinClosed
+from attachproto import Accepted, DataEvent, OutputClosed, OutputEvent, Stdin, StdinClosed
 from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._blocking_runner import close_held, drive
 from attachproto_adapters._errors import AttachmentClosed
@@ -23,7 +23,7 @@ from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
-from attachproto_adapters._flows._output import DataEvent, OutputEvent, end_wanted
+from attachproto_adapters._flows._output import end_wanted
 from attachproto_adapters._flows._stdin import slices
 from attachproto_adapters._flows._stdout_buffer import LIMIT
 from attachproto_adapters._flows._steps import Held, Opened

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from attachproto import DataEvent
 from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._errors import OutputTooLarge
-from attachproto_adapters._flows._output import DataEvent
 
 # How many bytes of it are kept. A command that never stops printing can print much more before SIGTERM arrives.
 _REST_SIZE: Final = 1024 * 1024

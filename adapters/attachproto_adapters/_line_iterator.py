@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from attachproto import OutputClosed
+from attachproto import OutputClosed, OutputEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LineSplitter
-from attachproto_adapters._flows._output import OutputEvent
 from attachproto_adapters._transport._guard import Guard
 
 AnyAttachment = TypeVar("AnyAttachment")

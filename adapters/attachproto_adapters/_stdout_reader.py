@@ -1,7 +1,8 @@
 """Readers of stdout, as a stream of bytes without events: for protocols whose messages have a length or an end mark.
 
 Strategy: ``StdoutBuffer`` decides what a read takes. The classes here add an event when it needs one, and keep the
-rules of ``Guard``. They know an attachment only as ``Source`` or ``AsyncSource``.
+rules of ``Guard``. They know an attachment only as ``Source``. The reader of asyncio and trio is in
+``_async_stdout_reader``.
 """
 
 from __future__ import annotations
@@ -10,30 +11,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from attachproto import OutputClosed
-from attachproto_adapters._flows._output import OutputEvent, ReadAhead
+from attachproto import OutputClosed, OutputEvent
+from attachproto_adapters._flows._output import ReadAhead
 from attachproto_adapters._flows._stdout_buffer import StdoutBuffer
 from attachproto_adapters._transport._guard import Guard
 
 OnStderr = Callable[[bytes], object]
 
 
-class _Source(Protocol):
-    """What a reader needs of an attachment."""
+class AnySource(Protocol):
+    """What a reader needs of an attachment, in every framework."""
 
     def _take_back(self, reader: ReadAhead | None = None) -> None: ...
 
 
-class Source(_Source, Protocol):
+class Source(AnySource, Protocol):
     """A blocking attachment."""
 
     def _next(self) -> OutputEvent: ...
-
-
-class AsyncSource(_Source, Protocol):
-    """An attachment of asyncio or trio."""
-
-    async def _next(self) -> OutputEvent: ...
 
 
 class ReaderBase:
@@ -130,40 +125,4 @@ class StdoutReader(ReaderBase):
         except BaseException:
             reading.leave()
             raise
-        return reading.hand_over(data)
-
-
-class AsyncStdoutReader(ReaderBase):
-    """The stdout of an attachment as a stream of bytes. Errors are those of ``StdoutReader``.
-
-    A read that is cancelled has taken nothing: make it again.
-    """
-
-    def __init__(self, source: AsyncSource, reading: Guard) -> None:
-        super().__init__(reading)
-        self._source = source
-
-    async def read(self, n: int = -1) -> bytes:
-        """Up to ``n`` bytes, and at least one; without ``n`` all up to the end. At the end ``b""``."""
-        return await self._read(partial(self._buffer.read, n))
-
-    async def readexactly(self, n: int) -> bytes:
-        """``n`` bytes; raises ``IncompleteRead`` if the output has ended before."""
-        return await self._read(partial(self._buffer.readexactly, n))
-
-    async def readuntil(self, separator: bytes = b"\n") -> bytes:
-        """All bytes up to the separator, and the separator itself; raises ``SeparatorNotFound`` beyond the limit."""
-        return await self._read(partial(self._buffer.readuntil, separator))
-
-    async def readline(self) -> bytes:
-        r"""A line with its ``\n``; at the end of the output what is left, and then ``b""``."""
-        return await self._read(self._buffer.readline)
-
-    async def _read(self, ask: Callable[[], bytes | None]) -> bytes:
-        reading = self._reading
-        reading.check()
-        self._source._take_back(self._buffer)
-        while (data := self._ask(ask)) is None:
-            with reading:
-                self._add(await self._source._next())
         return reading.hand_over(data)

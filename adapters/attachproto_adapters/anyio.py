@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from attachproto import Quirk, StreamRequest
-from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_attachment import AsyncAttachment, Lines
 from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._async_functions import AsyncFunctions
+from attachproto_adapters._async_stdout_reader import StdoutReader
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 else:
     Attachment = AsyncAttachment  # the attachments of both adapters are instances of it
 
-__all__ = ["Attachment", "Client", "attach", "create", "create_exec", "exec_start", "kill", "logs", "open_attachment"]
-__all__ += ["open_exec", "remove", "run", "run_exec"]
+__all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
+__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
 
 
 def _running_client() -> type[AsyncClient[Any, Any]]:

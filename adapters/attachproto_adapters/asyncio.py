@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from attachproto import Quirk, StreamRequest
-from attachproto_adapters._async_attachment import AsyncAttachment
+from attachproto_adapters._async_attachment import AsyncAttachment, Lines
 from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._async_functions import AsyncFunctions
+from attachproto_adapters._async_stdout_reader import StdoutReader
 from attachproto_adapters._transport._asyncio import AsyncioSession, Dialer, StreamsSession
 
-__all__ = ["Attachment", "Client", "attach", "create", "create_exec", "exec_start", "kill", "logs", "open_attachment"]
-__all__ += ["open_exec", "remove", "run", "run_exec"]
+__all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
+__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
 
 
 class Attachment(AsyncAttachment[AsyncioSession]):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Unpack, overload
 
 from attachproto import AttachOptions, Quirk, StreamRequest
-from attachproto_adapters._blocking_attachment import Attachment
+from attachproto_adapters._blocking_attachment import Attachment, Lines
 from attachproto_adapters._blocking_client import Client
 from attachproto_adapters._client import DEFAULT_OPTIONS
 from attachproto_adapters._flows._arguments import check_stream_request
@@ -22,12 +22,13 @@ from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._options import CommandOptions, ExecOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._signatures import takes_options_of
+from attachproto_adapters._stdout_reader import StdoutReader
 from attachproto_adapters._transport._blocking import BlockingSession
 from attachproto_adapters._transport._blocking_dialer import check_timeout, open_stream
 from attachproto_adapters._transport._sockets import is_tls_socket
 
-__all__ = ["Attachment", "Client", "attach", "create", "create_exec", "exec_start", "kill", "logs", "open_attachment"]
-__all__ += ["open_exec", "remove", "run", "run_exec"]
+__all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
+__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
 
 
 def attach(

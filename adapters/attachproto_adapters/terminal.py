@@ -31,9 +31,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
+from attachproto import DataEvent
 from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._errors import RequestRejected
-from attachproto_adapters._flows._output import DataEvent
 from attachproto_adapters._forwarding import Background, StdinForwarder
 from attachproto_adapters._raw_mode import check_main_thread, handling, raw_mode
 

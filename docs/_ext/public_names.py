@@ -22,9 +22,7 @@ PACKAGES = ("attachproto", "attachproto_adapters", "attachproto_adapters.blockin
 PRIVATE = re.compile(r"\battachproto\w*(?:\.\w+)*\._\w+(?:\.\w+)*\.(\w+)")
 NAME = re.compile(r"\.?([A-Za-z_][\w.]*?)(\(\))?")
 # Users do not make these themselves, so their arguments are of no use to them.
-MADE_BY_US = re.compile(
-    r"attachproto_adapters\.(\w+\.(Attachment|Lines)|_stdout_reader\.\w+|CommandOptions|LogsOptions)"
-)
+MADE_BY_US = re.compile(r"attachproto_adapters\.(\w+\.(Attachment|Lines|StdoutReader)|CommandOptions|LogsOptions)")
 
 
 def keep_members(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:

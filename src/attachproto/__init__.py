@@ -17,9 +17,12 @@ from attachproto._errors import Reason as Reason
 from attachproto._errors import RemoteProtocolError as RemoteProtocolError
 from attachproto._events import Accepted as Accepted
 from attachproto._events import Continue as Continue
+from attachproto._events import DataEvent as DataEvent
 from attachproto._events import Event as Event
+from attachproto._events import FrameEvent as FrameEvent
 from attachproto._events import Framing as Framing
 from attachproto._events import OutputClosed as OutputClosed
+from attachproto._events import OutputEvent as OutputEvent
 from attachproto._events import RawOutput as RawOutput
 from attachproto._events import Rejected as Rejected
 from attachproto._events import Response as Response

@@ -18,6 +18,7 @@ from attachproto._errors import Reason, RemoteProtocolError, excerpt
 from attachproto._events import (
     Accepted,
     Event,
+    FrameEvent,
     Framing,
     RawOutput,
     Rejected,
@@ -26,7 +27,7 @@ from attachproto._events import (
     Stdin,
     StdinClosed,
 )
-from attachproto._frames import FrameEvent, FrameReader, as_bytes
+from attachproto._frames import FrameReader, as_bytes
 from attachproto._headers import MULTIPLEXED_STREAM, RAW_STREAM, check_headers, field, lower_names, media_type
 from attachproto._http_head import Head
 from attachproto._http_reader import HttpReader

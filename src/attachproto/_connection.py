@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, overload
 
 from attachproto._client import Client
 from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError
-from attachproto._events import Event, EventInBytes, Framing, OutputClosed, StdinClosed
-from attachproto._frames import FrameEvent
+from attachproto._events import Event, EventInBytes, FrameEvent, Framing, OutputClosed, StdinClosed
 from attachproto._quirks import Quirk
 from attachproto._readers import DISCARD_STATES, SILENT_STATES, check_can_come, move_peer
 from attachproto._receive_buffer import ReceiveBuffer

@@ -213,10 +213,16 @@ class OutputClosed(_Bare):
     __slots__ = ()
 
 
-Output = Stdout | Stderr | RawOutput | Systemerr
-"""What a container writes."""
+FrameEvent = Stdout | Stderr | Systemerr
+"""What a frame can hold."""
 
-EventInBytes = Request | StreamRequest | Continue | Accepted | Rejected | ResponseHead | Response | Stdin | Output
+DataEvent = FrameEvent | RawOutput
+"""What a container writes, framed or not: each has ``data``."""
+
+OutputEvent = DataEvent | OutputClosed
+"""What a container writes, and the end of it."""
+
+EventInBytes = Request | StreamRequest | Continue | Accepted | Rejected | ResponseHead | Response | Stdin | DataEvent
 """What ``Connection.send`` always turns into bytes."""
 
 Event = EventInBytes | StdinClosed | OutputClosed

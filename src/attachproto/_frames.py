@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 from attachproto._errors import LocalProtocolError, Reason, RemoteProtocolError
-from attachproto._events import Framing, Output, OutputClosed, Stderr, Stdout, Systemerr, set_data
+from attachproto._events import FrameEvent, Framing, OutputClosed, Stderr, Stdout, Systemerr, set_data
 from attachproto._quirks import NEWLINE, Quirk, filter_source
 from attachproto._receive_buffer import END, ChunkSource
 from attachproto._signals import NEED_DATA, Signal
@@ -42,19 +42,17 @@ _LARGE: Final = 2048
 
 _LENGTH_MAX: Final = 2**32 - 1
 
-FrameEvent = Stdout | Stderr | Systemerr
-
 # Type 0 is stdin in moby's stdcopy, which writes it to stdout. Podman's bindings do the same.
 _BY_TYPE: Final[tuple[type[FrameEvent], ...]] = (Stdout, Stdout, Stderr, Systemerr)
-_TYPE_OF: Final[dict[type[Output], int]] = {Stdout: 1, Stderr: 2, Systemerr: 3}
+_TYPE_OF: Final[dict[type[FrameEvent], int]] = {Stdout: 1, Stderr: 2, Systemerr: 3}
 _TYPES: Final = len(_BY_TYPE)
 
 
-def encode_frame(event: Output) -> bytes:
+def encode_frame(event: FrameEvent) -> bytes:
     """Write one frame.
 
     Args:
-        event: ``Stdout``, ``Stderr`` or ``Systemerr``, with at most 4 GiB - 1 bytes.
+        event: what to write, with at most 4 GiB - 1 bytes.
 
     Raises:
         LocalProtocolError: the event is of another class, or too long for a frame.

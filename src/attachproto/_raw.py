@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from attachproto._errors import LocalProtocolError
-from attachproto._events import Output, OutputClosed, RawOutput, Stdin, StdinClosed, Systemerr
+from attachproto._events import DataEvent, OutputClosed, RawOutput, Stdin, StdinClosed, Systemerr
 from attachproto._frames import as_bytes
 from attachproto._receive_buffer import END, ChunkSource
 from attachproto._signals import NEED_DATA, Signal
@@ -44,7 +44,7 @@ class RawReader:
         return self._end_event() if chunk is END else self._data(chunk)
 
 
-def encode_raw(event: Output) -> bytes:
+def encode_raw(event: DataEvent) -> bytes:
     """Write output of a TTY.
 
     Raises:

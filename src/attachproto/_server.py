@@ -7,7 +7,7 @@ depend on, and returns the reader that follows: none until the answer is sent, t
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from attachproto._errors import excerpt
 from attachproto._events import (
@@ -15,7 +15,6 @@ from attachproto._events import (
     Continue,
     Event,
     Framing,
-    Output,
     OutputClosed,
     RawOutput,
     Rejected,
@@ -77,7 +76,8 @@ class Server:
         self._request: Request | StreamRequest | None = None
         self._responses = _UNREADABLE
         self._sent_head: ResponseHead | None = None
-        self._encode_output: Callable[[Output], bytes] = encode_frame
+        # Each of the two encoders refuses the events of the other.
+        self._encode_output: Callable[[Any], bytes] = encode_frame
         self._output_end: bytes | Literal[Signal.SEND_EOF] = SEND_EOF
 
     @property
@@ -125,7 +125,7 @@ class Server:
                 self.keeps_connection = self._responses.keeps_connection(event)
                 return None
             case Accepted():
-                write = encode_frame if event.framing is Framing.MULTIPLEXED else encode_raw
+                write: Callable[[Any], bytes] = encode_frame if event.framing is Framing.MULTIPLEXED else encode_raw
                 self._encode_output = write
                 if is_chunked(event):
                     self._encode_output = lambda output: encode_chunk(write(output))

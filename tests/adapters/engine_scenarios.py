@@ -23,6 +23,7 @@ from attachproto import (
     LocalProtocolError,
     Logs,
     OutputClosed,
+    OutputEvent,
     Quirk,
     RawOutput,
     RemoteProtocolError,
@@ -51,7 +52,6 @@ from attachproto_adapters import (
     RequestRejected,
 )
 from attachproto_adapters._flows._marker import SCRIPT
-from attachproto_adapters._flows._output import OutputEvent
 from tests.adapters.frameworks import WITH_STDIN, Framework
 from tests.adapters.scenarios import MUCH, Table, everything, pattern
 from tests.adapters.scripted import (

@@ -22,12 +22,11 @@ import pytest
 import trio
 import trio.testing
 
-from attachproto import Accepted, Attach, AttachOptions, Quirk
+from attachproto import Accepted, Attach, AttachOptions, DataEvent, OutputEvent, Quirk
 from attachproto_adapters import CompletedRun, ExecResult, InspectedContainer, InspectedExec, Line
 from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters import blocking as blocking_adapter
 from attachproto_adapters import trio as trio_adapter
-from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters._stdout_reader import StdoutReader
 from tests.adapters.scripted import BOUND, Act, Begun, Engine, Peer, Task
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from attachproto import RawOutput, Request, Stderr, Stdout, Systemerr
+from attachproto import DataEvent, RawOutput, Request, Stderr, Stdout, Systemerr
 from attachproto_adapters import OutputTooLarge, anyio, blocking, trio
 from attachproto_adapters import asyncio as asyncio_adapter
-from attachproto_adapters._flows._output import DataEvent, Gathered
+from attachproto_adapters._flows._output import Gathered
 from tests.adapters.frameworks import FRAMEWORKS, WAYS, Framework, Way, connected
 from tests.adapters.scripted import BOUND, Engine, accepts
 

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from attachproto import Stdout
+from attachproto import DataEvent, Stdout
 from attachproto_adapters._flows._marker import Marker, ShownOutput
-from attachproto_adapters._flows._output import DataEvent
 from attachproto_adapters.cli import _values
 from attachproto_adapters.cli._exec import MarkedWriter
 from attachproto_adapters.cli._main import main

@@ -17,10 +17,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from attachproto import Attach, OutputClosed, RawOutput, Stderr, Stdout, Systemerr
+from attachproto import Attach, DataEvent, OutputClosed, OutputEvent, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters import Line, LogTime
 from attachproto_adapters._flows._lines import LINE_MAX, LineSplitter
-from attachproto_adapters._flows._output import DataEvent, OutputEvent
 from attachproto_adapters.blocking import open_attachment
 from tests.adapters.scripted import BOUND, Peer, Task
 from tests.helpers import cut_at, cuts

@@ -35,7 +35,7 @@ BLOCKING_ONLY = {"settimeout"}
 # They wait for nothing.
 NEVER_ASYNC = {"__aiter__", "__init__", "__repr__", "lines", "stdout_reader"}
 
-CLASSES = ("Attachment", "Client")
+CLASSES = ("Attachment", "Client", "Lines", "StdoutReader")
 FUNCTIONS = {
     "attach",
     "create",
@@ -68,15 +68,13 @@ def found(value: FunctionType | MethodType | property) -> Found:
     assert isinstance(function, FunctionType | MethodType)
     signature = inspect.signature(function)
     parameters = [(each.name, each.kind, each.default, each.annotation) for each in signature.parameters.values()]
-    # Of an iterator over lines nobody needs the class's name.
-    returns = signature.return_annotation.removeprefix("Async")
     # The class of attachments is a type variable where asyncio and trio share a function.
-    returns = "Attachment" if returns == "A" else returns
+    returns = "Attachment" if signature.return_annotation == "A" else signature.return_annotation
     return Found(parameters, returns, isinstance(value, property), inspect.iscoroutinefunction(function))
 
 
 def is_public(owner: str, name: str) -> bool:
-    # Attachments are made by these functions, and by nobody else.
+    # The others are made by functions and methods, and by nobody else.
     made_by_users = owner == "Client" or name != "__init__"
     return not name.startswith("_") or (name.startswith("__") and name.endswith("__") and made_by_users)
 

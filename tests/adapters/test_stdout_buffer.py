@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attachproto import OutputClosed, RawOutput, Stderr, Stdout, Systemerr
+from attachproto import OutputClosed, OutputEvent, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters import EngineReportedError, IncompleteRead, SeparatorNotFound
-from attachproto_adapters._flows._output import OutputEvent
 from attachproto_adapters._flows._stdout_buffer import StdoutBuffer
 from tests.helpers import cut_at, cuts
 

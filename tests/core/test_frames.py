@@ -231,7 +231,7 @@ def test_encode() -> None:
 
 def test_encode_refuses_what_does_not_travel_in_frames() -> None:
     with pytest.raises(LocalProtocolError, match="RawOutput has no frame"):
-        encode_frame(RawOutput(b"x"))
+        encode_frame(RawOutput(b"x"))  # type: ignore[arg-type]
     with pytest.raises(LocalProtocolError, match="Stdin has no frame"):
         encode_frame(Stdin(b"x"))  # type: ignore[arg-type]
 

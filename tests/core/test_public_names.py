@@ -19,7 +19,7 @@ NAMES = """
 Connection CLIENT SERVER Role NEED_DATA SEND_EOF Signal State AttachOptions Attach Request ResponseHead Response
 Accepted Rejected Stdin StdinClosed Stdout Stderr RawOutput Systemerr OutputClosed Continue Framing FrameDecoder
 encode_frame demux Quirk AttachError ProtocolError LocalProtocolError
-RemoteProtocolError Reason ExecStart Logs
+RemoteProtocolError Reason ExecStart Logs DataEvent FrameEvent OutputEvent
 """.split()  # noqa: SIM905
 
 

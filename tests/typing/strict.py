@@ -32,6 +32,7 @@ from attachproto import (
     Stdout,
     Systemerr,
     demux,
+    encode_frame,
 )
 from attachproto_adapters import CompletedRun, ExecResult, InspectedContainer, InspectedExec, Line, LogTime, blocking
 
@@ -55,6 +56,8 @@ def sends(conn: Connection) -> None:
     assert_type(conn.send(Stdin(b"")), bytes)
     assert_type(conn.send(StdinClosed()), Literal[Signal.SEND_EOF])
     assert_type(conn.send(OutputClosed()), bytes | Literal[Signal.SEND_EOF])
+    assert_type(encode_frame(Stdout(b"")), bytes)
+    encode_frame(RawOutput(b""))  # type: ignore[arg-type]  # a terminal's bytes have no frame
     conn.receive_data(bytearray(b""))
     conn.receive_data(memoryview(b""))
 

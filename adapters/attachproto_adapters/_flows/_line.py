@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from attachproto_adapters._flows._output import DataEvent
+from attachproto import DataEvent
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from attachproto import DataEvent
 from attachproto_adapters._flows._line import Line
-from attachproto_adapters._flows._output import DataEvent
 
 if TYPE_CHECKING:
     from attachproto_adapters._flows._line_times import TimeReader

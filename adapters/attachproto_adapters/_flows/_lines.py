@@ -9,10 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from attachproto import OutputClosed
+from attachproto import DataEvent, OutputClosed, OutputEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._line_stream import LineStream, ProgressStream
-from attachproto_adapters._flows._output import DataEvent, OutputEvent
 
 if TYPE_CHECKING:
     from attachproto_adapters._flows._line_times import TimeReader

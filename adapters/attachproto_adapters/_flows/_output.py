@@ -10,7 +10,7 @@ from typing import Generic, Protocol
 
 import attrs
 
-from attachproto import OutputClosed, RawOutput, Stderr, Stdout, Systemerr
+from attachproto import DataEvent, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters._errors import (
     AttachError,
     AttachmentClosed,
@@ -21,9 +21,6 @@ from attachproto_adapters._errors import (
 )
 from attachproto_adapters._flows._marker import Marker, MarkerState
 from attachproto_adapters._flows._text import Output
-
-DataEvent = Stdout | Stderr | RawOutput | Systemerr
-OutputEvent = DataEvent | OutputClosed
 
 
 class ReadAhead(Protocol):

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from attachproto import OutputClosed, RawOutput, Stderr, Stdout, Systemerr
+from attachproto import DataEvent, OutputClosed, OutputEvent, RawOutput, Stderr, Stdout, Systemerr
 from attachproto_adapters._errors import EngineReportedError, IncompleteRead, SeparatorNotFound
 from attachproto_adapters._flows._arguments import check_count, check_int
-from attachproto_adapters._flows._output import DataEvent, OutputEvent
 
 # As many bytes as asyncio's StreamReader takes before a separator by default.
 LIMIT: Final = 64 * 1024

@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import secrets
 
-from attachproto import RawOutput, Stdout
+from attachproto import DataEvent, RawOutput, Stdout
 from attachproto_adapters._blocking_runner import clean_up
 from attachproto_adapters._errors import AttachError
 from attachproto_adapters._flows._commands import END_SECONDS, Command
 from attachproto_adapters._flows._marker import ShownOutput
-from attachproto_adapters._flows._output import DataEvent
 from attachproto_adapters.cli._client import CommandClient
 from attachproto_adapters.cli._commands import console_size, process_options
 from attachproto_adapters.cli._statuses import Signalled

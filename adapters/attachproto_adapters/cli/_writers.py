@@ -9,8 +9,7 @@ import os
 import sys
 from typing import TextIO
 
-from attachproto import RawOutput, Stdout
-from attachproto_adapters._flows._output import DataEvent
+from attachproto import DataEvent, RawOutput, Stdout
 from attachproto_adapters.cli._statuses import ReaderGone
 
 _COLOURS = {"stdout": b"\x1b[32m", "stderr": b"\x1b[31m"}
