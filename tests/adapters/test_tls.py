@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -400,6 +401,34 @@ def test_an_engine_that_resumes_nothing(certificates: Certificates, version: ssl
         assert ends.layer.decrypt(ends.from_server(b"with it come tickets")) == b"with it come tickets"
         assert client.session is not None
         assert not ends.server.session_reused, "another server has another key for its tickets"
+
+
+@EACH_VERSION
+def test_a_session_is_taken_out_a_few_times_only(
+    certificates: Certificates, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time CPython may leak it: some 7 KiB (gh-116810). This engine has no tickets, so none can be resumed."""
+    taken: list[ssl.SSLObject] = []
+    original: Any = ssl.SSLObject.session
+
+    def session(ssl_object: ssl.SSLObject) -> ssl.SSLSession | None:
+        taken.append(ssl_object)
+        found: ssl.SSLSession | None = original.fget(ssl_object)
+        return found
+
+    monkeypatch.setattr(ssl.SSLObject, "session", property(session, original.fset))
+    context = certificates.server_context(version)
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    client = TlsClient(files(certificates.client), "127.0.0.1")
+    for _ in range(10):
+        ends = Ends(client.new_layer(), context)
+        ends.shake_hands()
+        for _ in range(20):
+            assert ends.layer.decrypt(ends.from_server(b"x")) == b"x"
+        assert taken.count(ends.layer._object) <= 1
+    assert client.session is None
+    assert len(taken) == 3
 
 
 @EACH_FRAMEWORK
