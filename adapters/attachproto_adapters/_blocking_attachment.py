@@ -19,7 +19,7 @@ from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._blocking_runner import close_held, drive
 from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._flows._api_calls import done
-from attachproto_adapters._flows._arguments import check_max_output
+from attachproto_adapters._flows._arguments import check_max_output, check_seconds
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
@@ -30,7 +30,7 @@ from attachproto_adapters._flows._steps import Held, Opened
 from attachproto_adapters._line_iterator import LinesBase
 from attachproto_adapters._stdout_reader import StdoutReader
 from attachproto_adapters._transport._blocking import BlockingSession
-from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout
+from attachproto_adapters._transport._blocking_dialer import Dialer
 
 
 class Attachment(AttachmentBase[BlockingSession]):
@@ -351,7 +351,7 @@ class Attachment(AttachmentBase[BlockingSession]):
         Raises:
             ValueError: it is not above 0.
         """
-        check_timeout(timeout)
+        check_seconds("timeout", timeout)
         self._session.settimeout(timeout)
         if (session := self._held.session) is not None:
             session.settimeout(timeout)

@@ -21,7 +21,7 @@ from attachproto_adapters._blocking_run import run_container
 from attachproto_adapters._blocking_runner import drive
 from attachproto_adapters._client import DEFAULT_OPTIONS, ClientBase
 from attachproto_adapters._flows._api_calls import created_id
-from attachproto_adapters._flows._arguments import check_options
+from attachproto_adapters._flows._arguments import check_options, check_seconds
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
@@ -37,7 +37,7 @@ from attachproto_adapters._flows._options import (
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._flows._steps import Opened, Steps
 from attachproto_adapters._signatures import takes_options_of
-from attachproto_adapters._transport._blocking_dialer import Dialer, check_timeout, end_idle
+from attachproto_adapters._transport._blocking_dialer import Dialer, end_idle
 
 if TYPE_CHECKING:
     import ssl
@@ -79,7 +79,7 @@ class Client(ClientBase):
         api_version: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        check_timeout(timeout)
+        check_seconds("timeout", timeout)
         super().__init__(host, tls, headers, api_version)
         self._timeout = timeout
 

@@ -17,14 +17,14 @@ from attachproto import AttachOptions, Quirk, StreamRequest
 from attachproto_adapters._blocking_attachment import Attachment, Lines
 from attachproto_adapters._blocking_client import Client
 from attachproto_adapters._client import DEFAULT_OPTIONS
-from attachproto_adapters._flows._arguments import check_stream_request
+from attachproto_adapters._flows._arguments import check_seconds, check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._options import CommandOptions, ExecOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._stdout_reader import StdoutReader
 from attachproto_adapters._transport._blocking import BlockingSession
-from attachproto_adapters._transport._blocking_dialer import check_timeout, open_stream
+from attachproto_adapters._transport._blocking_dialer import open_stream
 from attachproto_adapters._transport._sockets import is_tls_socket
 
 __all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
@@ -236,7 +236,7 @@ def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: It
         TypeError: the request does not open a stream. The socket is not closed.
     """
     check_stream_request(request)
-    check_timeout(stream.gettimeout())
+    check_seconds("the timeout of the socket", stream.gettimeout())  # 0 if it does not block
     if is_tls_socket(stream):
         # Without close_notify, an end of file may be a cut.
         stream.suppress_ragged_eofs = False  # type: ignore[attr-defined]

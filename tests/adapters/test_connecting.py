@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,8 +19,10 @@ import attachproto_adapters.blocking
 import attachproto_adapters.trio
 from attachproto import Stdout
 from attachproto_adapters import EngineUnreachable
+from attachproto_adapters._transport import _blocking_dialer, _sockets
 from attachproto_adapters._transport._address import Address
-from attachproto_adapters._transport._schemes import UnixHost
+from attachproto_adapters._transport._blocking_dialer import Dialer
+from attachproto_adapters._transport._schemes import TcpHost, UnixHost
 from tests.adapters.scripted import BOUND, Begun, Engine, Task, accepts
 
 
@@ -111,3 +114,66 @@ def test_a_socket_without_permission() -> None:
     ):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     assert "group" in caught.value.remedy
+
+
+class Clock:
+    """A clock that only moves where a call would have waited."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def silent_addresses(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A name with four addresses, none of which answers. The clock moves by the timeout of each connect."""
+    clock = Clock()
+
+    def connect(sock: socket.socket, address: object) -> None:
+        timeout = sock.gettimeout()
+        assert timeout is not None
+        clock.now += timeout
+        raise TimeoutError("timed out")
+
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (f"192.0.2.{number}", 2375)) for number in range(4)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **named: addresses)
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(_blocking_dialer, "time", clock)
+    return clock
+
+
+def test_a_deadline_is_one_for_all_addresses_of_a_name(silent_addresses: Clock) -> None:
+    dialer = Dialer(Address(TcpHost("engine", 2375, "as given")), None)
+    dialer.deadline = silent_addresses.now + 0.5
+    with pytest.raises(EngineUnreachable, match=r"no connection before the deadline$"):
+        dialer.dial()
+    assert silent_addresses.now == 1000.5
+
+
+def test_a_timeout_is_one_for_each_address(silent_addresses: Clock) -> None:
+    with pytest.raises(EngineUnreachable, match=r"no connection within 0\.5 s$"):
+        Dialer(Address(TcpHost("engine", 2375, "as given")), 0.5).dial()
+    assert silent_addresses.now == 1002.0
+
+
+def test_a_long_timeout_connects(tcp_engine: Engine) -> None:
+    """A socket takes no timeout above 24 days."""
+    tcp_engine.on("attach", accepts(Stdout(b"hello")))
+    with attachproto_adapters.blocking.attach("web", host=tcp_engine.host, timeout=1e8) as attachment:
+        assert attachment.communicate() == (b"hello", b"")
+
+
+def test_a_long_timeout_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``poll()`` takes at most 24 days; here at most 1 ms."""
+    monkeypatch.setattr(_sockets, "_POLL_MAX", 1)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        timer = threading.Timer(0.1, theirs.send, [b"x"])
+        timer.start()
+        found = _sockets.wait_until_ready(ours.fileno(), BOUND, read=True, write=False)
+        timer.join()
+        assert found == (True, False)
+        ours.recv(1)
+        assert _sockets.wait_until_ready(ours.fileno(), 0.005, read=True, write=False) == (False, False)

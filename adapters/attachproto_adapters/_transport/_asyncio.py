@@ -252,4 +252,7 @@ async def _open_tcp(loop: asyncio.AbstractEventLoop, host: TcpHost) -> socket.so
             prepare_tcp(sock)
             undo.pop_all()
             return sock
-    raise failure
+    try:
+        raise failure
+    finally:
+        del failure  # its traceback refers to this frame

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -31,22 +30,11 @@ from attachproto_adapters._transport._idle import Hold, IdleConnection, Use, dis
 from attachproto_adapters._transport._log import LoggedCall
 from attachproto_adapters._transport._open import open_non_tcp
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
-from attachproto_adapters._transport._sockets import half_close, join_with_half_close, prepare_tcp
+from attachproto_adapters._transport._sockets import connect_tcp, half_close, join_with_half_close, prepare_tcp
 
 if TYPE_CHECKING:
     from attachproto_adapters._transport._ssh import SshChild
     from attachproto_adapters._transport._tls import TlsLayer
-
-
-def check_timeout(timeout: float | None) -> None:
-    """Raise ``TypeError`` or ``ValueError`` for a timeout that sockets do not take, or with which they do not wait."""
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
-        raise TypeError(f"a timeout is a number of seconds or None, not {timeout!r}")
-    if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
-        raise ValueError(
-            f"a timeout is None or above 0 seconds and at most {threading.TIMEOUT_MAX:g}, not {timeout}: a socket that "
-            "does not block cannot wait, and None has no limit"
-        )
 
 
 class Dialer:
@@ -156,13 +144,28 @@ class Dialer:
                 waited += pause
 
     def _open_tcp(self, host: TcpHost) -> socket.socket:
-        with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(
-                socket.create_connection((host.name, host.port), self.until_deadline(self.timeout))
-            )
-            prepare_tcp(sock)
-            undo.pop_all()
-            return sock
+        """Connect to the first address of the name that accepts.
+
+        The timeout is one for each address, the deadline one for all of them. Neither holds for the lookup of the name:
+        the C library does not return from it before it has an answer, or has given up.
+        """
+        failure = OSError(f"{host.name} has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM):
+            timeout = self.until_deadline(self.timeout)
+            with contextlib.ExitStack() as undo:
+                try:
+                    sock = undo.enter_context(socket.socket(family, kind, protocol))
+                    connect_tcp(sock, address, timeout)
+                except OSError as exc:
+                    failure = exc
+                    continue
+                prepare_tcp(sock)
+                undo.pop_all()
+                return sock
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback refers to this frame
 
     def ask(self, request: Request) -> BlockingSession:
         """Make a plain call on a connection of its own; the caller reads its answer."""

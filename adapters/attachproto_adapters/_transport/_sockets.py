@@ -8,7 +8,7 @@ import select
 import socket
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 READ_SIZE: Final = 256 * 1024
 """How much is read at once. A Unix socket on Linux holds some 220 KiB by default, and its writer is woken when three
@@ -24,8 +24,11 @@ _BLOCKED: Final = (BlockingIOError, InterruptedError)
 
 _HAS_POLL: Final = hasattr(select, "poll")  # Windows has none
 
-# What poll() takes: 24 days in milliseconds.
+# What poll() takes at once: 24 days in milliseconds.
 _POLL_MAX = 2**31 - 1
+
+# A socket takes no more. The kernel gives up a connect after two minutes.
+_CONNECT_SECONDS_MAX: Final = 1e6
 
 # The same as Go's clients. The kernel's default is two hours; firewalls drop an idle connection sooner.
 _KEEPALIVE_SECONDS = 30
@@ -73,6 +76,16 @@ def connect_unix(sock: socket.socket, path: str) -> Iterator[float]:
             yield _CONNECT_RETRY_SECONDS
 
 
+def connect_tcp(sock: socket.socket, address: Any, timeout: float | None) -> None:
+    """Connect, and wait for it.
+
+    Raises:
+        OSError: it was refused, or not made within the timeout, in seconds.
+    """
+    sock.settimeout(None if timeout is None else min(timeout, _CONNECT_SECONDS_MAX))
+    sock.connect(address)
+
+
 def half_close(sock: socket.socket) -> None:
     """Half-close: send EOF and keep reading.
 
@@ -95,7 +108,12 @@ def wait_until_ready(number: int, timeout: float | None, *, read: bool, write: b
     poller = select.poll()
     wanted = select.POLLIN if not write else select.POLLIN | select.POLLOUT if read else select.POLLOUT
     poller.register(number, wanted)
-    found = poller.poll(None if timeout is None else min(math.ceil(timeout * 1000), _POLL_MAX))
+    if timeout is None:
+        found = poller.poll()
+    else:
+        left = math.ceil(timeout * 1000)
+        while not (found := poller.poll(min(left, _POLL_MAX))) and left > _POLL_MAX:
+            left -= _POLL_MAX
     if read and not write:
         return bool(found), False
     events = found[0][1] if found else 0
