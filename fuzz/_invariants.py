@@ -6,16 +6,28 @@ import gc
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import attrs
 
 from attachproto import NEED_DATA, LocalProtocolError, RemoteProtocolError
+from tests.helpers import frame
 
 EVENT_MAX = 64 * 1024
 """No event of framed output is larger, in bytes."""
+
+COUNTED_OF = 4
+"""Of so many inputs one has its steps and its held bytes counted, because that takes most of the time."""
+
+FLOOD_SIZE = 64 * 1024
+"""How many bytes follow an input, at the least, before it is counted what is held. Each bound is far below it."""
+
+FLOOD_PIECE = 16 * 1024
+"""The largest piece of a flood, in bytes."""
+
+_REPEATED = 4 * 1024
 
 
 def pieces_of(data: bytes, seed: int) -> list[bytes]:
@@ -39,8 +51,8 @@ class Steps:
 
 
 def is_counted(data: bytes) -> bool:
-    """Whether steps and held bytes are counted for this input: for one of four, because that takes most of the time."""
-    return zlib.crc32(data) % 4 == 0
+    """Whether steps and held bytes are counted for this input: of ``COUNTED_OF`` inputs for one."""
+    return zlib.crc32(data) % COUNTED_OF == 0
 
 
 @contextmanager
@@ -70,8 +82,8 @@ def counted(data: bytes) -> Iterator[Steps]:
 def check_linear(steps: Steps, size: int, pieces: int, *, per_byte: int = 40, per_piece: int = 400) -> None:
     """Check that the number of steps is bounded by a line through the input's size and the number of its pieces.
 
-    The slopes are about ten times what the costliest input needs, because atheris adds calls of its own. Anything that
-    grows with the square of an input of 4 KiB is above them.
+    The line is several times above what the costliest input needs, because atheris adds calls of its own. A call for
+    each pair of bytes, or for each pair of pieces, is above it where the input has 4 KiB. In a short input it is below.
     """
     most = 30_000 + per_byte * size + per_piece * pieces
     assert steps.count <= most, f"{steps.count} calls for {size} bytes in {pieces} pieces, at most {most} expected"
@@ -102,6 +114,42 @@ def held_bytes(*roots: object) -> int:
         elif not isinstance(value, _UNFOLLOWED):
             todo += gc.get_referents(value)
     return held
+
+
+def flood_of(stream: bytes) -> Iterator[bytes]:
+    """What is received behind an input: its own bytes again and again, then bytes that fit into each kind of stream.
+
+    The byte 1 is raw output and stdin. Between frames it begins a frame of stdout with 16 MiB, and it goes on with the
+    payload or the header of any other frame.
+    """
+    if stream:
+        yield stream * (1 + _REPEATED // len(stream))
+    # Each is an object of its own, because an object that is held twice counts once.
+    for _ in range(FLOOD_SIZE // FLOOD_PIECE):
+        yield b"\1" * FLOOD_PIECE
+
+
+def frames_of(payload: bytes) -> Iterator[bytes]:
+    """``FLOOD_SIZE`` bytes of valid frames, from whose beginning a reader can read: some small ones, and large ones."""
+    small = (frame(1, b"x") + frame(2, b"y") + frame(1, b"")) * 32
+    yield small + frame(2, payload or b"z")
+    for _ in range(FLOOD_SIZE // FLOOD_PIECE):
+        yield frame(1, bytes(FLOOD_PIECE))
+
+
+def drain(reader: Any, pieces: Iterable[bytes], after: Callable[[Any], object] = lambda _: None) -> None:
+    """Receive these and take all that comes of them. An error ends nothing: what follows it must not be held either."""
+    for piece in pieces:
+        reader.receive_data(piece)
+        with suppress(RemoteProtocolError, LocalProtocolError):
+            while (event := reader.next_event()) is not NEED_DATA:
+                after(event)
+
+
+def check_held(reader: Any, empty: int, most: int, when: str) -> None:
+    """Check that a reader holds no more than ``most`` bytes beyond the ``empty`` ones that it held at first."""
+    held = held_bytes(reader) - empty
+    assert held <= most, f"{held} bytes are held {when}, at most {most} expected"
 
 
 @attrs.define

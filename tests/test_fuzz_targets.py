@@ -9,9 +9,20 @@ from typing import Any
 
 import pytest
 
-from attachproto import NEED_DATA, FrameDecoder, OutputClosed, Reason, RemoteProtocolError, Stdout
+from attachproto import (
+    NEED_DATA,
+    Connection,
+    FrameDecoder,
+    OutputClosed,
+    RawOutput,
+    Reason,
+    RemoteProtocolError,
+    Stdin,
+    Stdout,
+)
+from attachproto._frames import FrameReader
 from fuzz import _invariants
-from fuzz._invariants import check_linear, counted, held_bytes, pieces_of, read
+from fuzz._invariants import Steps, check_linear, counted, held_bytes, pieces_of, read
 from fuzz.targets import TARGETS
 from tests.helpers import frame
 
@@ -26,7 +37,7 @@ def target(name: str) -> Any:
 @pytest.mark.filterwarnings("ignore::attachproto_adapters.AttachWarning")
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_invariants, "is_counted", lambda data: True)
+    monkeypatch.setattr(_invariants, "COUNTED_OF", 1)
     seeds = list(itertools.islice(target(name).seeds(), 0, None, SEEDS_STEP))
     assert seeds
     for seed in (*seeds, b"", b"\0", b"\xff" * 50):
@@ -50,7 +61,7 @@ def test_cutting_loses_nothing(seed: int) -> None:
 
 
 def test_steps_that_grow_with_the_square_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_invariants, "is_counted", lambda data: True)
+    monkeypatch.setattr(_invariants, "COUNTED_OF", 1)
 
     def quadratic(data: bytes) -> int:
         return sum(data[at:].count(0) for at in range(len(data)) for _ in data[at:])
@@ -82,6 +93,76 @@ def test_what_is_held_is_found_wherever_it_is() -> None:
     assert held_bytes(running) >= 1000
     assert held_bytes(closure(bytes(1000))) >= 1000
     assert held_bytes([closure(bytes(1000))] * 5) < 2000
+
+
+@pytest.mark.parametrize(("pairs", "per_piece"), [(4096, 400), (818, target("flows").PER_ANSWER)])
+def test_a_call_for_each_pair_is_found(pairs: int, per_piece: int) -> None:
+    """Of the single bytes of a 4 KiB input, and of the answers in one, each of which has five bytes at the least."""
+    with pytest.raises(AssertionError, match="calls for 4096 bytes"):
+        check_linear(Steps(pairs**2), 4096, pairs, per_piece=per_piece)
+
+
+def keep_what_is_received(monkeypatch: pytest.MonkeyPatch, kind: type[Any]) -> None:
+    receive_data = kind.receive_data
+
+    def keeping(self: Any, data: bytes) -> None:
+        self.__dict__.setdefault("kept", []).append(data)
+        receive_data(self, data)
+
+    monkeypatch.setattr(kind, "receive_data", keeping)
+
+
+def keep_what_is_given_out(monkeypatch: pytest.MonkeyPatch, kind: type[Any]) -> None:
+    next_event = kind.next_event
+
+    def keeping(self: Any) -> Any:
+        event = next_event(self)
+        if isinstance(event, Stdout | RawOutput | Stdin):
+            self.__dict__.setdefault("kept", []).append(event)
+        return event
+
+    monkeypatch.setattr(kind, "next_event", keeping)
+
+
+def caught(name: str) -> tuple[int, int]:
+    """How many seeds of a target fail, and how many are tried. Without the mutant none does: ``test_seeds``."""
+    seeds = list(itertools.islice(target(name).seeds(), 0, None, SEEDS_STEP))
+    return sum(fails(name, seed) for seed in seeds), len(seeds)
+
+
+def fails(name: str, seed: bytes) -> bool:
+    try:
+        target(name).check(seed)
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(("name", "kind"), [("client", Connection), ("server", Connection), ("decoder", FrameDecoder)])
+def test_a_reader_that_keeps_all_that_it_received_is_found(
+    name: str, kind: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_invariants, "COUNTED_OF", 1)
+    keep_what_is_received(monkeypatch, kind)
+    found, tried = caught(name)
+    assert found == tried > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "least"), [("client", Connection, 10), ("server", Connection, 3), ("decoder", FrameDecoder, 30)]
+)
+def test_a_reader_that_keeps_all_that_it_gave_out_is_found(
+    name: str, kind: type[Any], least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_invariants, "COUNTED_OF", 1)
+    keep_what_is_given_out(monkeypatch, kind)
+    found, _ = caught(name)
+    assert found >= least
+
+
+def test_an_end_inside_a_frame_that_passes_for_a_clean_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FrameReader, "_missing", lambda self, prefix: "")
+    assert any(fails("decoder", seed) for seed in target("decoder").seeds())
 
 
 class Wrong:

@@ -2,12 +2,13 @@
 
 # Invariant. Whatever bytes come, each call of ``next_event`` gives an event, ``NEED_DATA`` or a typed error, and
 # nothing else. ``NEED_DATA`` never follows the end of file. Whole and cut anywhere the events are the same, and the
-# error has the same reason; what the client sends in between changes neither. When all that came is parsed, the
-# connection holds no more than its limits: ``max_head`` for the head and what was read of it, ``max_refusal`` or
-# ``max_body`` for a body, a frame's header for a stream. The number of calls is linear in the input.
+# error has the same reason; what the client sends in between changes neither. When all that came is parsed, however
+# much it was, the connection holds no more than its limits: ``max_head`` for the head and what was read of it,
+# ``max_refusal`` or ``max_body`` for a body, a frame's header for a stream. The number of calls is linear in the input.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,11 +29,26 @@ from attachproto import (
     Rejected,
     Request,
     Response,
+    State,
     Stdin,
     StdinClosed,
     StreamRequest,
 )
-from fuzz._invariants import Reading, check_linear, counted, held_bytes, is_counted, payload_size, pieces_of, read
+from fuzz._invariants import (
+    FLOOD_PIECE,
+    Reading,
+    check_held,
+    check_linear,
+    counted,
+    drain,
+    flood_of,
+    frames_of,
+    held_bytes,
+    is_counted,
+    payload_size,
+    pieces_of,
+    read,
+)
 from tests.helpers import joined
 from tests.replay.recordings import Recording, read_vectors
 
@@ -64,7 +80,13 @@ STREAM_HELD_MAX = 64
 # h11 refuses a chunk's header and trailers above this size.
 H11_MAX = 16 * 1024
 
+# After an error in a chunk's header or in trailers, the error keeps the piece in which it was as well.
+ENDED_MAX = HELD_MAX + H11_MAX + FLOOD_PIECE
+
 _HEAD = 4
+
+# The ends of the heads that an input may have.
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 
 
 def check(data: bytes) -> None:
@@ -80,8 +102,9 @@ def check(data: bytes) -> None:
     with counted(data) as steps:
         cut = _read(request, choices, pieces, sends=True)
     check_linear(steps, len(stream), len(pieces))
-    if choices & 1 and is_counted(data):
-        _read(request, choices & ~32, pieces, looks=True)
+    if is_counted(data):
+        _read(request, choices & ~32 | 1, pieces, looks=stream)
+        _check_held_in_stream(request, choices, stream)
     assert joined(whole.events) == joined(cut.events)
     assert (whole.error and whole.error.reason) == (cut.error and cut.error.reason)
     assert payload_size(whole.events) <= len(stream)
@@ -89,12 +112,19 @@ def check(data: bytes) -> None:
 
 
 def _read(
-    request: Request | StreamRequest, choices: int, pieces: list[bytes], *, sends: bool = False, looks: bool = False
+    request: Request | StreamRequest,
+    choices: int,
+    pieces: list[bytes],
+    *,
+    sends: bool = False,
+    looks: bytes | None = None,
 ) -> Reading:
-    """Read these pieces; try to send between two events; look at what is held after each piece."""
-    connection = Connection(CLIENT, quirks=QUIRKS[choices >> 1 & 3], **(LIMITS if choices & 1 else {}))
-    connection.send(request)
-    empty = held_bytes(connection) if looks else 0
+    """Read these pieces; try to send between two events.
+
+    With ``looks``, which is the pieces in one, look at what is held after each piece and after a flood.
+    """
+    connection = _asked(request, choices)
+    empty = 0 if looks is None else held_bytes(connection)
     accepted: list[Accepted] = []
 
     def after(event: Event) -> None:
@@ -108,14 +138,48 @@ def _read(
         assert connection.reusable in (True, False)
 
     def parsed(connection: object) -> None:
-        if looks:
+        if looks is not None:
             most = STREAM_HELD_MAX if accepted else HELD_MAX
             if not accepted or "transfer-encoding" in dict(accepted[0].headers):
                 most += H11_MAX
-            held = held_bytes(connection) - empty
-            assert held <= most, f"{held} bytes are held, at most {most} expected"
+            check_held(connection, empty, most, "after a piece")
 
-    return read(connection, pieces, eof=bool(choices & 32), after=after, parsed=parsed)
+    reading = read(connection, pieces, eof=bool(choices & 32), after=after, parsed=parsed)
+    if looks is not None:
+        drain(connection, flood_of(looks), after)
+        if connection.their_state is State.STREAMING:
+            parsed(connection)
+        else:
+            assert connection.their_state in (State.DONE, State.ERROR), connection.their_state
+            check_held(connection, empty, ENDED_MAX, "after the end")
+    return reading
+
+
+def _asked(request: Request | StreamRequest, choices: int) -> Connection:
+    connection = Connection(CLIENT, quirks=QUIRKS[choices >> 1 & 3], **(LIMITS if choices & 1 else {}))
+    connection.send(request)
+    return connection
+
+
+def _check_held_in_stream(request: Request | StreamRequest, choices: int, stream: bytes) -> None:
+    """Where the input has a head that opens a stream: look at what is held after many valid frames behind it."""
+    for found in _BLANK_LINE.finditer(stream, 0, LIMITS["max_head"]):
+        connection = _asked(request, choices | 1)
+        empty = held_bytes(connection)
+        events: list[Any] = []
+        drain(connection, [stream[: found.end()]], events.append)
+        if not events or not isinstance(events[0], Accepted):
+            continue
+        if events[0].framing is None:
+            connection.use_framing(Framing.RAW if choices & 8 else Framing.MULTIPLEXED)
+        pieces = frames_of(stream[found.end() :])
+        if "transfer-encoding" in dict(events[0].headers):
+            pieces = (b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        drain(connection, pieces)
+        # A body with a length may be over, or have ended inside a frame.
+        ended = connection.their_state is not State.STREAMING
+        check_held(connection, empty, ENDED_MAX if ended else STREAM_HELD_MAX, "after frames")
+        return
 
 
 def _choose_framing(connection: Connection, framing: Framing) -> None:

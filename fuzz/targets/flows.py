@@ -49,6 +49,9 @@ NO_LOCK = contextlib.nullcontext()
 # More than any flow repeats by itself: it pauses 0.05 s, at most 10 s long, with an inspect after each pause.
 STEPS_MAX = 1000
 
+# How many calls an answer may cost: a document is made, and read as JSON, and the next request is made.
+PER_ANSWER = 400
+
 
 class Cancelled(BaseException):
     """Stands for a framework's cancellation, and for KeyboardInterrupt."""
@@ -61,8 +64,7 @@ def check(data: bytes) -> None:
     answers = Answers(data[2:])
     with counted(data) as steps:
         FLOWS[data[0] % len(FLOWS)](data[1], answers)
-    # A step costs the reading of a JSON document and the making of a request.
-    check_linear(steps, len(data), answers.asked, per_byte=400, per_piece=4000)
+    check_linear(steps, len(data), answers.asked, per_piece=PER_ANSWER)
 
 
 class Answers:
@@ -279,6 +281,8 @@ def _run(options: int, answers: Answers) -> None:
         _end(_drive(run.open(), answers), options >> 4, answers)
     for _ in range(2):
         _drive(run.clean_up(), answers)
+        error = run.timed_out(1.0)
+        assert run.name in str(error)
         again = run.may_try_again(ConnectionResetError())
         assert again in (True, False)
     assert run.settled in (True, False)

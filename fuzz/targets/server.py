@@ -4,12 +4,13 @@
 # nothing else, on each exchange of a connection that is kept alive. After each of these an answer can be written: to
 # a request that cannot be read, too. Whole and cut anywhere the events are the same, and the error has the same
 # reason. A request that is recognised as one for a stream is read as the same when a client of ours writes it. When
-# all that came is parsed, the connection holds no more than ``max_head`` and ``max_request_body`` allow, and of a
-# stream nothing. The number of calls is linear in the input.
+# all that came is parsed, however much it was, the connection holds no more than ``max_head`` and
+# ``max_request_body`` allow, and of a stream nothing. The number of calls is linear in the input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -38,7 +39,18 @@ from attachproto import (
     Stdout,
     StreamRequest,
 )
-from fuzz._invariants import check_linear, counted, held_bytes, is_counted, payload_size, pieces_of
+from fuzz._invariants import (
+    FLOOD_PIECE,
+    check_held,
+    check_linear,
+    counted,
+    drain,
+    flood_of,
+    held_bytes,
+    is_counted,
+    payload_size,
+    pieces_of,
+)
 from tests.helpers import bare, joined
 from tests.replay.recordings import read_vectors
 
@@ -50,6 +62,9 @@ HELD_MAX = 6 * 1024 + 4 * 512 + 1024
 
 # h11 refuses a chunk's header and trailers above this size.
 H11_MAX = 16 * 1024
+
+# After an error in a chunk's header or in trailers, the error keeps the piece in which it was as well.
+ENDED_MAX = HELD_MAX + H11_MAX + FLOOD_PIECE
 
 _HEAD = 4
 
@@ -68,7 +83,9 @@ def check(data: bytes) -> None:
         check_linear(steps, len(stream), len(pieces), per_byte=150)
         found.append(serving)
     if is_counted(data):
-        Serving(data[0], data[1] | 8, looks=True).serve(pieces_of(stream, seed))
+        looking = Serving(data[0], data[1] & ~2 | 8, looks=True)
+        looking.serve(pieces_of(stream, seed))
+        looking.check_held_after(stream)
     whole, cut = found
     assert joined(whole.events) == joined(cut.events)
     assert whole.reason is cut.reason
@@ -93,18 +110,26 @@ class Serving:
         self._eof = bool(choices & 2)
         self._chunked = bool(choices & 4)
         self._limits = LIMITS if choices & 8 else {}
-        self._connection: Connection | None = Connection(SERVER, keep_alive=bool(choices & 1), **self._limits)
+        self._last = Connection(SERVER, keep_alive=bool(choices & 1), **self._limits)
+        self._connection: Connection | None = self._last
         self._looks = looks
-        self._empty = held_bytes(self._connection) if looks else 0
+        self._empty = held_bytes(self._last) if looks else 0
 
-    def serve(self, pieces: list[bytes]) -> None:
+    def serve(self, pieces: Iterable[bytes]) -> None:
         """Receive all pieces, and after them the end of file if it is to come."""
-        for piece in (*pieces, *((b"",) if self._eof else ())):
+        for piece in itertools.chain(pieces, (b"",) if self._eof else ()):
             if self._connection is None:
                 return
             self._connection.receive_data(piece)
             while (connection := self._connection) is not None and self._step(connection, at_end=not piece):
                 pass
+
+    def check_held_after(self, stream: bytes) -> None:
+        """Receive a flood, which ends what is no stream with an error, and look at what the last exchange holds."""
+        self.serve(flood_of(stream))
+        drain(self._last, flood_of(stream))
+        streams = self._last.their_state is State.STREAMING
+        check_held(self._last, self._empty, HELD_MAX if streams else ENDED_MAX, "after a flood")
 
     def _step(self, connection: Connection, *, at_end: bool) -> bool:
         """Take one event and answer it. Returns whether there may be another one."""
@@ -131,17 +156,17 @@ class Serving:
         else:
             assert isinstance(event, Stdin | StdinClosed)
         if connection.our_state is State.DONE and not isinstance(event, Stdin):
-            self._connection = connection.next_exchange()
-            return self._connection is not None
+            if (following := connection.next_exchange()) is not None:
+                self._last = following
+            self._connection = following
+            return following is not None
         return True
 
     def _check_held(self, connection: Connection) -> None:
         if self._looks:
-            held = held_bytes(connection) - self._empty
-            assert held <= HELD_MAX + H11_MAX, f"{held} bytes are held"
-            if connection.their_state is State.STREAMING:
-                # The request itself, and nothing of its stdin.
-                assert held <= HELD_MAX, f"{held} bytes are held in a stream"
+            # In a stream it is the request itself, and nothing of its stdin.
+            most = HELD_MAX if connection.their_state is State.STREAMING else HELD_MAX + H11_MAX
+            check_held(connection, self._empty, most, "after a piece")
 
     def _reply(self, connection: Connection, event: Request | StreamRequest) -> None:
         if isinstance(event, Request):
