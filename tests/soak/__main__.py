@@ -30,7 +30,7 @@ from attachproto_engine import Engine
 from tests.adapters.tls_engine import Certificates
 from tests.soak.front import Front
 from tests.soak.hooks import FRAMEWORKS, Main
-from tests.soak.samples import ALLOWED, Sample, growth, take
+from tests.soak.samples import ALLOWED, Sample, growth, take, use_one_arena
 from tests.soak.worker import Control, Tally, Worker
 
 # The longest job, a `run` whose engine does not answer its removal, takes 40 seconds.
@@ -185,6 +185,7 @@ def main() -> int:
         f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} processors",
         flush=True,
     )
+    use_one_arena()
     soak = Soak(options.seed)
     soak.run(options.minutes, options.sample_seconds)
     return 1 if soak.report() else 0
