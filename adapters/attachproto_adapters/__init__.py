@@ -13,6 +13,7 @@ from attachproto_adapters._errors import CommandTimeout as CommandTimeout
 from attachproto_adapters._errors import ContainerNotRunning as ContainerNotRunning
 from attachproto_adapters._errors import EngineReportedError as EngineReportedError
 from attachproto_adapters._errors import EngineUnreachable as EngineUnreachable
+from attachproto_adapters._errors import ErrorWithOutput as ErrorWithOutput
 from attachproto_adapters._errors import ExecAlreadyStarted as ExecAlreadyStarted
 from attachproto_adapters._errors import ExitCodeUnknown as ExitCodeUnknown
 from attachproto_adapters._errors import HalfCloseEndsAttach as HalfCloseEndsAttach
@@ -27,6 +28,8 @@ from attachproto_adapters._errors import OutputTooLarge as OutputTooLarge
 from attachproto_adapters._errors import OutputUndecodable as OutputUndecodable
 from attachproto_adapters._errors import RequestRejected as RequestRejected
 from attachproto_adapters._errors import SeparatorNotFound as SeparatorNotFound
+from attachproto_adapters._errors import StreamBroken as StreamBroken
+from attachproto_adapters._errors import StreamReset as StreamReset
 from attachproto_adapters._flows._inspect import InspectedContainer as InspectedContainer
 from attachproto_adapters._flows._inspect import InspectedExec as InspectedExec
 from attachproto_adapters._flows._line import Line as Line

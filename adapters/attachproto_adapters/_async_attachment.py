@@ -194,7 +194,9 @@ class AsyncAttachment(AttachmentBase[L]):
                 could not be asked. The outputs are in the error, and the cause says why. Another call asks again.
             HalfCloseEndsAttach, HalfCloseUnsupported, LocalProtocolError, ValueError: nothing was sent.
             OutputTooLarge, EngineReportedError: what was read is in the error.
-            RemoteProtocolError, OSError, AttachmentClosed: as for ``receive``.
+            StreamBroken, StreamReset: the stream was cut inside a frame, is malformed, or was reset: they are the
+                ``RemoteProtocolError`` and ``ConnectionResetError`` of ``receive``, with what was read before. (*)
+            OSError, AttachmentClosed: as for ``receive``. What was read is in ``output_so_far``.
         """
         outputs = await self._exchange(input, max_output)
         with end_wanted(outputs, self._session.errors):
@@ -222,7 +224,7 @@ class AsyncAttachment(AttachmentBase[L]):
     async def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
         """``communicate``, up to the end of the output."""
         check_max_output(max_output)
-        with self._session.reading:
+        with self._with_output(), self._session.reading:
             if input is not None or self._feed is not None:
                 self._session.sending.check()
             self._begin(input)

@@ -8,16 +8,28 @@ a few lines, for one method of each adapter.
 from __future__ import annotations
 
 import abc
+import contextlib
 import threading
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from attachproto import Accepted, DataEvent, LocalProtocolError, OutputClosed, Request, State
+from attachproto import (
+    Accepted,
+    DataEvent,
+    LocalProtocolError,
+    OutputClosed,
+    RemoteProtocolError,
+    Request,
+    State,
+)
 from attachproto_adapters._errors import (
     AttachError,
     AttachmentClosed,
     ContainerNotRunning,
     KillUnsupported,
     OutputTooLarge,
+    StreamBroken,
+    StreamReset,
     warn,
 )
 from attachproto_adapters._flows._api_calls import resize_request
@@ -47,6 +59,9 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
     Attributes:
         accepted: the engine's answer: how the output is framed, and the header fields.
     """
+
+    _reset: ClassVar[tuple[type[Exception], type[Exception]]] = (ConnectionResetError, StreamReset)
+    """This framework's error for a reset, and the one that also has the output."""
 
     def __init__(self, session: AnySession, accepted: Accepted, opened: Opened | None) -> None:
         self.accepted = accepted
@@ -91,6 +106,15 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
     def can_half_close(self) -> bool:
         """Whether the transport can end stdin and go on reading."""
         return self._session.can_half_close
+
+    @property
+    def output_so_far(self) -> tuple[bytes, bytes]:
+        """What ``communicate`` has read so far, as it returns it: stdout (with a TTY, all output) and stderr.
+
+        It is there after every error of ``communicate``, after a timeout and a cancellation, and after a close. What
+        ``receive``, iteration, ``lines`` and ``stdout_reader`` have given out is not in it. Any thread may read it.
+        """
+        return self._gathered.so_far()
 
     # ---- sending ----
 
@@ -252,6 +276,21 @@ class AttachmentBase(abc.ABC, Generic[AnySession]):
             return False
         feed.move(InputState.RESET)
         return True
+
+    @contextlib.contextmanager
+    def _with_output(self) -> Iterator[None]:
+        """A context of reading for ``communicate``: the error of a broken stream has what was read before it.
+
+        Other errors are raised as they are: an ``ssl.SSLError`` for instance, which callers may look for.
+        """
+        try:
+            yield
+        except RemoteProtocolError as exc:
+            raise StreamBroken(str(exc), exc.reason, *self.output_so_far) from exc
+        except self._reset[0] as exc:
+            if type(exc) is not self._reset[0]:
+                raise
+            raise self._reset[1](str(exc), *self.output_so_far) from exc
 
     # ---- the end ----
 

@@ -218,7 +218,9 @@ class Attachment(AttachmentBase[BlockingSession]):
             ValueError: the call that was interrupted had other input.
             OutputTooLarge: there was more output than ``max_output``; the first ``max_output`` bytes are in the error.
             EngineReportedError: the engine wrote an error of its own into the stream; both outputs are in the error.
-            RemoteProtocolError, TimeoutError, OSError, AttachmentClosed: as for ``receive``.
+            StreamBroken, StreamReset: the stream was cut inside a frame, is malformed, or was reset: they are the
+                ``RemoteProtocolError`` and ``ConnectionResetError`` of ``receive``, with what was read before.
+            TimeoutError, OSError, AttachmentClosed: as for ``receive``. What was read is in ``output_so_far``.
         """
         outputs = self._exchange(input, max_output)
         with end_wanted(outputs, self._session.errors):
@@ -254,7 +256,7 @@ class Attachment(AttachmentBase[BlockingSession]):
     def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
         """``communicate``, up to the end of the output."""
         check_max_output(max_output)
-        with self._session.reading:
+        with self._with_output(), self._session.reading:
             self._begin(input)
             self._take_back()
             try:

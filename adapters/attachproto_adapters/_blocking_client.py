@@ -215,6 +215,7 @@ class Client(ClientBase):
             HalfCloseEndsAttach: there is input, and the command has a TTY, or an intermediary is known to close the
                 whole connection when stdin ends.
             EngineReportedError: the engine put an error of its own into the stream.
+            StreamBroken, StreamReset: the stream was cut inside a frame or reset; what was read is in the error.
             OutputUndecodable: the command has ended, and its output is not text in this encoding; it is in the error.
             TypeError, ValueError, LookupError: an argument is not valid, or needs a later API. Nothing was sent.
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
@@ -333,6 +334,7 @@ class Client(ClientBase):
             HalfCloseEndsAttach: there is input, and the container has a TTY, or no ``StdinOnce``; or an intermediary is
                 known to close the whole connection when stdin ends.
             EngineReportedError: the engine put an error of its own into the stream.
+            StreamBroken, StreamReset: the stream was cut inside a frame or reset; what was read is in the error.
             OutputUndecodable: the command has ended, and its output is not text in this encoding; it is in the error.
             TypeError, ValueError, LookupError: an argument is not valid. Nothing was sent.
             EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.

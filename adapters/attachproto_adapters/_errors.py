@@ -5,11 +5,13 @@ The file has more than 250 lines, because errors that share a base or a wording 
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from typing import Final
 
 from attachproto import AttachError as AttachError
+from attachproto import Reason, RemoteProtocolError
 
 # A refusal may be 1 MiB long. Its text in an exception must stay readable; the attribute keeps it whole.
 _SHOWN: Final = 500
@@ -161,62 +163,12 @@ class ClientClosed(AttachError):
     """The client was closed, and makes no more calls."""
 
 
-class OutputTooLarge(AttachError):
-    """The container printed more than ``max_output`` bytes.
+class ErrorWithOutput(AttachError):
+    """The base of the errors that have what was read before them: ``except ErrorWithOutput`` catches all of them.
 
     Attributes:
-        stdout: what was read of stdout (or of the terminal).
-        stderr: what was read of stderr.
-        ended: as for ``CommandTimeout``, where ``run`` or ``run_exec`` raises it; else false.
-    """
-
-    def __init__(self, message: str, stdout: bytes, stderr: bytes, ended: bool = False) -> None:
-        super().__init__(message)
-        self.stdout = stdout
-        self.stderr = stderr
-        self.ended = ended
-
-
-class OutputCut(AttachError):
-    """The output ended while the process goes on: something between us and the engine has closed the connection.
-
-    Sending the keys that detach has the same effect, and so has ``close_stdin`` where it warns.
-
-    Attributes:
-        stdout: what was read of stdout (or of the terminal) by ``communicate``.
-        stderr: what was read of stderr by it.
-    """
-
-    def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
-        super().__init__(message)
-        self.stdout = stdout
-        self.stderr = stderr
-
-
-class CommandTimeout(AttachError, TimeoutError):
-    """A command did not end within its ``timeout``, and was ended, unless that was not wanted or not possible.
-
-    Attributes:
-        stdout: what was read of stdout (or of the terminal).
-        stderr: what was read of stderr.
-        ended: whether the command was seen to have ended. If it is false, the command may go on.
-    """
-
-    def __init__(self, message: str, stdout: bytes = b"", stderr: bytes = b"", ended: bool = False) -> None:
-        super().__init__(message)
-        self.stdout = stdout
-        self.stderr = stderr
-        self.ended = ended
-
-
-class ExitCodeUnknown(AttachError):
-    """How a process has ended is not known. Its container was removed, for instance, or the engine cannot be asked.
-
-    ``__cause__`` is the error of the question, if it failed: a ``RequestRejected`` or an ``EngineUnreachable``.
-
-    Attributes:
-        stdout: the whole of stdout, where ``communicate``, ``run`` or ``run_exec`` raises it.
-        stderr: the whole of stderr, likewise.
+        stdout: what ``communicate``, ``run`` or ``run_exec`` had read of stdout; with a TTY, of all output.
+        stderr: what it had read of stderr.
     """
 
     def __init__(self, message: str, stdout: bytes = b"", stderr: bytes = b"") -> None:
@@ -225,20 +177,76 @@ class ExitCodeUnknown(AttachError):
         self.stderr = stderr
 
 
-class OutputUndecodable(AttachError, UnicodeError):
-    """A command has ended, and its output is not text in the ``encoding`` that was asked for.
+class StreamBroken(RemoteProtocolError, ErrorWithOutput):
+    """The stream was cut inside a frame or a body, or is malformed. A ``RemoteProtocolError`` with what came before.
+
+    ``communicate``, ``run`` and ``run_exec`` raise it.
+    """
+
+    def __init__(self, message: str, reason: Reason, stdout: bytes = b"", stderr: bytes = b"") -> None:
+        super().__init__(message, reason)
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class StreamReset(ErrorWithOutput, ConnectionResetError):
+    """The connection was reset. A ``ConnectionResetError`` with what came before; ``communicate`` and others raise it.
+
+    In trio it is ``attachproto_adapters.trio.BrokenResourceWithOutput``, which is a ``trio.BrokenResourceError``.
+    """
+
+    errno = errno.ECONNRESET  # of the class, because a copy of an OSError does not get it
+
+
+class OutputTooLarge(ErrorWithOutput):
+    """The container printed more than ``max_output`` bytes.
+
+    Attributes:
+        ended: as for ``CommandTimeout``, where ``run`` or ``run_exec`` raises it; else false.
+    """
+
+    def __init__(self, message: str, stdout: bytes, stderr: bytes, ended: bool = False) -> None:
+        super().__init__(message, stdout, stderr)
+        self.ended = ended
+
+
+class OutputCut(ErrorWithOutput):
+    """The output ended while the process goes on: something between us and the engine has closed the connection.
+
+    Sending the keys that detach has the same effect, and so has ``close_stdin`` where it warns.
+    """
+
+
+class CommandTimeout(ErrorWithOutput, TimeoutError):
+    """A command did not end within its ``timeout``, and was ended, unless that was not wanted or not possible.
+
+    Attributes:
+        ended: whether the command was seen to have ended. If it is false, the command may go on.
+    """
+
+    def __init__(self, message: str, stdout: bytes = b"", stderr: bytes = b"", ended: bool = False) -> None:
+        super().__init__(message, stdout, stderr)
+        self.ended = ended
+
+
+class ExitCodeUnknown(ErrorWithOutput):
+    """How a process has ended is not known. Its container was removed, for instance, or the engine cannot be asked.
+
+    ``__cause__`` is the error of the question, if it failed: a ``RequestRejected`` or an ``EngineUnreachable``. Where
+    ``communicate``, ``run`` or ``run_exec`` raises it, the output is whole.
+    """
+
+
+class OutputUndecodable(ErrorWithOutput, UnicodeError):
+    """A command has ended, and its output is not text in the ``encoding`` that was asked for. The output is whole.
 
     Attributes:
         exit_code: of the command.
-        stdout: the whole of stdout, as bytes.
-        stderr: the whole of stderr, as bytes.
     """
 
     def __init__(self, message: str, exit_code: int, stdout: bytes, stderr: bytes) -> None:
-        super().__init__(message)
+        super().__init__(message, stdout, stderr)
         self.exit_code = exit_code
-        self.stdout = stdout
-        self.stderr = stderr
 
 
 class IncompleteRead(AttachError, EOFError):
@@ -259,20 +267,16 @@ class SeparatorNotFound(AttachError):
     """The separator did not come within the reader's ``limit``. Nothing was taken: ``read`` gives the bytes out."""
 
 
-class EngineReportedError(AttachError):
-    """The engine put an error of its own into the stream (a frame of type 3).
+class EngineReportedError(ErrorWithOutput):
+    """The engine put an error of its own into the stream (a frame of type 3). The stream was read to its end.
 
     Attributes:
         message: the engine's text.
-        stdout: the whole of stdout.
-        stderr: the whole of stderr.
     """
 
     def __init__(self, message: str, stdout: bytes, stderr: bytes) -> None:
-        super().__init__(f"the engine reports: {shown(message)}")
+        super().__init__(f"the engine reports: {shown(message)}", stdout, stderr)
         self.message = message
-        self.stdout = stdout
-        self.stderr = stderr
 
 
 class AttachWarning(UserWarning):

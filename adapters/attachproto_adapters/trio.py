@@ -21,14 +21,21 @@ from attachproto_adapters._async_attachment import AsyncAttachment, Lines
 from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._async_functions import AsyncFunctions
 from attachproto_adapters._async_stdout_reader import StdoutReader
+from attachproto_adapters._errors import ErrorWithOutput
 from attachproto_adapters._transport._trio import Dialer, TrioSession, session_over
 
-__all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
-__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
+__all__ = ["Attachment", "BrokenResourceWithOutput", "Client", "Lines", "StdoutReader", "attach", "create"]
+__all__ += ["create_exec", "exec_start", "kill", "logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
+
+
+class BrokenResourceWithOutput(ErrorWithOutput, trio.BrokenResourceError):
+    """``StreamReset`` in trio, and every other error of the connection."""
 
 
 class Attachment(AsyncAttachment[TrioSession]):
     """An open stream: see ``asyncio.Attachment``."""
+
+    _reset = (trio.BrokenResourceError, BrokenResourceWithOutput)
 
     def _broken_pipe(self, message: str) -> trio.BrokenResourceError:
         return trio.BrokenResourceError(message)

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import errno
+import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
+import trio
 
-from attachproto_adapters import CommandTimeout, ExecResult, ExitCodeUnknown, OutputCut
-from attachproto_engine import Cut, Engine, Fault, HeldHead, IdleCut, NoHalfClose, ProxyAnswer, Reset
+from attachproto import Reason, RemoteProtocolError, Stdout
+from attachproto_adapters import (
+    CommandTimeout,
+    ErrorWithOutput,
+    ExecResult,
+    ExitCodeUnknown,
+    OutputCut,
+    OutputTooLarge,
+    StreamBroken,
+)
+from attachproto_engine import Cut, Engine, Fault, HeldHead, IdleCut, LongFrame, NoHalfClose, ProxyAnswer, Reset
 from tests.adapters import scripted
-from tests.adapters.frameworks import EACH_FRAMEWORK, WITH_STDIN, Framework
+from tests.adapters.frameworks import ASYNCIO, EACH_FRAMEWORK, TRIO, WITH_STDIN, Framework
 from tests.engine.client import call, dial, read_until, shell, start, wait
 
 # It outlives every grace.
@@ -277,3 +291,115 @@ def test_an_end_that_cannot_be_asked_for(framework: Framework, engine: Engine, k
                 assert await attachment.communicate() == (b"out\n", b"err\n")
 
     framework.run(scenario)
+
+
+# ---- what was read before a broken stream ----
+
+MANY = ["sh", "-c", "yes one | head -n 20000; sleep 30"]
+
+
+async def ends_of(framework: Framework, engine: Engine, call: str, fault: Fault) -> ErrorWithOutput:
+    """The error of a call whose stream has this fault, and what it has read."""
+    shell(engine, "web", MANY[-1] if call == "communicate" else "sleep 100")
+    if call != "communicate":
+        start(engine, "web")
+    engine.fault("web" if call != "run" else "job", fault, on="attach" if call in ("run", "communicate") else "exec")
+    async with framework.client(engine.host) as client:
+        if call in ("communicate", "open_exec"):
+            opening = client.open_exec("web", MANY) if call == "open_exec" else client.attach("web", start=True)
+            async with await opening as attachment:
+                return await repeated(attachment)
+        running: Coroutine[Any, Any, object] = (
+            client.run("any", MANY, name="job") if call == "run" else client.run_exec("web", MANY)
+        )
+        with pytest.raises(ErrorWithOutput) as caught:
+            await running
+        return caught.value
+
+
+async def repeated(attachment: Any) -> ErrorWithOutput:
+    """The error of ``communicate``, which is the same if it is called again."""
+    errors = []
+    for _ in range(2):
+        with pytest.raises(ErrorWithOutput) as caught:
+            await attachment.communicate()
+        error = caught.value
+        assert attachment.output_so_far == (error.stdout, error.stderr)
+        errors.append((type(error), str(error), error.stdout, error.stderr))
+    assert errors[0] == errors[1]
+    return error
+
+
+EACH_CALL = pytest.mark.parametrize("call", ["communicate", "open_exec", "run", "run_exec"])
+
+
+@EACH_FRAMEWORK
+@EACH_CALL
+def test_what_was_read_before_a_frame_was_cut(framework: Framework, engine: Engine, call: str) -> None:
+    async def scenario() -> None:
+        error = await ends_of(framework, engine, call, LongFrame(announced=100, data=b"cut"))
+        assert isinstance(error, StreamBroken)
+        assert isinstance(error, RemoteProtocolError)
+        assert (error.reason, error.stdout, error.stderr) == (Reason.CUT_IN_FRAME, b"cut", b"")
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+@EACH_CALL
+def test_what_was_read_before_a_reset(framework: Framework, engine: Engine, call: str) -> None:
+    async def scenario() -> None:
+        error = await ends_of(framework, engine, call, Reset(at=5000))
+        assert isinstance(error, framework.broken)
+        assert 4000 < len(error.stdout) < 5000
+        assert (b"one\n" * 2000).startswith(error.stdout)
+        assert error.stderr == b""
+        for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+            assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+            assert getattr(again, "errno", None) == (None if framework is TRIO else errno.ECONNRESET)
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+def test_what_was_read_so_far(framework: Framework, engine: Engine) -> None:
+    shell(engine, "web", "echo out; echo err >&2; cat", OpenStdin=True, StdinOnce=True)
+
+    async def scenario() -> None:
+        async with await framework.attach("web", WITH_STDIN, host=engine.host, start=True) as attachment:
+            assert attachment.output_so_far == (b"", b"")
+            with pytest.raises(OutputTooLarge):
+                await attachment.communicate(max_output=7)
+            assert attachment.output_so_far == (b"out\n", b"err\n")
+            assert await attachment.communicate(b"more") == (b"out\nmore", b"err\n")
+            assert attachment.output_so_far == (b"out\nmore", b"err\n")
+
+    framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+def test_what_was_read_before_an_interruption(framework: Framework, tcp_engine: scripted.Engine) -> None:
+    """A timeout in the blocking adapter, and a cancellation in the others."""
+    tcp_engine.on("attach", scripted.stays(Stdout(b"read")))
+
+    async def scenario() -> None:
+        async with await framework.attach("web", host=tcp_engine.host) as attachment:
+            while attachment.output_so_far == (b"", b""):
+                await interrupted_communicate(framework, attachment)
+            assert attachment.output_so_far == (b"read", b"")
+
+    framework.run(scenario)
+
+
+async def interrupted_communicate(framework: Framework, attachment: Any) -> None:
+    if framework is ASYNCIO:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await attachment.communicate()
+    elif framework is TRIO:
+        with pytest.raises(trio.TooSlowError), trio.fail_after(0.05):
+            await attachment.communicate()
+    else:
+        await attachment.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            await attachment.communicate()
