@@ -35,12 +35,20 @@ class StdinForwarder:
         fd: what is read: a terminal, a pipe or a file.
         on_open_end: called in the thread at the end of the input, if a half-close would end the attach. Then no
             half-close is sent.
+        after: nothing is read before this is set. It is set at the end of the context, too.
     """
 
-    def __init__(self, attachment: Attachment, fd: int, on_open_end: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        attachment: Attachment,
+        fd: int,
+        on_open_end: Callable[[], object] = lambda: None,
+        after: threading.Event | None = None,
+    ) -> None:
         self._attachment = attachment
         self._fd = fd
         self._on_open_end = on_open_end
+        self._after = after
         # A daemon thread: the interpreter would wait at its exit for any other thread that is still blocked.
         self._thread = threading.Thread(target=self._run, name="attachproto-stdin", daemon=True)
         self._stop_read, self._stop_write = -1, -1
@@ -54,6 +62,8 @@ class StdinForwarder:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         os.close(self._stop_write)
+        if self._after is not None:
+            self._after.set()
         # At the end of the output the connection was closed, which has woken a thread that was sending.
         self._thread.join(_JOIN_SECONDS if exc is None else _BRIEFLY)
         if exc is not None and self._thread.is_alive():
@@ -63,6 +73,8 @@ class StdinForwarder:
             os.close(self._stop_read)
 
     def _run(self) -> None:
+        if self._after is not None:
+            self._after.wait()
         # The container may stop reading, or the attachment end, at any time. Its reader reports that.
         with contextlib.suppress(OSError, AttachError):
             while data := self._read():

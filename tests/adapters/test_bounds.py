@@ -15,7 +15,7 @@ from attachproto_adapters import EngineReportedError, SeparatorNotFound
 from attachproto_adapters._flows._exec_events import exec_died
 from attachproto_adapters._flows._inspect import read_json
 from attachproto_adapters._flows._lines import LineSplitter
-from attachproto_adapters._flows._marker import Marker, MarkerState
+from attachproto_adapters._flows._marker import Marker, MarkerState, name_of_shell
 from attachproto_adapters._flows._stdout_buffer import LIMIT, StdoutBuffer
 from fuzz import _invariants
 from fuzz._invariants import counted, held_bytes
@@ -121,18 +121,18 @@ def test_the_beginning_of_a_long_error_is_what_is_raised() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100, 10**6])
-def test_a_first_line_without_an_end(size: int) -> None:
-    """A command whose output looks like the marker's line, and never ends it."""
+@pytest.mark.parametrize("begin", [b"", name_of_shell("ab12").encode() + b" "])
+def test_a_first_line_without_an_end(begin: bytes, size: int) -> None:
+    """A command whose output looks like the marker's line, and never ends it, or does not have it."""
     marker = Marker("ab12")
     empty = held_bytes(marker)
-    sent = given = 0
-    while sent < 10_000:
-        piece = (b"ab12 " + b"x" * max(size, 10_000))[sent : sent + size] if size < 10**6 else b"ab12 " + b"x" * size
-        sent += len(piece)
-        given += len(marker.feed(piece))
-        assert held_bytes(marker) - empty <= 2 * 2048
-    assert marker.state is MarkerState.ABSENT
-    assert given == sent
+    data = begin + b"x" * max(size, 10_000)
+    given = 0
+    for at in range(0, len(data), size):
+        given += len(marker.feed(data[at : at + size]))
+        assert held_bytes(marker) - empty <= 2048 + size * (size < 10**6)
+    assert marker.state is MarkerState.MISSED
+    assert given == len(data)
 
 
 def test_a_flood_of_events_in_an_answer() -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from attachproto import DataEvent, Stdout
-from attachproto_adapters._flows._marker import Marker, ShownOutput
+from attachproto import DataEvent, RawOutput, Stdout
+from attachproto_adapters._flows._marker import Marker, ShownOutput, name_of_shell
 from attachproto_adapters.cli import _values
 from attachproto_adapters.cli._exec import MarkedWriter
 from attachproto_adapters.cli._main import main
@@ -25,6 +25,7 @@ from attachproto_engine import Engine
 from tests.adapters.cli_engine import Main, Start, command, create, embedded, exists, running, start, started
 from tests.adapters.scripted import BOUND
 from tests.engine.client import call
+from tests.helpers import cuts
 
 __all__ = ["command", "embedded", "running", "start"]  # the fixtures
 
@@ -223,18 +224,56 @@ def test_a_command_that_ends_in_time_is_as_without_timeout(embedded: Engine, com
     assert not re.search(rb"[0-9a-f]{32}", stdout + stderr), "the shell's own words"
 
 
-@pytest.mark.parametrize("size", [1, 5, 1000])
-def test_what_the_shell_prints_is_kept_back(size: int) -> None:
-    token = "0123456789abcdef"
-    for rest, shown in [(b"out 0123 put\n", b"out 0123 put\n"), (b"out\n0123456789abcdef failed\n", b"out\n")]:
-        writer = Kept()
-        output = ShownOutput(Marker(token))
-        marked = MarkedWriter(writer, output)
-        data = token.encode() + b" 1 (sh) S 0 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9\n" + rest
-        for at in range(0, len(data), size):
-            marked.write(Stdout(data[at : at + size]))
-        assert writer.data == shown
-        assert (output.held == b"") == (shown == rest)
+TOKEN = "0123456789abcdef"
+ZERO = name_of_shell(TOKEN).encode()
+FIRST = ZERO + b" 1 (sh) S 0 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9"
+
+
+@pytest.mark.parametrize("eol", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("before", [b"", b"typed ahead", b"a warning\r\n"])
+@pytest.mark.parametrize(
+    ("rest", "shown"),
+    [
+        (b"out 0123 put\n\x1f", b"out 0123 put\n\x1f"),
+        (b"out\n" + ZERO + b" failed\n", b"out\n"),
+        (ZERO + b": 1: exec: x: not found\r\n" + ZERO + b" failed\r\necho\r\n", b""),
+    ],
+    ids=range(3),
+)
+def test_what_the_shell_prints_is_kept_back(before: bytes, eol: bytes, rest: bytes, shown: bytes) -> None:
+    for pieces in cuts(before + FIRST + eol + rest):
+        writer, marker = Kept(), Marker(TOKEN)
+        marked = MarkedWriter(writer, ShownOutput(marker))
+        for piece in pieces:
+            marked.write(Stdout(piece))
+        failed = ZERO in rest
+        assert marker.not_started(127, marked.output.held) == failed
+        if not failed:
+            marked.flush()
+        assert writer.data == before + shown
+
+
+def test_a_key_is_shown_at_once() -> None:
+    writer = Kept()
+    marked = MarkedWriter(writer, ShownOutput(Marker(TOKEN)))
+    marked.write(RawOutput(FIRST + b"\r\n"))
+    for at in range(len(TOKEN)):
+        marked.write(RawOutput(TOKEN[at : at + 1].encode()))
+        assert writer.data == TOKEN[: at + 1].encode()
+
+
+@pytest.mark.parametrize("begin", [b"", FIRST + b"\n", FIRST + b"\n" + ZERO])
+@pytest.mark.parametrize("size", [1, 100, 10_000])
+def test_little_is_kept_back(begin: bytes, size: int) -> None:
+    """Not even of output that has no line, or has the token: a process in the container may have seen it."""
+    writer, output = Kept(), ShownOutput(Marker(TOKEN))
+    marked = MarkedWriter(writer, output)
+    data = begin + b"x" * 20_000
+    for at in range(0, len(data), size):
+        marked.write(Stdout(data[at : at + size]))
+        assert len(output.held) <= 8192
+    marked.flush()
+    assert writer.data == data.removeprefix(FIRST + b"\n")
 
 
 class Kept(Writer):

@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from attachproto import RawOutput, Response, Stderr, Stdout
-from attachproto_adapters import CommandTimeout, ExecResult, OutputTooLarge
+from attachproto_adapters import CommandTimeout, ExecResult, HalfCloseEndsAttach, OutputTooLarge
 from attachproto_adapters import blocking as blocking_adapter
 from attachproto_adapters._flows import _exec_end, _marker
 from attachproto_adapters._flows._commands import Command
@@ -36,7 +36,8 @@ from tests.helpers import cuts
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 STAT = "42 (sh) R 0 42 42 0 -1 4194560 856 0 0 0 1 0 0 0 20 0 1 0 1354639 2322432 364 18446744073709551615 0 0 0"
-LINE = f"{TOKEN} {STAT}".encode()
+ZERO = _marker.name_of_shell(TOKEN)
+LINE = f"{ZERO} {STAT}".encode()
 PROCESS = Process(42, 1354639)
 
 
@@ -50,13 +51,35 @@ def fed(pieces: list[bytes]) -> tuple[bytes, Marker]:
     return output, marker
 
 
+WARNINGS = b"sh: warning: setlocale: LC_ALL: cannot change locale (xx)\r\nERROR: ld.so: object 'x.so' ...: ignored.\r\n"
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"typed\r\n", b"no end of line: ", b"^C\x1f", WARNINGS, b"x" * 8192], ids=range(6)
+)
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("output", [b"", b"hello\n", b"\n", LINE + b"\n", b"\r\n\0\xff"])
-def test_the_line_is_taken_out_however_it_is_cut(end: bytes, output: bytes) -> None:
-    for pieces in cuts(LINE + end + output):
+@pytest.mark.parametrize("output", [b"", LINE + b"\n", b"\r\n\0\xff"], ids=range(3))
+def test_the_line_is_taken_out_however_it_is_cut(before: bytes, end: bytes, output: bytes) -> None:
+    """What stands before it, on a TTY, is output."""
+    for pieces in cuts_here(before + LINE + end + output):
         got, marker = fed(pieces)
-        assert got == output
+        assert got == before + output
         assert (marker.state, marker.process) == (MarkerState.FOUND, PROCESS)
+
+
+def cuts_here(data: bytes) -> Iterator[list[bytes]]:
+    """All cuts; of much data those around its beginning, what may stand before the line, and its end."""
+    if len(data) < 1000:
+        yield from cuts(data)
+        return
+    for at in {
+        *range(1, 40),
+        *range(8192 - 40, min(len(data), 8192 + len(LINE) + 3)),
+        *range(len(data) - 40, len(data)),
+    }:
+        yield [data[:at], data[at:]]
+    yield [data]
+    yield [data[at : at + 1] for at in range(len(data))]
 
 
 @pytest.mark.parametrize(
@@ -64,26 +87,46 @@ def test_the_line_is_taken_out_however_it_is_cut(end: bytes, output: bytes) -> N
     [
         b"",
         b"OCI runtime exec failed: exec failed: no such file or directory: unknown\r\n",
-        TOKEN.encode() + b"\n",
-        b"\n" + LINE + b"\n",
-        TOKEN.encode() + b" " + b"x" * 10_000,
+        TOKEN.encode() + b" \n",
+        ZERO.encode() + b"\n",
+        ZERO.encode() + b": 1: exec: not found\n",
+        LINE[1:] + b"\n",
+        b"x" * 8192,
     ],
-    ids=range(5),
+    ids=range(7),
 )
 def test_output_without_the_line_is_passed_on(output: bytes) -> None:
-    for pieces in cuts(output) if len(output) < 500 else [[output], [output[:5000], output[5000:]]]:
+    for pieces in cuts_here(output):
         got, marker = fed(pieces)
         assert got == output
         assert (marker.state, marker.process) == (MarkerState.ABSENT, None)
+        assert marker.not_started(127, output)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [b"x" * 8193, b"x" * 8193 + LINE + b"\n", ZERO.encode() + b" " + b"x" * 10_000, LINE + b" " * 2048 + b"\n"],
+    ids=range(4),
+)
+def test_a_line_that_comes_too_late_or_is_too_long_is_output(output: bytes) -> None:
+    """It is not known what runs, so nothing is started again."""
+    for pieces in cuts_here(output):
+        got, marker = fed(pieces)
+        assert got == output
+        assert (marker.state, marker.process) == (MarkerState.MISSED, None)
+        assert not marker.not_started(127, output)
+        assert not marker.lost(0, b"")
 
 
 def test_a_cut_within_the_line_is_no_output() -> None:
-    for size in range(1, len(LINE)):
-        for pieces in cuts(LINE[:size]) if size in (1, 20, len(TOKEN)) else [[LINE[:size]]]:
-            got, marker = fed(pieces)
-            assert (got, marker.state, marker.process) == (b"", MarkerState.CUT, None)
-            assert marker.lost(127, b"")
-            assert not marker.not_started(127, b"")
+    for before in (b"", WARNINGS):
+        for size in range(1, len(LINE)):
+            data = before + LINE[:size]
+            for pieces in cuts(data) if size in (1, 20, len(ZERO)) else [[data]]:
+                got, marker = fed(pieces)
+                assert (got, marker.state, marker.process) == (before, MarkerState.CUT, None)
+                assert marker.lost(127, got)
+                assert not marker.not_started(127, got)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +155,7 @@ def test_nothing_is_lost_with_the_line() -> None:
     ],
 )
 def test_the_process_is_in_the_line(stat: str, process: Process | None) -> None:
-    got, marker = fed([f"{TOKEN} {stat}\nx".encode()])
+    got, marker = fed([f"{ZERO} {stat}\nx".encode()])
     assert (got, marker.state, marker.process) == (b"x", MarkerState.FOUND, process)
 
 
@@ -134,7 +177,7 @@ def test_it_is_taken_out_of_stdout_alone(kind: type[Stdout | RawOutput]) -> None
 
 
 def test_what_a_shell_would_change_in_the_environment_is_set_again() -> None:
-    start = ["/bin/sh", "-c", _marker.SCRIPT, TOKEN]
+    start = ["/bin/sh", "-c", _marker.SCRIPT, ZERO]
     assert marked_command(["ls", "-l"], TOKEN, {"HOME": "/", "a": "x=y", "_1": ""}) == [*start, "ls", "-l"]
     env = {"PATH": "/bin", "discovery.type": "one", "a-b": "", "PWD": "/x", "SHLVL": "3", "_": "q", "BASH_ENV": "e"}
     again = [f"{name}={value}" for name, value in env.items() if name != "PATH"]
@@ -146,7 +189,7 @@ def test_what_a_shell_would_change_in_the_environment_is_set_again() -> None:
 
 def test_a_variable_that_no_process_can_have_is_left_out() -> None:
     reported = {"a.b": "1", "c.d": "\0", "\0": "", "e.f": "\ud800"}
-    assert marked_command(["ls"], TOKEN, reported) == ["/bin/sh", "-c", _marker.SCRIPT, TOKEN, "env", "a.b=1", "ls"]
+    assert marked_command(["ls"], TOKEN, reported) == ["/bin/sh", "-c", _marker.SCRIPT, ZERO, "env", "a.b=1", "ls"]
 
 
 @pytest.mark.parametrize("config", [{"Env": 5}, {"Env": [5, None]}, {"Env": {}}, [], None, "x", 5])
@@ -156,7 +199,7 @@ def test_an_environment_that_is_none_is_as_good_as_an_unknown_one(config: Any) -
     answer = Response(200, (("content-type", "application/json"),), json.dumps({"Config": config}).encode())
     create = steps.send(answer)
     assert isinstance(create, Call)
-    assert json.loads(create.request.body)["Cmd"] == ["/bin/sh", "-c", _marker.SCRIPT, TOKEN, "ls"]
+    assert json.loads(create.request.body)["Cmd"] == ["/bin/sh", "-c", _marker.SCRIPT, ZERO, "ls"]
 
 
 BUSYBOX = shutil.which("busybox")
@@ -239,7 +282,7 @@ def test_arguments_bytes_descriptors_signals_and_exit_code_are_the_same(shell: s
 def test_a_command_that_the_shell_cannot_run_is_told_from_one_that_fails(shell: str, command: str) -> None:
     code, stdout, _, marker = run_marked(shell, [command], {"PATH": PATH})
     assert marker.not_started(code, stdout)
-    code, stdout, _, marker = run_marked(shell, ["sh", "-c", f"echo {TOKEN}; exit {code}"], {"PATH": PATH})
+    code, stdout, _, marker = run_marked(shell, ["sh", "-c", f"echo '{ZERO}'; exit {code}"], {"PATH": PATH})
     assert not marker.not_started(code, stdout)
 
 
@@ -555,6 +598,27 @@ def test_one_that_ends_in_time_is_as_ever(framework: Framework, engine: str, con
         assert missing.exit_code == 127
 
     framework.run(scenario)
+
+
+@EACH_FRAMEWORK
+def test_a_warning_before_the_line(framework: Framework, engine: str, container: str, tmp_path: Path) -> None:
+    """The dynamic loader's, which a TTY shows with stdout. The command is known all the same, and is started once."""
+    runs, env = tmp_path / "runs", {"LD_PRELOAD": "/no/such.so"}
+
+    async def scenario() -> None:
+        command = ["sh", "-c", f"echo run >> {runs}; exit 127"]
+        got = await framework.run_exec(container, command, env=env, tty=True, host=engine)
+        assert (got.exit_code, runs.read_text()) == (127, "run\n")
+        assert b"LD_PRELOAD" in got.stdout
+        assert b"\x1f" not in got.stdout
+        with pytest.raises(HalfCloseEndsAttach):
+            await framework.run_exec(container, ["cat"], input=b"x", tty=True, host=engine)
+
+    framework.run(scenario)
+    error = timed_out(framework, engine, container, "echo $$; exec sleep 1000", tty=True, env=env)
+    assert error.ended
+    for pid in filter(bytes.isdigit, error.stdout.splitlines()):  # none, if the deadline came first
+        assert not Path(f"/proc/{pid.decode()}").exists()
 
 
 @pytest.mark.parametrize("framework", [ASYNCIO, TRIO], ids=str)

@@ -143,10 +143,13 @@ class Command:
         Raises:
             OutputCut: the output has ended before the line that the shell prints first.
         """
-        again = self._marker is not None and self._marker.not_started(exit_code, outputs[0])
+        marker, again = self._marker, False
+        if marker is not None:
+            marker.end()
+            again = marker.not_started(exit_code, outputs[0])
         self._marked = False
         self.over = not again
-        if self._marker is not None and self._marker.lost(exit_code, outputs[0]):
+        if marker is not None and marker.lost(exit_code, outputs[0]):
             raise OutputCut(
                 "the output ended before the first line that the command's shell prints: something between here and "
                 f"the engine has closed the connection; the command has ended with exit code {exit_code}",
@@ -185,8 +188,13 @@ class Command:
             text += ", and was ended" if self.opened is not None else ": it was not started"
         elif not self._kill:
             text += ", and goes on (kill=False)"
-        elif self._marker is None or self._marker.process is None:
-            text += ", and may go on: the container has no shell, or no /proc, by which it could be ended"
         else:
-            text += ", and may go on: it could not be ended"
+            text += f", and may go on: {self.why_not_ended}"
         return CommandTimeout(text, *outputs, ended)
+
+    @property
+    def why_not_ended(self) -> str:
+        """Why ``end`` has not ended it."""
+        if self._marker is None or self._marker.process is None:
+            return "the container has no shell, or no /proc, by which it could be ended"
+        return "it could not be ended"

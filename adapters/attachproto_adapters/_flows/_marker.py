@@ -1,9 +1,21 @@
-"""The line that tells a command's process: how a shell is made to print it, and how it is taken out of the output.
+r"""The line that tells a command's process: how a shell is made to print it, and how it is taken out of the output.
 
 Strategy: engines do not tell which process of the container an exec is. So a command is started as ``/bin/sh -c SCRIPT
 TOKEN COMMAND...``. The shell prints a line with the random token and its own ``/proc/self/stat``, and then becomes the
-command by ``exec``, with the same process ID. If the output does not begin with this line, there is no shell, and the
-command was not started.
+command by ``exec``, with the same process ID.
+
+The line is searched in the first 8 KiB of stdout, because on a TTY other bytes can stand before it:
+
+- Warnings on stderr: the dynamic loader's about ``LD_PRELOAD``, and bash's about an unknown ``LC_ALL``. They are passed
+  on as output.
+- The TTY's echo of stdin. It could also stand within the line, before its ``\r\n``. So nothing is sent to stdin until
+  the line has come: the command ``attachproto`` holds it back (``StdinForwarder``), and ``run_exec`` takes no input
+  for a TTY. Input that is held back is also not lost if the command has to be started again.
+
+A command is started again only if it was not started. That is certain in two cases. The output has ended, has at most
+8 KiB, does not have the line, and the exit code is one of ``_NOT_STARTED``: there is no shell. Or the shell's last line
+says that it could not run the command. After more than 8 KiB without the line nothing is known, and the command is
+never started again.
 
 What a command can see of it:
 
@@ -42,8 +54,15 @@ _CHANGED: Final = frozenset(
 )
 _IDENTIFIER: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 
+# How many bytes may stand before the line. A warning about LD_PRELOAD or LC_ALL has 100 to 300, an engine's error too.
+_BEFORE_MAX: Final = 8192
+
 # A line of /proc/PID/stat has up to 52 numbers of up to 20 digits.
 _LINE_MAX: Final = 2048
+
+# Stands before the token. Programs print letters and digits one by one, as the echo of keys for instance. These must be
+# shown at once, so they must not look like the beginning of the token.
+_FIRST: Final = "\x1f"
 
 # What a shell returns, and an engine, if a command cannot be started.
 _NOT_STARTED: Final = (125, 126, 127, 128)
@@ -64,7 +83,12 @@ def marked_command(command: Sequence[str], token: str, env: Mapping[str, str]) -
         if "=" in command[0] or command[0].startswith("-"):  # env would take it for a variable or an option
             return None
         again = ["env", *again]
-    return ["/bin/sh", "-c", SCRIPT, token, *again, *command]
+    return ["/bin/sh", "-c", SCRIPT, name_of_shell(token), *again, *command]
+
+
+def name_of_shell(token: str) -> str:
+    """The ``$0`` of the shell. It begins both lines that the script prints, and what the shell says of errors."""
+    return _FIRST + token
 
 
 def _is_kept(name: str) -> bool:
@@ -89,17 +113,20 @@ class MarkerState(enum.Enum):
     AWAITED = enum.auto()
     FOUND = enum.auto()
     ABSENT = enum.auto()
-    """The output begins with something else, or has ended."""
+    """The output has ended, and did not have it."""
+
+    MISSED = enum.auto()
+    """More output has come than may stand before it, or it is too long. It is not searched any more."""
 
     CUT = enum.auto()
     """The output has ended within the line."""
 
 
 class Marker:
-    """Takes the line out of the first output.
+    """Takes the line out of the first output. It holds at most the part of the line that has come.
 
     Attributes:
-        token: what the line begins with.
+        token: what tells this line from all other output.
         state: whether the line has come.
         process: the process of the command, if the line has come and the container has a ``/proc``.
     """
@@ -108,24 +135,27 @@ class Marker:
         self.token = token
         self.state = MarkerState.AWAITED
         self.process: Process | None = None
-        self._begin = token.encode() + b" "
+        self._begin = name_of_shell(token).encode() + b" "
+        self._before_left = _BEFORE_MAX
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
         """Return the part of this that belongs to the command's output."""
         if self.state is not MarkerState.AWAITED:
             return data
-        held = self._held = self._held + data
-        if not held.startswith(self._begin[: len(held)]) or (len(held) > _LINE_MAX and b"\n" not in held):
-            self.state, self._held = MarkerState.ABSENT, b""
-            return held
-        line, end, rest = held.partition(b"\n")
+        data = self._held + data
+        before = data[: find_beginning(data, self._begin)]
+        line, end, rest = data[len(before) :].partition(b"\n")
+        self._before_left -= len(before)
+        if self._before_left < 0 or len(line) > _LINE_MAX:
+            self.state, self._held = MarkerState.MISSED, b""
+            return data
         if not end:
-            return b""
-        self.state = MarkerState.FOUND
+            self._held = line
+            return before
+        self.state, self._held = MarkerState.FOUND, b""
         self.process = _process(line[len(self._begin) :])
-        self._held = b""
-        return rest
+        return before + rest
 
     def end(self) -> None:
         """Store that no output comes any more. What there is of the line is dropped: it is not the command's output."""
@@ -143,22 +173,22 @@ class Marker:
             stdout: the whole of stdout.
         """
         absent = self.state is MarkerState.ABSENT and not stdout and 0 <= exit_code < min(_NOT_STARTED)
-        return absent or self.state is MarkerState.CUT or bool(self._held)
+        return absent or self.state is MarkerState.CUT
 
     def not_started(self, exit_code: int, stdout: bytes) -> bool:
-        """Whether the command was not started, although its exec has ended with this code and this output.
+        """Whether the command was certainly not started, although its exec has ended with this code and this output.
 
         There is no shell, or the shell could not run the command.
         """
-        failed = stdout.rstrip(b"\r\n").endswith(self._begin + b"failed")
+        failed = self._begin + b"failed" in stdout[-_BEFORE_MAX:]
         return exit_code in _NOT_STARTED and (self.state is MarkerState.ABSENT or failed)
 
 
 class ShownOutput:
     """What of a command's output may be shown while it runs: all but the two lines that its shell prints.
 
-    What may be the beginning of the last line is held back until more has come. If there was no shell, all of stdout is
-    held back, because the command may be started again.
+    Three things are held back, because the command may be started again: all output before the first line, the last
+    line, and what may be its beginning. They have at most 8 KiB.
 
     Args:
         marker: takes the first line out.
@@ -170,12 +200,19 @@ class ShownOutput:
     def __init__(self, marker: Marker) -> None:
         self.held = b""
         self._marker = marker
-        self._token = marker.token.encode()
+        self._token = name_of_shell(marker.token).encode()
+
+    @property
+    def awaits_process(self) -> bool:
+        """Whether the first line may still come."""
+        return self._marker.state is MarkerState.AWAITED
 
     def stdout(self, data: bytes) -> bytes:
         """Add bytes of stdout. Returns what may be shown now."""
         data = self.held + self._marker.feed(data)
-        shown = 0 if self._marker.state is MarkerState.ABSENT else self._before_token(data)
+        shown = 0 if self.awaits_process else find_beginning(data, self._token)
+        if len(data) - shown > _BEFORE_MAX:
+            shown = len(data)  # the shell prints nothing after its last line
         self.held = data[shown:]
         return data[:shown]
 
@@ -189,14 +226,15 @@ class ShownOutput:
         data, self.held = self.held, b""
         return data
 
-    def _before_token(self, data: bytes) -> int:
-        """How many bytes stand before the token, or before what may be its beginning."""
-        if (at := data.find(self._token)) != -1:
-            return at
-        for size in range(min(len(self._token) - 1, len(data)), 0, -1):
-            if self._token.startswith(data[-size:]):
-                return len(data) - size
-        return len(data)
+
+def find_beginning(data: bytes, wanted: bytes) -> int:
+    """Where these bytes stand in the data, or what may be their beginning at its end; the data's length if nowhere."""
+    if (at := data.find(wanted)) != -1:
+        return at
+    for size in range(min(len(wanted) - 1, len(data)), 0, -1):
+        if wanted.startswith(data[-size:]):
+            return len(data) - size
+    return len(data)
 
 
 def _process(stat: bytes) -> Process | None:

@@ -1,18 +1,20 @@
 """``attachproto exec``.
 
 Strategy: without ``--timeout`` a command is started as docker starts it. With it, it is started behind a shell that
-tells its process, as ``run_exec`` does (``_flows/_commands``), so that it can be ended.
+tells its process, as ``run_exec`` does (``_flows/_commands``), so that it can be ended. Stdin is not read until the
+process is known (``_flows/_marker`` says why).
 """
 
 from __future__ import annotations
 
 import argparse
 import secrets
+import threading
 
 from attachproto import DataEvent, RawOutput, Stdout
 from attachproto_adapters._blocking_runner import clean_up
 from attachproto_adapters._errors import AttachError
-from attachproto_adapters._flows._commands import END_SECONDS, Command
+from attachproto_adapters._flows._commands import END_SECONDS, START_SECONDS, Command
 from attachproto_adapters._flows._marker import ShownOutput
 from attachproto_adapters.cli._client import CommandClient
 from attachproto_adapters.cli._commands import console_size, process_options
@@ -57,16 +59,20 @@ def _run(client: CommandClient, command: Command, arguments: argparse.Namespace)
     marker = None if command.opened is None else command.opened.marker
     output = None if marker is None else ShownOutput(marker)
     writer = make_writer(arguments)
+    known: threading.Event | None = None
     if output is not None:
         writer = MarkedWriter(writer, output)
+        known = writer.process_known
 
     def on_exit(exit_code: int) -> None:
         if not command.has_ended(exit_code, (b"" if output is None else output.held, b"")):
             raise _NotStarted
 
     def kill() -> None:
+        if known is not None:
+            known.wait(START_SECONDS)
         if not _end(client, command):
-            raise AttachError("the command could not be ended")
+            raise AttachError(command.why_not_ended)
 
     return run_stream(
         client,
@@ -76,6 +82,7 @@ def _run(client: CommandClient, command: Command, arguments: argparse.Namespace)
         stdin=arguments.interactive,
         kill=kill,
         on_exit=on_exit,
+        stdin_after=known,
     )
 
 
@@ -94,26 +101,32 @@ class MarkedWriter(Writer):
     Args:
         writer: writes the rest.
         output: tells what the rest is.
+
+    Attributes:
+        process_known: set when it is known which process the command is, or that this will not be known.
     """
 
     def __init__(self, writer: Writer, output: ShownOutput) -> None:
         self.is_plain = writer.is_plain
         self._writer = writer
-        self._output = output
+        self.output = output
+        self.process_known = threading.Event()
         self._kind: type[Stdout | RawOutput] = Stdout
 
     def write(self, event: DataEvent) -> None:
         if isinstance(event, Stdout | RawOutput):
             self._kind = type(event)
-            data = self._output.stdout(event.data)
+            data = self.output.stdout(event.data)
+            if not self.output.awaits_process:
+                self.process_known.set()
         else:
-            data = self._output.stderr(event.data)
+            data = self.output.stderr(event.data)
         if data:
             self._writer.write(type(event)(data))
 
     def flush(self) -> None:
         """Write what was held back."""
-        if data := self._output.end():
+        if data := self.output.end():
             self._writer.write(self._kind(data))
 
     def finish(self, how: str, code: int | None = None) -> None:

@@ -6,17 +6,20 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
+from attachproto import ProtocolError
 from attachproto_adapters._blocking_attachment import Attachment
-from attachproto_adapters._errors import AttachError, AttachmentClosed, OutputCut
+from attachproto_adapters._errors import AttachError, OutputCut, RequestRejected
 from attachproto_adapters._forwarding import Background, StdinForwarder
 from attachproto_adapters.cli._client import CommandClient
-from attachproto_adapters.cli._statuses import TIMED_OUT, Signalled, complain, of_exit_code
+from attachproto_adapters.cli._statuses import TIMED_OUT, Signalled, complain, in_options, of_exit_code
 from attachproto_adapters.cli._writers import Writer, put
-from attachproto_adapters.terminal import follow_size, interact
+from attachproto_adapters.terminal import follow_size, raw_mode
 
 _STDIN_STAYS_OPEN: Final = (
     b"attachproto: stdin has ended; the container's stays open, as closing it would end the attach and lose output\n"
@@ -31,6 +34,9 @@ _INSISTING: Final = 3
 # How long the output may go on after the process was killed.
 _REST_SECONDS: Final = 5.0
 
+# The status of a kill for a container that does not run: it has ended by itself.
+_DOES_NOT_RUN: Final = 409
+
 Kill = Callable[[], object]
 
 
@@ -39,11 +45,14 @@ class TimeLimit:
 
     Attributes:
         over: whether it has passed.
+        may_go_on: why the process may go on nevertheless; ``None`` if it has ended, as far as is known.
     """
 
     def __init__(self, client: CommandClient, attachment: Attachment, background: Background, kill: Kill) -> None:
         self.over = False
+        self.may_go_on: str | None = None
         self._attachment = attachment
+        self._background = background
         self._kill = kill
         if client.deadline is not None:
             background.at(client.deadline, self._end)
@@ -52,11 +61,18 @@ class TimeLimit:
         self.over = True
         try:
             self._kill()
-        except (AttachError, OSError):
-            self._attachment.close()
-        else:
-            # The output may still not end: the process could not be killed, or a proxy holds the connection open.
-            self._attachment.settimeout(_REST_SECONDS)
+        except (AttachError, ProtocolError, OSError) as exc:
+            if not (isinstance(exc, RequestRejected) and (exc.not_found or exc.status_code == _DOES_NOT_RUN)):
+                self._give_up(in_options(exc))
+                return
+        # The output may still not end: the process could not be killed, or a proxy holds the connection open. A timeout
+        # of the socket would not end the wait that the main thread is in already.
+        why = f"its output did not end within {_REST_SECONDS:g} s after it was killed"
+        self._background.at(time.monotonic() + _REST_SECONDS, lambda: self._give_up(why))
+
+    def _give_up(self, why: str) -> None:
+        self.may_go_on = why
+        self._attachment.close()
 
 
 def run_stream(
@@ -71,6 +87,7 @@ def run_stream(
     redraw: bool = False,
     exit_code: bool = True,
     on_exit: Callable[[int], object] = lambda code: None,
+    stdin_after: threading.Event | None = None,
 ) -> int:
     """Write the output up to its end, and return the exit status.
 
@@ -85,6 +102,7 @@ def run_stream(
         proxy: sends a signal of this name to the process; ``None`` to leave signals to this process.
         exit_code: whether the process has an exit code that is waited for.
         on_exit: called with the exit code, before it is shown. What it raises is raised.
+        stdin_after: stdin is not read before this is set.
     """
     tty = attachment.inspected is not None and attachment.inspected.tty
     background = Background()
@@ -94,12 +112,17 @@ def run_stream(
             with contextlib.ExitStack() as stack:
                 if proxy is not None and not tty:
                     stack.enter_context(_proxied(background, proxy))
-                if stdin and tty and writer.is_plain and os.isatty(0):
-                    interact(attachment, redraw=redraw, write=writer.write)
-                else:
-                    _copy(attachment, writer, stdin=stdin, size=tty)
+                if tty:
+                    interactive = stdin and writer.is_plain and os.isatty(0)
+                    if interactive:
+                        stack.enter_context(raw_mode(0))
+                    stack.enter_context(follow_size(attachment, 1, redraw=redraw and interactive))
+                if stdin:
+                    stack.enter_context(StdinForwarder(attachment, 0, _say_that_stdin_stays_open, stdin_after))
+                for event in attachment:
+                    writer.write(event)
             code = attachment.wait() if exit_code else None
-        except (AttachmentClosed, TimeoutError, OutputCut) as exc:
+        except (AttachError, ProtocolError, OSError) as exc:
             if not limit.over and isinstance(exc, OutputCut) and stdin and _may_be_detached(attachment):
                 writer.finish("detached")
                 if tty and writer.is_plain and os.isatty(1):
@@ -111,21 +134,13 @@ def run_stream(
             code = None
         if limit.over:
             writer.finish("timeout")
+            if limit.may_go_on is not None:
+                complain(f"the time of --timeout is over, and the process may go on: {limit.may_go_on}")
             return TIMED_OUT
         if code is not None:
             on_exit(code)
         writer.finish("end" if code is None else "exit", code)
         return 0 if code is None else of_exit_code(code)
-
-
-def _copy(attachment: Attachment, writer: Writer, *, stdin: bool, size: bool) -> None:
-    with contextlib.ExitStack() as stack:
-        if size:
-            stack.enter_context(follow_size(attachment, 1))
-        if stdin:
-            stack.enter_context(StdinForwarder(attachment, 0, _say_that_stdin_stays_open))
-        for event in attachment:
-            writer.write(event)
 
 
 def _say_that_stdin_stays_open() -> None:
