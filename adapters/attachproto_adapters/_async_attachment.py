@@ -78,7 +78,9 @@ class AsyncAttachment(AttachmentBase[L]):
             RuntimeError: another task is sending. (*)
         """
         self._check_send()
-        for piece in slices(data):
+        if not (pieces := slices(data)):
+            await self._session.sleep(0)  # else a loop of such calls would block the event loop
+        for piece in pieces:
             await self._send(Stdin(piece))
 
     async def close_stdin(self) -> None:
@@ -280,6 +282,8 @@ class AsyncAttachment(AttachmentBase[L]):
         if ending.exit_code is None:
             with self._waiting:
                 await drive(ending.wait(), dialer, self._held)
+        else:
+            await self._session.sleep(0)  # else a loop of such calls would block the event loop
         return ending.final_exit_code
 
     async def resize(self, height: int, width: int) -> None:

@@ -3,7 +3,12 @@
 One task may send while another receives. A cancelled ``receive`` loses nothing; call it again. After a cancelled
 ``send_stdin`` stdin cannot be used any more, because it is not known how many bytes were sent. Closing wakes a waiting
 task. Deadlines are those of ``trio.fail_after``. Where the other adapters raise an ``OSError`` of the socket, this one
-raises ``trio.BrokenResourceError``. Arguments and other errors are those of ``attachproto_adapters.blocking``.
+raises ``trio.BrokenResourceError``. Arguments and other errors are those of
+``attachproto_adapters.blocking``.
+
+Calls are checkpoints, with two exceptions. ``close_stdin`` over a socket is none. ``receive``, iteration, ``lines`` and
+``stdout_reader`` are none while they return what has arrived. They are one when they read again and half a millisecond
+has passed since the last one.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -172,6 +173,43 @@ def test_wait_goes_on_after_a_timeout(framework: Framework, engine: Engine) -> N
 
 
 # ---- several tasks ----
+
+
+@EACH_LOOP
+@pytest.mark.parametrize("name", ["wait", "send_stdin"])
+def test_a_call_that_has_nothing_to_do_leaves_others_their_turn(
+    framework: Framework, engine: Engine, name: str
+) -> None:
+    """Otherwise a loop of such calls blocks the event loop, and no deadline ends it."""
+    engine.on("attach", stays())
+    engine.on("wait", waits(7))
+
+    async def scenario() -> None:
+        async with await framework.attach("web", WITH_STDIN, host=engine.host, wait=True) as attachment:
+            assert await attachment.wait() == 7
+            calls: dict[str, Callable[[], Awaitable[object]]] = {
+                "wait": attachment.wait,
+                "send_stdin": lambda: attachment.send_stdin(b""),
+            }
+            until = time.monotonic() + BOUND
+            ran: list[str] = []
+
+            async def call_again_and_again() -> None:
+                while not ran and time.monotonic() < until:
+                    await calls[name]()
+                ran.append("the loop has ended")
+
+            async def other() -> None:
+                await framework.together()
+                ran.append("the other")
+
+            await framework.together(call_again_and_again(), other())
+            assert ran[0] == "the other"
+            async with cut_short(framework):
+                while time.monotonic() < until:
+                    await calls[name]()
+
+    framework.run(scenario)
 
 
 @EACH_LOOP
