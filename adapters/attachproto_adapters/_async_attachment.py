@@ -273,6 +273,7 @@ class AsyncAttachment(AttachmentBase[L]):
             ExitCodeUnknown: the engine does not know the exit code: the container was removed, or Podman has reset it.
                 What ``communicate`` has read is in the error.
             RequestRejected: the engine refused the call.
+            AttachmentClosed: the attachment is closed, and the exit code was not known before.
             AttachError: this attachment was opened over a connection of your own.
             RuntimeError: another task is waiting. (*)
             EngineUnreachable, RemoteProtocolError: as for ``Client.attach``.

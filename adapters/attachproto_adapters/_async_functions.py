@@ -14,7 +14,6 @@ from attachproto import Accepted, AttachOptions, Quirk, StreamRequest
 from attachproto_adapters._async_attachment import AsyncAttachment
 from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._client import DEFAULT_OPTIONS
-from attachproto_adapters._flows._arguments import check_stream_request
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._options import CommandOptions, ExecOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
@@ -214,7 +213,6 @@ class AsyncFunctions(Generic[A, S]):
     async def open_on(self, session: S, request: StreamRequest) -> A:
         """Open the stream on a session over the caller's connection. If this raises, the session is closed."""
         try:
-            check_stream_request(request)
             accepted: Accepted = judge_stream(request, await open_stream(session, request))
             return self._client._make_attachment(session, accepted)
         except BaseException:

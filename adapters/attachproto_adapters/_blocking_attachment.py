@@ -305,6 +305,7 @@ class Attachment(AttachmentBase[BlockingSession]):
             ExitCodeUnknown: the engine does not know the exit code: the container was removed, or Podman has reset it.
                 What ``communicate`` has read is in the error.
             RequestRejected: the engine refused the call.
+            AttachmentClosed: the attachment is closed, and the exit code was not known before.
             AttachError: this attachment was opened over a connection of your own.
             RuntimeError: another thread is waiting.
             TimeoutError: it has not exited in time; call it again.
@@ -349,6 +350,8 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def settimeout(self, timeout: float | None) -> None:
         """Set how many seconds each read, write or wait may take; ``None`` for no limit.
+
+        A wait that another thread is in keeps the old limit.
 
         Raises:
             ValueError: it is not above 0.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from attachproto import OutputClosed, OutputEvent
+from attachproto import OutputEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LineSplitter
+from attachproto_adapters._read_ahead import store
 from attachproto_adapters._transport._guard import Guard
 
 AnyAttachment = TypeVar("AnyAttachment")
@@ -43,7 +44,4 @@ class LinesBase(Generic[AnyAttachment]):
         return line
 
     def _add(self, event: OutputEvent) -> None:
-        if type(event) is OutputClosed:  # _next() starts no step for it, because it can return it again
-            self._reading.begin()
-        self.splitter.add(event)
-        self._reading.finish()
+        store(event, self.splitter.add, self._reading)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from attachproto import OutputClosed, OutputEvent
+from attachproto import OutputEvent
 from attachproto_adapters._flows._output import ReadAhead
 from attachproto_adapters._flows._stdout_buffer import StdoutBuffer
+from attachproto_adapters._read_ahead import store
 from attachproto_adapters._transport._guard import Guard
 
 OnStderr = Callable[[bytes], object]
@@ -63,10 +64,7 @@ class ReaderBase:
         return data
 
     def _add(self, event: OutputEvent) -> None:
-        if type(event) is OutputClosed:  # _next() starts no step for it, because it can return it again
-            self._reading.begin()
-        stderr = self._buffer.add(event)
-        self._reading.finish()
+        stderr = store(event, self._buffer.add, self._reading)
         if stderr and self._on_stderr is not None:
             self._on_stderr(stderr)
 

@@ -18,6 +18,7 @@ from attachproto_adapters._async_attachment import AsyncAttachment, Lines
 from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._async_functions import AsyncFunctions
 from attachproto_adapters._async_stdout_reader import StdoutReader
+from attachproto_adapters._flows._arguments import check_opening
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
@@ -76,9 +77,9 @@ run_exec, create_exec, open_exec = _functions.run_exec, _functions.create_exec, 
 async def open_attachment(stream: ByteStream, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:
     """Attach over a connected stream of your own. The request must have ``tty=``.
 
-    ``wait()`` and ``resize()`` of the attachment raise. The attachment owns the stream from now on; if this raises, the
-    stream is closed. A ``TLSStream`` cannot end stdin. Sending after the end of the output raises the error of the
-    adapter in use.
+    ``wait()``, ``resize()`` and ``kill()`` of the attachment raise ``AttachError``. The attachment owns the stream from
+    now on. If an argument is wrong, the stream is left alone; after any other error it is closed. A ``TLSStream``
+    cannot end stdin. Sending after the end of the output raises the error of the adapter in use.
 
     Args:
         stream: the stream.
@@ -91,4 +92,5 @@ async def open_attachment(stream: ByteStream, request: StreamRequest, *, quirks:
     """
     from attachproto_adapters._transport._anyio import ByteStreamSession
 
+    quirks = check_opening(request, quirks)
     return await _functions.open_on(ByteStreamSession(stream, quirks=quirks), request)

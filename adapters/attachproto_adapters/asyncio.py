@@ -18,6 +18,7 @@ from attachproto_adapters._async_attachment import AsyncAttachment, Lines
 from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._async_functions import AsyncFunctions
 from attachproto_adapters._async_stdout_reader import StdoutReader
+from attachproto_adapters._flows._arguments import check_opening
 from attachproto_adapters._transport._asyncio import AsyncioSession, Dialer, StreamsSession
 
 __all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
@@ -70,9 +71,10 @@ async def open_attachment(
 ) -> Attachment:
     """Attach over a connected pair of your own; the request says ``tty=``.
 
-    ``wait()`` and ``resize()`` of the attachment raise ``AttachError``: the engine's address is not known. The pair
-    belongs to the attachment from now on, and is closed if this raises. Nothing may have been read or written on it.
-    If a write on it fails, asyncio drops unread output; the connections of ``attach`` keep it.
+    ``wait()``, ``resize()`` and ``kill()`` of the attachment raise ``AttachError``: the engine's address is not known.
+    The pair belongs to the attachment from now on. If an argument is wrong, the stream is left alone; after any other
+    error it is closed. Nothing may have been read or written on it. If a write on it fails, asyncio drops unread
+    output; the connections of ``attach`` keep it.
 
     Args:
         stream: reader and writer.
@@ -82,4 +84,5 @@ async def open_attachment(
     Raises:
         RequestRejected, RemoteProtocolError, LocalProtocolError, OSError: as for ``blocking.open_attachment``.
     """
+    quirks = check_opening(request, quirks)
     return await _functions.open_on(StreamsSession(*stream, quirks=quirks), request)

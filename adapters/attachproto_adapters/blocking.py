@@ -17,7 +17,7 @@ from attachproto import AttachOptions, Quirk, StreamRequest
 from attachproto_adapters._blocking_attachment import Attachment, Lines
 from attachproto_adapters._blocking_client import Client
 from attachproto_adapters._client import DEFAULT_OPTIONS
-from attachproto_adapters._flows._arguments import check_seconds, check_stream_request
+from attachproto_adapters._flows._arguments import check_opening, check_seconds
 from attachproto_adapters._flows._flows import judge_stream
 from attachproto_adapters._flows._options import CommandOptions, ExecOptions, LogsOptions, RunExecOptions, RunOptions
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
@@ -219,8 +219,9 @@ def open_exec(
 def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: Iterable[Quirk] = ()) -> Attachment:
     """Attach over a connected socket of your own. The request must have ``tty=``.
 
-    ``wait()`` and ``resize()`` of the attachment raise, because it does not know where the engine is. The attachment
-    owns the socket from now on; if this raises, the socket is closed.
+    ``wait()``, ``resize()`` and ``kill()`` of the attachment raise ``AttachError``, because it does not know where the
+    engine is. The attachment owns the socket from now on. If an argument is wrong, the stream is left alone; after any
+    other error it is closed.
 
     Args:
         stream: the socket.
@@ -232,10 +233,10 @@ def open_attachment(stream: socket.socket, request: StreamRequest, *, quirks: It
         RemoteProtocolError: the peer is not an engine, or breaks the protocol.
         LocalProtocolError: neither the answer nor the request's ``tty`` says how the output is framed.
         OSError: the socket failed, or its timeout passed.
-        ValueError: the socket is non-blocking. It is not closed.
-        TypeError: the request does not open a stream. The socket is not closed.
+        ValueError: the socket is non-blocking.
+        TypeError: the request does not open a stream; a quirk is not a ``Quirk``.
     """
-    check_stream_request(request)
+    quirks = check_opening(request, quirks)
     check_seconds("the timeout of the socket", stream.gettimeout())  # 0 if it does not block
     if is_tls_socket(stream):
         # Without close_notify, an end of file may be a cut.

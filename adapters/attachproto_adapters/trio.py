@@ -27,6 +27,7 @@ from attachproto_adapters._async_client import AsyncClient
 from attachproto_adapters._async_functions import AsyncFunctions
 from attachproto_adapters._async_stdout_reader import StdoutReader
 from attachproto_adapters._errors import ErrorWithOutput
+from attachproto_adapters._flows._arguments import check_opening
 from attachproto_adapters._transport._trio import Dialer, TrioSession, session_over
 
 __all__ = ["Attachment", "BrokenResourceWithOutput", "Client", "Lines", "StdoutReader", "attach", "create"]
@@ -84,8 +85,9 @@ async def open_attachment(
 ) -> Attachment:
     """Attach over a connected stream of your own. The request must have ``tty=``.
 
-    ``wait()`` and ``resize()`` of the attachment raise. The attachment owns the stream from now on; if this raises, the
-    stream is closed. Only a ``trio.abc.HalfCloseableStream`` can end stdin.
+    ``wait()``, ``resize()`` and ``kill()`` of the attachment raise ``AttachError``. The attachment owns the stream from
+    now on. If an argument is wrong, the stream is left alone; after any other error it is closed. Only a
+    ``trio.abc.HalfCloseableStream`` can end stdin.
 
     Args:
         stream: the stream.
@@ -96,4 +98,5 @@ async def open_attachment(
         RequestRejected, RemoteProtocolError, LocalProtocolError: as for ``blocking.open_attachment``.
         trio.BrokenResourceError: the stream failed.
     """
+    quirks = check_opening(request, quirks)
     return await _functions.open_on(session_over(stream, quirks), request)

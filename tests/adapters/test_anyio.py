@@ -368,6 +368,23 @@ def test_a_stream_that_is_no_sockets(framework: Anyio) -> None:
 
 
 @EACH_BACKEND
+def test_a_wrong_argument_leaves_the_stream_alone(framework: Anyio) -> None:
+    ours, theirs = connected("unix")
+    wrongs: list[dict[str, Any]] = [{"request": None}, {"request": Attach("web"), "quirks": ["nonsense"]}]
+
+    async def scenario() -> None:
+        async with await socket_stream(ours) as stream:
+            for wrong in wrongs:
+                with pytest.raises(TypeError):
+                    await anyio_adapter.open_attachment(stream, **wrong)
+            await stream.send(b"still open")
+
+    with theirs:
+        framework.run(scenario)
+        assert theirs.recv(100) == b"still open"
+
+
+@EACH_BACKEND
 def test_tls_of_anyio_cannot_half_close(framework: Anyio) -> None:
     ours, theirs = connected("unix")
     made: Any = TLSStream

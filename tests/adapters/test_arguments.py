@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import socket
 from datetime import datetime
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from attachproto import DataEvent, RawOutput, Request, Stderr, Stdout, Systemerr
+from attachproto import Attach, DataEvent, RawOutput, Request, Stderr, Stdout, Systemerr
 from attachproto_adapters import OutputTooLarge, anyio, blocking, trio
 from attachproto_adapters import asyncio as asyncio_adapter
 from attachproto_adapters._flows._output import Gathered
 from tests.adapters.frameworks import FRAMEWORKS, WAYS, Framework, Way, connected
-from tests.adapters.scripted import BOUND, Engine, accepts
+from tests.adapters.scripted import BOUND, Engine, Peer, Task, accepts
+
+OPENS = Attach("web", tty=False)
 
 COMMAND: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"user": 0}, TypeError, "user is a str such as '0', not 0"),
@@ -105,23 +108,38 @@ def test_of_a_timeout_that_no_clock_has(engine: Engine, timeout: float) -> None:
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way.own is not None and way.unix], ids=str)
-@pytest.mark.parametrize("request_", [None, Request("GET", ("version",))])
-def test_of_a_request_that_opens_no_stream(way: Way, request_: Any) -> None:
-    """It is refused before anything is sent."""
-    assert way.own is not None
-    own = way.own
+@pytest.mark.parametrize(
+    ("request_", "quirks", "match"),
+    [
+        (None, (), "the request is an Attach, an ExecStart or a Logs, not None"),
+        (Request("GET", ("version",)), (), "the request is an Attach, an ExecStart or a Logs, not"),
+        (OPENS, ["nonsense"], "quirks are members of Quirk, not 'nonsense'"),
+        (OPENS, None, "quirks are members of Quirk, not None"),
+    ],
+)
+def test_of_open_attachment(way: Way, request_: Any, quirks: Any, match: str) -> None:
+    """The stream is left alone: a second call opens an attachment on it."""
     client, server = connected("unix")
+    serving = Task(lambda: serve_one(server))
 
     async def scenario() -> None:
-        stream = await own(client)
-        with pytest.raises(TypeError, match="the request is an Attach, an ExecStart or a Logs, not"):
-            await way.framework.open_attachment(stream, request_)
+        assert way.own is not None
+        stream = await way.own(client)
+        with pytest.raises(TypeError, match=match):
+            await way.framework.open_attachment(stream, request_, quirks=quirks)
+        async with await way.framework.open_attachment(stream, OPENS) as attachment:
+            assert await attachment.communicate() == (b"out", b"")
 
     with server:
         server.settimeout(BOUND)
         way.framework.run(scenario)
-        client.close()  # the blocking adapter has left it to its owner
-        assert server.recv(1) == b""
+        serving.result()
+
+
+def serve_one(sock: socket.socket) -> None:
+    peer = Peer(sock)
+    assert peer.read_request() == Attach("web")
+    accepts(Stdout(b"out"))(peer)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)

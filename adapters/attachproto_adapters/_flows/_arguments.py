@@ -83,6 +83,16 @@ def check_stream_request(request: object) -> None:
         raise TypeError(f"the request is an Attach, an ExecStart or a Logs, not {request!r}")
 
 
+def check_opening(request: object, quirks: Iterable[Quirk]) -> frozenset[Quirk]:
+    """Check the arguments of ``open_attachment`` before it takes the caller's stream, and return the quirks as a set.
+
+    Raises:
+        TypeError: the request opens no stream, or a quirk is none.
+    """
+    check_stream_request(request)
+    return quirks_as_set(quirks)
+
+
 def check_int(name: str, value: object) -> int:
     """Return the value if it is an ``int``; else raise ``TypeError``."""
     if not isinstance(value, int) or isinstance(value, bool):
