@@ -185,7 +185,7 @@ def _attach(options: int, answers: Answers) -> None:
         "web",
         AttachOptions(stream=not options & 1, stdin=bool(options & 2), logs=bool(options & 4), stdout=not options & 8),
         tty=(None, None, False, True)[options >> 4 & 3],
-        start=bool(options & 64),
+        start=options & 65 == 64,  # never without a stream, which is refused
         wait=bool(options & 128),
         api_version="1.41" if options & 8 else None,
         console_size=(24, 80) if options & 1 else None,
