@@ -17,6 +17,7 @@ from attachproto_adapters._flows._inspect import read_json
 from attachproto_adapters._flows._lines import LineSplitter
 from attachproto_adapters._flows._marker import Marker, MarkerState, name_of_shell
 from attachproto_adapters._flows._stdout_buffer import LIMIT, StdoutBuffer
+from attachproto_adapters.cli import _writers
 from fuzz import _invariants
 from fuzz._invariants import counted, held_bytes
 from tests.helpers import counts
@@ -80,6 +81,32 @@ def test_a_line_without_an_end(progress: bool, encoding: str) -> None:
         lines_of(splitter, iter([Stdout("x".encode(encoding))] * 100))
         # Of each character both the text and the bytes.
         assert held_bytes(splitter) <= 6 * (longest + 102)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+def test_a_line_with_a_prefix_without_an_end(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command's ``--prefix``: pieces of one length, however the bytes are cut."""
+    monkeypatch.setattr(_writers, "LINE_MAX", 1000)
+    data = b"begun\n" + b"x" * 1000 + b"\n" + b"y" * 2500 + b"\n\n" + b"z" * 1001
+    line, lines = _writers._Line(), list[bytes]()
+    for at in range(0, len(data), size):
+        lines += line.add(data[at : at + size])
+        assert held_bytes(line) <= 1000
+    assert [*lines, line.take()] == [
+        b"begun",
+        b"x" * 1000,
+        *(b"y" * 1000, b"y" * 1000, b"y" * 500),
+        b"",
+        *(b"z" * 1000, b"z"),
+    ]
+    assert line.take() == b""
+
+    def read(count: int) -> None:
+        line = _writers._Line()
+        for _ in range(count):
+            line.add(b"x" * 64)
+
+    check_linear(read, MANY)
 
 
 def test_a_separator_that_does_not_come() -> None:

@@ -10,6 +10,7 @@ import sys
 from typing import TextIO
 
 from attachproto import DataEvent, RawOutput, Stdout
+from attachproto_adapters._flows._lines import LINE_MAX
 from attachproto_adapters.cli._statuses import ReaderGone
 
 _COLOURS = {"stdout": b"\x1b[32m", "stderr": b"\x1b[31m"}
@@ -38,24 +39,26 @@ class Writer:
 
 
 class PrefixWriter(Writer):
-    """Begins each line with its stream. A line is written when it is whole, so that lines never mix."""
+    """Begins each line with its stream. A line is written when it is whole, so that lines never mix.
+
+    A line of more than 1 MiB is written in pieces of this length, each as a line, as ``lines()`` returns it. So little
+    is held, and each byte is looked at once.
+    """
 
     is_plain = False
 
     def __init__(self) -> None:
-        self._begun = {"stdout": b"", "stderr": b""}
+        self._begun = {"stdout": _Line(), "stderr": _Line()}
 
     def write(self, event: DataEvent) -> None:
         name = "stdout" if isinstance(event, Stdout | RawOutput) else "stderr"
-        *lines, self._begun[name] = (self._begun[name] + event.data).split(b"\n")
-        if lines:
+        if lines := self._begun[name].add(event.data):
             self._write(name, lines)
 
     def finish(self, how: str, code: int | None = None) -> None:
-        for name, line in self._begun.items():
-            if line:
+        for name, begun in self._begun.items():
+            if line := begun.take():
                 self._write(name, [line])
-        self._begun = dict.fromkeys(self._begun, b"")
 
     @staticmethod
     def _write(name: str, lines: list[bytes]) -> None:
@@ -64,6 +67,37 @@ class PrefixWriter(Writer):
         if stream is not None and stream.isatty() and "NO_COLOR" not in os.environ:
             prefix = _COLOURS[name] + prefix + _PLAIN
         put(stream, b"".join(prefix + line + b"\n" for line in lines))
+
+
+class _Line:
+    """The line of a stream that has begun."""
+
+    def __init__(self) -> None:
+        self._begun = bytearray()
+
+    def add(self, data: bytes) -> list[bytes]:
+        """Add bytes. Returns the lines that end in them, and the full pieces of longer ones."""
+        lines: list[bytes] = []
+        *ends, begin = data.split(b"\n")
+        for end in ends:
+            self._put(end, lines)
+            lines.append(self.take())
+        self._put(begin, lines)
+        return lines
+
+    def take(self) -> bytes:
+        """The beginning of the line, which is dropped here."""
+        line = bytes(self._begun)
+        self._begun.clear()
+        return line
+
+    def _put(self, data: bytes, lines: list[bytes]) -> None:
+        while len(self._begun) + len(data) > LINE_MAX:
+            room = LINE_MAX - len(self._begun)
+            self._begun += data[:room]
+            lines.append(self.take())
+            data = data[room:]
+        self._begun += data
 
 
 class JsonWriter(Writer):
