@@ -6,10 +6,12 @@ for its writer. Whoever opens it for writing knows that the shell was started, a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import termios
 import threading
@@ -24,6 +26,7 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._forwarding import StdinForwarder
 from attachproto_adapters.cli import _stream
 from attachproto_adapters.cli._main import main
+from attachproto_adapters.cli._signals import handled
 from attachproto_engine import Engine, ProxyAnswer
 from tests.adapters.cli_engine import Process, Start, embedded, running, start, started
 from tests.adapters.scripted import BOUND
@@ -200,3 +203,21 @@ def test_a_kill_without_effect_does_not_go_on_for_ever(
     stderr = capfdbinary.readouterr().err
     assert stderr.startswith(b"attachproto: the time of --timeout is over, and the process may go on: ")
     assert why.encode() in stderr
+
+
+# ---- handlers of signals ----
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_handler_is_there_for_a_while(ignored: bool) -> None:
+    seen: list[int] = []
+    ours = signal.SIG_IGN if ignored else lambda number, frame: seen.append(-number)
+    before = signal.signal(signal.SIGUSR1, ours)
+    try:
+        with contextlib.suppress(LookupError), handled([signal.SIGUSR1], lambda number, frame: seen.append(number)):
+            signal.raise_signal(signal.SIGUSR1)
+            raise LookupError
+        assert signal.getsignal(signal.SIGUSR1) is ours
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == ([] if ignored else [signal.SIGUSR1])

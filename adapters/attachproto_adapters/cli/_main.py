@@ -15,6 +15,7 @@ from attachproto_adapters._errors import AttachError, ExitCodeUnknown
 from attachproto_adapters.cli import _commands
 from attachproto_adapters.cli._exec import exec_
 from attachproto_adapters.cli._parser import make_parser
+from attachproto_adapters.cli._signals import handled
 from attachproto_adapters.cli._statuses import (
     OURS,
     PIPE_CLOSED,
@@ -87,15 +88,8 @@ def _ended_by_signals(options: argparse.Namespace) -> Iterator[None]:
     if serves or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) sets it
-            before[number] = signal.signal(number, end)
-    try:
+    with handled((signal.SIGTERM, signal.SIGHUP), end):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # The next three import late: loading asyncio takes longer than opening an attach.

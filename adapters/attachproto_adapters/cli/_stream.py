@@ -17,6 +17,7 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._errors import AttachError, OutputCut, RequestRejected
 from attachproto_adapters._forwarding import Background, StdinForwarder
 from attachproto_adapters.cli._client import CommandClient
+from attachproto_adapters.cli._signals import handled
 from attachproto_adapters.cli._statuses import TIMED_OUT, Signalled, complain, in_options, of_exit_code
 from attachproto_adapters.cli._writers import Writer, put
 from attachproto_adapters.terminal import follow_size, raw_mode
@@ -167,13 +168,5 @@ def _proxied(background: Background, proxy: Callable[[str], object]) -> Iterator
                 raise Signalled(number)
         background.put(lambda: proxy(signal.Signals(number).name.removeprefix("SIG")))
 
-    before = {}
-    try:
-        for name in _PROXIED:
-            number = signal.Signals["SIG" + name]
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) sets it
-                before[number] = signal.signal(number, forward)
+    with handled([signal.Signals["SIG" + name] for name in _PROXIED], forward):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
