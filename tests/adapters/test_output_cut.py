@@ -319,15 +319,16 @@ async def ends_of(framework: Framework, engine: Engine, call: str, fault: Fault)
 
 async def repeated(attachment: Any) -> ErrorWithOutput:
     """The error of ``communicate``, which is the same if it is called again."""
-    errors = []
-    for _ in range(2):
-        with pytest.raises(ErrorWithOutput) as caught:
-            await attachment.communicate()
-        error = caught.value
-        assert attachment.output_so_far == (error.stdout, error.stderr)
-        errors.append((type(error), str(error), error.stdout, error.stderr))
-    assert errors[0] == errors[1]
-    return error
+    first, second = [await error_of_communicate(attachment) for _ in range(2)]
+    assert (type(first), str(first), vars(first)) == (type(second), str(second), vars(second))
+    assert attachment.output_so_far == (first.stdout, first.stderr)
+    return first
+
+
+async def error_of_communicate(attachment: Any) -> ErrorWithOutput:
+    with pytest.raises(ErrorWithOutput) as caught:
+        await attachment.communicate()
+    return caught.value
 
 
 EACH_CALL = pytest.mark.parametrize("call", ["communicate", "open_exec", "run", "run_exec"])
