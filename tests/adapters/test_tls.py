@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from attachproto import Framing, LocalProtocolError, OutputClosed, RawOutput, Stdout
-from attachproto_adapters import EngineUnreachable, HostInvalid
+from attachproto_adapters import EngineUnreachable, ErrorWithOutput, HostInvalid
 from attachproto_adapters._transport._schemes import TlsFiles
 from attachproto_adapters._transport._tls import TlsClient, TlsLayer, client_context
 from tests.adapters.frameworks import EACH_FRAMEWORK, WITH_STDIN, Framework
@@ -655,6 +655,28 @@ def test_a_stream_that_breaks_is_no_end(
             for _ in range(2):
                 with pytest.raises(framework_breaks(framework)):
                     await attachment.receive()
+
+    try:
+        framework.run(scenario)
+    finally:
+        broken.close()
+
+
+@EACH_FRAMEWORK
+def test_what_was_read_before_tls_broke(
+    framework: Framework, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of ``ssl`` stays what it is, and the attachment has the output. In trio the error has it, too."""
+    speak_tls(monkeypatch, certificates.client)
+    broken = TlsEngine(certificates.server_context(VERSIONS[-1]), fin)
+    broken.on("attach", accepts(Stdout(b"said")))
+
+    async def scenario() -> None:
+        async with await framework.attach("web", host=broken.host, tty=False) as attachment:
+            with pytest.raises(framework_breaks(framework)) as caught:
+                await attachment.communicate()
+            assert attachment.output_so_far == (b"said", b"")
+            assert isinstance(caught.value, ErrorWithOutput) == (framework.name == "trio")
 
     try:
         framework.run(scenario)
