@@ -1,7 +1,9 @@
 """A server that ends one answer of a session at any byte, and the sessions of which every byte is tried.
 
 Strategy: the server is one thread with a selector, so that a case costs little. It answers as dockerd does: a process
-runs until all of its output was written. So a cut of the output is never the end of a process.
+runs until all of its output was written. So a cut of the output is never the end of a process. The command of a
+``killed`` session does not end by itself: it runs until the second exec, which is to end it, was started.
+The file has more than 250 lines: the server and the sessions know each other's calls.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import attrs
 import trio
 
 from attachproto import AttachOptions, OutputClosed, Stderr
+from attachproto_adapters import CommandTimeout
 from tests.adapters.frameworks import Client
 from tests.adapters.scripted import BOUND, READ_SIZE, Task, listen
 from tests.helpers import frame
@@ -36,9 +39,13 @@ CHUNKED = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 # Bodies of JSON have one size, so that an offset means the same whatever the state is.
-_BODY = 160
+_BODY = 136
 
 STREAMS = ("attach", "exec", "logs")
+
+# The sessions that end a command, and what the exec says that ends it: nothing where it sees no ``/proc``. Then the
+# engine is asked.
+KILLED = {"killed": b"ended\n", "killed_unseen": b""}
 
 
 @attrs.frozen
@@ -48,14 +55,27 @@ class Answer:
     Attributes:
         call: which call, and how often it was made before: ``inspect 0``.
         data: all bytes of it.
+        kept: it came on a connection on which another call had been answered.
+        only_reads: the call was a GET.
     """
 
     call: str
     data: bytes
+    kept: bool
+    only_reads: bool
 
     @property
     def is_stream(self) -> bool:
-        return self.call.split()[0] in STREAMS
+        """Whether it has the output of the session."""
+        return FRAMES[0] in self.data
+
+    @property
+    def is_upgraded(self) -> bool:
+        return self.data.startswith(UPGRADED)
+
+    @property
+    def ends_of_frames(self) -> set[int]:
+        return {self.data.index(each) + len(each) for each in FRAMES}
 
     @property
     def boundaries(self) -> set[int]:
@@ -96,6 +116,7 @@ class _Peer:
     waits: bool = False
     silent: bool = False
     ended: bool = False
+    answered: bool = False
 
 
 class CuttingServer:
@@ -116,15 +137,18 @@ class CuttingServer:
         self._idle = threading.Condition()
         self._peers: dict[socket.socket, _Peer] = {}
         self._closing = False
-        self.begin(None)
+        self.begin("", None)
         self._serving = Task(self._serve)
 
-    def begin(self, fault: Fault | None) -> None:
+    def begin(self, session: str, fault: Fault | None) -> None:
         """Forget the last case."""
         self.answers: list[Answer] = []
         self._fault = fault
         self._counts: collections.Counter[str] = collections.Counter()
-        self._started = self._complete = False
+        self._started, self._complete = session == "logs", False
+        self._killer_says = KILLED.get(session)
+        self._token = ""
+        self._command: _Peer | None = None
 
     def until_idle(self) -> None:
         """Wait until the client has ended all connections.
@@ -196,7 +220,7 @@ class CuttingServer:
             # On a Unix socket, a close is a reset if something is unread: the last byte of the request.
             data = peer.sock.recv(READ_SIZE, socket.MSG_PEEK)
             request = _request(bytearray(peer.buffer + data))
-            name = "" if request is None else _name(*request)
+            name = "" if request is None else _name(*request[:2])
             if fault.call == f"{name} {self._counts[name]}":
                 peer.sock.recv(len(data) - 1)
                 return data
@@ -242,13 +266,17 @@ class CuttingServer:
 
     # ---- answers ----
 
-    def _answer(self, peer: _Peer, method: str, path: str) -> None:
+    def _answer(self, peer: _Peer, method: str, path: str, body: bytes) -> None:
         name = _name(method, path)
+        if name == "exec_create" and not self._token:
+            # Of a command that may have to be ended: a random text, which stands in the first line of its output.
+            self._token = json.loads(body)["Cmd"][3] if self._killer_says is not None else "none"
         data = self._answer_to(name)
         call = f"{name} {self._counts[name]}"
         self._counts[name] += 1
-        answer = Answer(call, data)
+        answer = Answer(call, data, peer.answered, method == "GET")
         self.answers.append(answer)
+        peer.answered = True
         peer.deaf = name in STREAMS
         fault = self._fault
         if fault is not None and fault.call == call:
@@ -263,12 +291,14 @@ class CuttingServer:
             peer.waits = True
             return
         self._write(peer, data)
+        if answer.is_stream and self._killer_says is not None:
+            peer.silent = True
+            self._command = peer
+            return
         if answer.is_stream:
             self._finished()
-            if name != "logs":
-                self._say_end(peer)
-                if peer.tls is None:
-                    peer.sock.shutdown(socket.SHUT_WR)
+        if name in ("attach", "exec"):
+            self._end_output(peer)
 
     def _answer_to(self, name: str) -> bytes:
         state = "exited" if self._complete else "running" if self._started else "created"
@@ -288,9 +318,21 @@ class CuttingServer:
                         "CanRemove": False,
                     }
                 )
+            case "exec" if self._command is not None:
+                self._complete = True
+                with contextlib.suppress(OSError):  # the client may have closed it
+                    self._end_output(self._command)
+                says = frame(1, self._killer_says) if self._killer_says else b""
+                return b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n" + says
             case "exec" | "attach":
                 self._started = self._started or name == "exec"
-                return UPGRADED + b"".join(FRAMES)
+                # What a shell prints of /proc/self/stat.
+                line = (
+                    b""
+                    if self._killer_says is None
+                    else frame(1, b"%s 7 (sh) S 1%s\n" % (self._token.encode(), b" 7" * 20))
+                )
+                return UPGRADED + line + b"".join(FRAMES)
             case "logs":
                 return CHUNKED + b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in FRAMES) + b"0\r\n\r\n"
             case "wait":
@@ -314,6 +356,11 @@ class CuttingServer:
                 data = self._answer_to("wait")
                 self._write(peer, data[data.index(b"\r\n\r\n") + 4 :])
 
+    def _end_output(self, peer: _Peer) -> None:
+        self._say_end(peer)
+        if peer.tls is None:
+            peer.sock.shutdown(socket.SHUT_WR)
+
     def _say_end(self, peer: _Peer) -> None:
         if peer.tls is not None:
             with contextlib.suppress(ssl.SSLError):
@@ -335,8 +382,8 @@ class CuttingServer:
             peer.sock.shutdown(socket.SHUT_RDWR if peer.sock.family == socket.AF_UNIX else socket.SHUT_WR)
 
 
-def _request(buffer: bytearray) -> tuple[str, str] | None:
-    """Take one request off the buffer: its method and path."""
+def _request(buffer: bytearray) -> tuple[str, str, bytes] | None:
+    """Take one request off the buffer: its method, path and body."""
     head, end, rest = bytes(buffer).partition(b"\r\n\r\n")
     if not end:
         return None
@@ -349,7 +396,7 @@ def _request(buffer: bytearray) -> tuple[str, str] | None:
         return None
     del buffer[: len(head) + 4 + length]
     method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
-    return method, target
+    return method, target, rest[:length]
 
 
 def _name(method: str, path: str) -> str:
@@ -382,12 +429,14 @@ class Result:
     """What a session has delivered.
 
     Attributes:
+        ended: for a command that was to be ended: whether it was seen to have ended.
         exact: what it has delivered is known also after an error.
     """
 
     stdout: bytes = b""
     stderr: bytes = b""
     exit_code: int | None = None
+    ended: bool | None = None
     exact: bool = False
 
 
@@ -418,7 +467,7 @@ async def logs(client: Client, result: Result, timeout: float | None) -> None:
                 result.stderr += event.data
             else:
                 result.stdout += event.data
-        result.exit_code = CODE
+        result.exit_code = await attachment.wait()
 
 
 async def run_exec(client: Client, result: Result, timeout: float | None) -> None:
@@ -433,4 +482,18 @@ async def run(client: Client, result: Result, timeout: float | None) -> None:
     result.stdout, result.stderr, result.exit_code = done.stdout, done.stderr, done.exit_code
 
 
-SESSIONS: dict[str, Session] = {"attach": attach, "logs": logs, "run_exec": run_exec, "run": run}
+async def killed(client: Client, result: Result, timeout: float | None) -> None:
+    """Run a command in a container, which does not end within its time."""
+    try:
+        await client.run_exec("c1", ["cmd"], timeout=timeout)
+    except CommandTimeout as exc:
+        result.stdout, result.stderr, result.ended = exc.stdout, exc.stderr, exc.ended
+
+
+SESSIONS: dict[str, Session] = {
+    "attach": attach,
+    "logs": logs,
+    "run_exec": run_exec,
+    "run": run,
+    **dict.fromkeys(KILLED, killed),
+}

@@ -1,7 +1,10 @@
 """Every answer of a session, cut, reset or silent at every byte: the right error, all output before it, nothing left.
 
+Which error is right is said by the table in ``cut_outcomes.py``.
+
 With ``ATTACHPROTO_COUNTS=full`` every adapter tries every offset; otherwise each of them a third of the boundaries, so
-that together they try all, and a twentieth of the others.
+that together they try all, and a twentieth of the others. Of the calls that end a command, whose every case waits for a
+deadline, only the boundaries are tried.
 """
 
 from __future__ import annotations
@@ -17,25 +20,36 @@ from pathlib import Path
 import pytest
 import trustme
 
-from attachproto import AttachError, LocalProtocolError
-from attachproto_adapters import AttachmentClosed, ClientClosed, _async_run, _blocking_run
+from attachproto_adapters import ExitCodeUnknown, _async_command, _async_run, _blocking_command, _blocking_run
 from attachproto_adapters._flows import _ending
-from tests.adapters.every_cut import CODE, SESSIONS, STDERR, STDOUT, STREAMS, Answer, CuttingServer, Fault, Result
+from attachproto_adapters._flows._commands import END_SECONDS
+from tests.adapters.cut_outcomes import Outcome, expected, hides_exit_code, outcome, seen_to_end
+from tests.adapters.every_cut import (
+    CODE,
+    KILLED,
+    SESSIONS,
+    STDERR,
+    STDOUT,
+    STREAMS,
+    Answer,
+    CuttingServer,
+    Fault,
+    Result,
+)
 from tests.adapters.interrupting import counts
-from tests.soak.hooks import FRAMEWORKS, Hooks, WasCancelled
+from tests.soak.hooks import FRAMEWORKS, Hooks
 
 DEADLINE = 0.03
+# The times of a command that is to be ended: one by one, until one was enough for the calls before.
+DEADLINES = (DEADLINE, 0.1, 0.5, 3.0)
 NEVER = 20.0
+SHOWN = 20
 SETTLES = 5.0
 
+# The last call that ends a command.
+LAST_CALLS = {"killed": "exec 1", "killed_unseen": "exec_inspect 0"}
+
 HOWS = {"unix": ("cut", "reset", "stall"), "tcp": ("cut", "reset", "stall"), "tls": ("cut", "torn", "reset", "stall")}
-
-# These calls are made again; the answer to the trial of a half-close may be anything that is an answer, and an attach
-# goes on without it.
-HARMLESS = ("wait", "remove", "ping")
-
-# These are made again if a connection that was kept ends without an answer.
-REPEATED_UNANSWERED = ("inspect", "exec_inspect")
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +95,26 @@ def test_every_cut(
     if network == "tls":
         tls = ssl.create_default_context()
         authority.configure_trust(tls)
-    trier = Trier(hooks, session, server, tls)
+
+    def limit_end(seconds: float) -> None:
+        for module in (_blocking_command, _async_command):
+            monkeypatch.setattr(module, "END_SECONDS", seconds)
+
+    trier = Trier(hooks, session, server, tls, limit_end)
 
     async def main() -> None:
         await trier.one(None)  # imports, and what the event loop opens
         await trier.one(None)
         answers = [*server.answers]
         trier.settled()
-        for fault, answer in cases(answers, HOWS[network], turn=FRAMEWORKS.index(hooks)):
-            await trier.one(fault, answer)
+        turn = FRAMEWORKS.index(hooks)
+        tried = killing(answers, HOWS[network], turn) if session in KILLED else cases(answers, HOWS[network], turn)
+        for fault, answer in tried:
+            if len(trier.problems) < SHOWN:  # what is left open makes every further case wait
+                await trier.one(fault, answer)
 
     hooks.run([main])
-    assert not trier.problems, f"{len(trier.problems)} of {trier.count}:\n" + "\n".join(trier.problems[:20])
+    assert not trier.problems, f"{len(trier.problems)} of {trier.count}:\n" + "\n".join(trier.problems)
     record_property("counted", (f"every cut of {session}", trier.ends))
 
 
@@ -105,10 +127,27 @@ def cases(answers: list[Answer], hows: tuple[str, ...], turn: int) -> Iterator[t
                     yield Fault(answer.call, at, how), answer
 
 
+def killing(answers: list[Answer], hows: tuple[str, ...], turn: int) -> Iterator[tuple[Fault, Answer]]:
+    """The boundaries of the answers to the calls that end a command."""
+    first = [answer.call for answer in answers].index("exec_create 1")
+    for answer in answers[first:]:
+        for how in hows:
+            for at in sorted(answer.boundaries):
+                if (at + turn) % counts(3, 1) == 0:
+                    yield Fault(answer.call, at, how), answer
+
+
 class Trier:
     """Tries cases in one event loop, or thread, and collects what is wrong."""
 
-    def __init__(self, hooks: Hooks, session: str, server: CuttingServer, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        hooks: Hooks,
+        session: str,
+        server: CuttingServer,
+        tls: ssl.SSLContext | None,
+        limit_end: Callable[[float], None],
+    ) -> None:
         self.problems: list[str] = []
         self.count = 0
         self.ends: collections.Counter[str] = collections.Counter()
@@ -116,6 +155,7 @@ class Trier:
         self._session = session
         self._server = server
         self._tls = tls
+        self._limit_end = limit_end
         self._held: tuple[int, ...] | None = None
 
     def settled(self) -> None:
@@ -132,14 +172,19 @@ class Trier:
 
     async def one(self, fault: Fault | None, answer: Answer | None = None) -> None:
         """Try one case."""
-        self._server.begin(fault)
-        result = Result()
         stalls = fault is not None and fault.how == "stall"
-        error = await self._perform(result, DEADLINE if stalls else None)
-        self._server.until_idle()
+        self._limit_end(DEADLINE if stalls else END_SECONDS)
+        deadlines = DEADLINES if self._session in KILLED else (DEADLINE if stalls else None,)
+        for deadline in deadlines:
+            self._server.begin(self._session, fault)
+            result = Result()
+            error = await self._perform(result, deadline)
+            self._server.until_idle()
+            if self._session not in KILLED or self._was_reached(fault):
+                break
         self.count += 1
-        self.ends["success" if error is None else type(error).__name__] += 1
-        problem = self._judge(fault, answer, result, error)
+        self.ends[self._name_of_end(result, error)] += 1
+        problem = (self._judge_killed if self._session in KILLED else self._judge)(fault, answer, result, error)
         # The thread that creates a container in the blocking adapter ends a moment after the call.
         until = time.monotonic() + SETTLES
         while self._held is not None and self._holds() != self._held and time.monotonic() < until:
@@ -149,9 +194,15 @@ class Trier:
         if problem:
             self.problems.append(f"{fault}: {problem}; {result} {error!r}"[:500])
 
+    def _was_reached(self, fault: Fault | None) -> bool:
+        """Whether the deadline left time for the start of the command, so that it was ended and not only asked for."""
+        calls = {answer.call for answer in self._server.answers}
+        last = LAST_CALLS[self._session] if fault is None else fault.call
+        return last in calls and (last == "exec_create 1" or "exec 1" in calls)
+
     async def _perform(self, result: Result, deadline: float | None) -> Exception | None:
         named = {} if self._tls is None else {"tls": self._tls}
-        by_argument = self._session in ("run", "run_exec")
+        by_argument = self._session not in ("attach", "logs")
         blocking = self._hooks.name == "blocking"
         if blocking and deadline is not None and not by_argument:
             named["timeout"] = deadline  # type: ignore[assignment]
@@ -166,23 +217,35 @@ class Trier:
             return exc
         return None
 
+    def _name_of_end(self, result: Result, error: Exception | None) -> str:
+        if result.ended is not None:
+            return "LATE and ended" if result.ended else "LATE and not ended"
+        return outcome(error, self._hooks.broken).name
+
+    def _judge_killed(self, fault: Fault | None, answer: Answer | None, result: Result, error: Exception | None) -> str:
+        if error is not None or result.ended is None:
+            return "a deadline that was not noticed"
+        right = {True} if fault is None or answer is None else seen_to_end(fault, answer)
+        if result.ended not in right:
+            return f"ended={result.ended} in place of {right}"
+        outputs, wanted = (result.stdout, result.stderr), (STDOUT, STDERR)
+        if outputs == wanted or (not result.ended and all(map(bytes.startswith, wanted, outputs))):
+            return ""
+        return f"delivered {outputs}, of {wanted}"
+
     def _judge(self, fault: Fault | None, answer: Answer | None, result: Result, error: Exception | None) -> str:
-        if error is None:
-            if (result.stdout, result.stderr, result.exit_code) != (STDOUT, STDERR, CODE):
-                return "a success without all of it"
-            return "" if fault is None or answer is None or is_harmless(fault, answer) else "a success"
+        is_whole = (result.stdout, result.stderr, result.exit_code) == (STDOUT, STDERR, CODE)
+        if error is None and not is_whole:
+            return "a success without all of it"
         if fault is None or answer is None:
-            return "an error without a fault"
-        if isinstance(error, (LocalProtocolError, AttachmentClosed, ClientClosed, WasCancelled)):
-            return "a wrong error"
-        if not isinstance(error, (AttachError, OSError, *self._hooks.broken)):
-            return "an error of no type"
-        # On a busy machine the deadline may pass while the blocking adapter still connects.
-        late = isinstance(error, TimeoutError) or "no connection within" in str(error)
-        if late != (fault.how == "stall"):
-            return "a deadline that has not passed, or one that was not noticed"
-        if must_succeed(fault, answer):
-            return "an error of what is harmless"
+            return "" if error is None else "an error without a fault"
+        ended, right = outcome(error, self._hooks.broken), expected(self._session, fault, answer)
+        if ended not in right:
+            return f"{ended.name} in place of {' or '.join(sorted(each.name for each in right))}"
+        if error is None or ended is Outcome.REFUSED:
+            return ""
+        if isinstance(error, ExitCodeUnknown) != (hides_exit_code(self._session, fault) and ended is not Outcome.LATE):
+            return "the exit code is not what is missing"
         name = fault.call.split()[0]
         outputs = (result.stdout, result.stderr)
         if not result.exact:
@@ -194,17 +257,3 @@ class Trier:
         if not all(whole.startswith(part) for part, whole in zip(outputs, wanted, strict=True)):
             return f"delivered {outputs}, of {wanted}"
         return ""
-
-
-def must_succeed(fault: Fault, answer: Answer) -> bool:
-    """Whether nothing was lost, and nothing is waited for: the answer says itself that it is whole."""
-    return fault.at == len(answer.data) and b"101 UPGRADED" not in answer.data and fault.how != "stall"
-
-
-def is_harmless(fault: Fault, answer: Answer) -> bool:
-    """Whether a success is right."""
-    name = fault.call.split()[0]
-    if fault.at == len(answer.data):
-        # The end of an upgraded stream is the end of the connection, so one that stays open has not ended.
-        return name not in ("attach", "exec") or fault.how in ("cut", "reset")
-    return name in HARMLESS or (fault.at == 0 and name in REPEATED_UNANSWERED)
