@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 import attrs
@@ -13,6 +13,7 @@ import attrs
 from attachproto import parse_detach_keys
 from attachproto_engine._command import Command
 from attachproto_engine._errors import ApiError
+from attachproto_engine._json_types import CREATE, EXEC, check_types
 
 # The default of ``docker stop``.
 _STOP_SECONDS: Final = 10
@@ -48,8 +49,10 @@ class Config:
         """Read the body of a create.
 
         Raises:
-            ApiError: there is no command, or a value that no process can be started with.
+            ApiError: a value has another type than dockerd's, there is no command, or no process can be started with a
+                value.
         """
+        check_types(given, CREATE)
         host = given.get("HostConfig") or {}
         logging = host.get("LogConfig") or {}
         arguments = _strings(given.get("Entrypoint")) + _strings(given.get("Cmd"))
@@ -64,6 +67,9 @@ class Config:
         except ApiError:
             raise ApiError(400, f"Invalid signal: {stop_signal}") from None
         _check_strings(arguments, given.get("Env"), given.get("WorkingDir"))
+        for item in _strings(given.get("Env")):
+            if not item.partition("=")[0]:
+                raise ApiError(400, f"invalid environment variable: {item}")
         return cls(
             given=given,
             image=str(given.get("Image") or ""),
@@ -75,8 +81,8 @@ class Config:
             stdin_once=bool(given.get("StdinOnce")),
             auto_remove=bool(host.get("AutoRemove")),
             log_driver=str(logging.get("Type") or "json-file"),
-            log_options=dict(logging.get("Config") or {}),
-            labels=_labels(given.get("Labels")),
+            log_options=_texts(logging.get("Config")),
+            labels=_texts(given.get("Labels")),
             console_size=_size(host.get("ConsoleSize")),
             stop_signal=stop_signal,
             stop_seconds=_STOP_SECONDS if seconds is None else integer(seconds),
@@ -114,8 +120,10 @@ class ExecConfig:
         """Read the body of the creation of an exec.
 
         Raises:
-            ApiError: there is no command, the detach keys are invalid, or no process can be started with a value.
+            ApiError: a value has another type than dockerd's, there is no command, the detach keys are invalid, or no
+                process can be started with a value.
         """
+        check_types(given, EXEC)
         if not (arguments := _strings(given.get("Cmd"))):
             raise ApiError(400, "No exec command specified")
         _check_strings(arguments, given.get("Env"), given.get("WorkingDir"))
@@ -165,15 +173,12 @@ def signal_number(text: str) -> int:
     return int(number)
 
 
-def _strings(value: object) -> list[str]:
-    if value is None:
-        return []
-    if not isinstance(value, str | list):
-        raise ApiError(400, f"invalid JSON: a list of strings is needed, not {value!r}")
-    return [value] if isinstance(value, str) else [str(item) for item in value]
+def _strings(value: str | Sequence[str | None] | None) -> list[str]:
+    """The strings of a list whose types are checked. To Go, ``null`` in it is the empty string."""
+    return [value] if isinstance(value, str) else [item or "" for item in value or ()]
 
 
-def _check_strings(*values: object) -> None:
+def _check_strings(*values: str | Sequence[str | None] | None) -> None:
     """Raise ``ApiError`` for a string that no process can be given: one with a NUL, or a lone surrogate."""
     for value in values:
         for text in _strings(value):
@@ -185,21 +190,14 @@ def _check_strings(*values: object) -> None:
             raise ApiError(400, f"a process cannot be given {text!r}")
 
 
-def _size(value: object) -> tuple[int, int]:
+def _size(value: list[int | None] | None) -> tuple[int, int]:
     """The height and width of a terminal, 0 for what is not said."""
-    if not isinstance(value, list) or len(value) != 2:
-        return 0, 0
-    height, width = integer(value[0]), integer(value[1])
-    if height < 0 or width < 0:
-        raise ApiError(400, f"invalid JSON: cannot unmarshal {value!r} into a [2]uint")
-    return height, width
+    height, width = [*(value or []), 0, 0][:2]
+    return integer(height or 0), integer(width or 0)
 
 
-def _labels(value: object) -> dict[str, str]:
-    labels = value or {}
-    if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
-        raise ApiError(400, "invalid JSON: the labels are an object with strings as its values")
-    return labels
+def _texts(value: Mapping[str, str | None] | None) -> dict[str, str]:
+    return {name: text or "" for name, text in (value or {}).items()}
 
 
 def number(text: str) -> int:
@@ -213,10 +211,10 @@ def number(text: str) -> int:
     return value
 
 
-def integer(value: object) -> int:
-    """A JSON number as Go reads it into an int: no string, no fraction, and not too large."""
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _INTEGER_MAX:
-        raise ApiError(400, f"invalid JSON: cannot unmarshal {repr(value)[:40]} into an int")
+def integer(value: int) -> int:
+    """A number of a body, if it is not too large."""
+    if abs(value) > _INTEGER_MAX:
+        raise ApiError(400, f"invalid JSON: {repr(value)[:40]} is too large")
     return value
 
 

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -110,10 +112,12 @@ def test_values_that_no_process_can_be_given_are_refused(engine: Engine, config:
     assert call(engine, "GET", "/containers/json?all=1").json == []
 
 
-def test_an_invalid_environment_is_refused_at_the_start(engine: Engine) -> None:
-    create(engine, "web", "true", Env=["=x"])
-    assert call(engine, "POST", "/containers/web/start").status == 400
-    assert status(engine, "web") == "created"
+def test_an_invalid_environment_of_an_exec_is_refused_at_the_start(engine: Engine) -> None:
+    shell(engine, "web", "sleep 100")
+    start(engine, "web")
+    exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["true"], "Env": ["=x"]}).json["Id"]
+    assert call(engine, "POST", f"/exec/{exec_id}/start", {"Detach": True}).status == 400
+    assert status(engine, "web") == "running"
 
 
 @pytest.mark.parametrize("target", ["/containers/json?filters=[", "/containers/json?limit=%C2%B2"])
@@ -275,7 +279,6 @@ LONG = "9" * 5000
         ("GET", f"/containers/web/logs?stdout=1&since={LONG}"),
         ("GET", f"/containers/web/logs?stdout=1&until={LONG}"),
         ("GET", f"/containers/web/logs?stdout=1&until=1.{LONG}"),
-        ("GET", "/containers/web/logs?stdout=1&until=%C2%B2"),
     ],
 )
 def test_a_number_of_any_length_is_refused(engine: Engine, method: str, target: str) -> None:
@@ -335,14 +338,13 @@ def test_half_a_pair_of_unicode_is_answered(engine: Engine, odd: dict[str, Any])
     assert "\ufffd" in json.dumps(call(engine, "GET", f"/containers/{made}/json").json, ensure_ascii=False)
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*$", "a" * 100_000, "(", "^/?a{1,50000}"])
-def test_a_pattern_of_a_client_stops_nothing(engine: Engine, pattern: str) -> None:
-    create(engine, "a" * 60 + "-", "true")
-    began = threading.Timer(TIMEOUT / 2, os.abort)
-    began.start()
-    filters = json.dumps({"name": [pattern]})
-    assert call(engine, "GET", f"/containers/json?all=1&filters={quote(filters)}").status == 400
-    began.cancel()
+def test_a_pattern_of_a_client_stops_nothing() -> None:
+    """The engine has a process of its own: while ``re`` matches, no other thread of its process runs, nor a timer."""
+    with in_a_process() as other:
+        create(other, "a" * 60 + "-", "true")
+        for pattern in ("(a+)+$", "(a|a)*$", "a" * 100_000, "(", "^/?a{1,50000}"):
+            filters = json.dumps({"name": [pattern]})
+            assert call(other, "GET", f"/containers/json?all=1&filters={quote(filters)}").status == 400
 
 
 # ---- no descriptors left ----
@@ -374,62 +376,81 @@ def test_an_error_of_the_system_is_a_500(engine: Engine, monkeypatch: pytest.Mon
     start(engine, "web")
 
 
-def test_an_engine_without_descriptors_says_so() -> None:
-    script = 'ulimit -n 40; exec "$0" -m attachproto_adapters engine --host tcp://127.0.0.1:0'
+@contextlib.contextmanager
+def in_a_process(limits: str = ":") -> Iterator[Engine]:
+    """An engine in a process of its own, started by a shell behind the commands that set its limits."""
+    script = f'{limits}; exec "$0" -m attachproto_adapters engine --host tcp://127.0.0.1:0'
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(["sh", "-c", script, sys.executable], env=environment, stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
         try:
-            host = running.stdout.readline().decode().strip()
+            assert running.stdout is not None
             other = Engine()
-            other._host = host
-            refused = []
-            for _ in range(40):
-                answer = call(other, "POST", "/containers/create", {"Cmd": ["sleep", "100"]})
-                if answer.status != 201:
-                    refused.append(answer)
-            assert {answer.status for answer in refused} == {500}
-            assert "too many open files" in refused[0].message.lower()
-
-            def again(method: str, target: str, body: object = None) -> Answer:
-                # The engine may not have closed the connection of the call before.
-                while (answer := call(other, method, target, body)).status == 500:
-                    pass
-                return answer
-
-            # What is there goes on, and ends.
-            for container in again("GET", "/containers/json?all=1").json[:3]:
-                assert again("DELETE", f"/containers/{container['Id']}?force=1").status == 204
-            made = again("POST", "/containers/create", {"Cmd": ["sh", "-c", "exit 3"]})
-            assert made.status == 201
-            assert again("DELETE", f"/containers/{made.json['Id']}").status == 204
-        finally:
+            other._host = running.stdout.readline().decode().strip()
+            yield other
             running.terminate()
             running.wait(TIMEOUT)
+        finally:
+            running.kill()
+
+
+def until(found: Callable[[], bool]) -> None:
+    """Ask again, for as long as a call may take: the engine may not have closed a client's connection yet."""
+    deadline = time.monotonic() + TIMEOUT
+    while not found():
+        assert time.monotonic() < deadline
+
+
+def test_an_engine_without_descriptors_says_so() -> None:
+    with in_a_process("ulimit -n 40") as other:
+
+        def ask(method: str, target: str, body: object = None) -> Answer:
+            # Where no descriptor is left for the connection itself, it answers and closes before it reads the body.
+            sent = b"" if body is None else json.dumps(body).encode()
+            with dial(other) as sock:
+                fields = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
+                sock.sendall(f"{method} {target} HTTP/1.1\r\n{fields}".encode() + sent)
+                head, _, rest = read_answer(sock, method.encode()).partition(b"\r\n\r\n")
+            return Answer(int(head.split()[1]), {}, rest)
+
+        refused = []
+        for _ in range(40):
+            answer = ask("POST", "/containers/create", {"Cmd": ["sleep", "100"]})
+            if answer.status != 201:
+                refused.append(answer)
+        assert {answer.status for answer in refused} == {500}
+        assert "too many open files" in refused[0].message.lower()
+
+        def again(method: str, target: str, body: object = None) -> Answer:
+            answers: list[Answer] = []
+
+            def answered() -> bool:
+                answers.append(ask(method, target, body))
+                return answers[-1].status != 500
+
+            until(answered)
+            return answers[-1]
+
+        # What is there goes on, and ends.
+        for container in again("GET", "/containers/json?all=1").json[:3]:
+            assert again("DELETE", f"/containers/{container['Id']}?force=1").status == 204
+        made = again("POST", "/containers/create", {"Cmd": ["sh", "-c", "exit 3"]})
+        assert made.status == 201
+        assert again("DELETE", f"/containers/{made.json['Id']}").status == 204
 
 
 def test_a_client_for_whom_no_descriptor_is_left_is_answered() -> None:
-    script = 'ulimit -n 40; exec "$0" -m attachproto_adapters engine --host tcp://127.0.0.1:0'
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(["sh", "-c", script, sys.executable], env=environment, stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        try:
-            other = Engine()
-            other._host = running.stdout.readline().decode().strip()
-            with contextlib.ExitStack() as opened:
-                answer = b""
-                for _ in range(40):
-                    sock = opened.enter_context(dial(other))
-                    sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                    answer = read_answer(sock)
-                    if not answer.startswith(b"HTTP/1.1 200 "):
-                        break
-                assert answer.startswith(b"HTTP/1.1 500 ")
-                assert b"too many open files" in answer
-                assert exchange(other, b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 500 ")
-            # The clients have gone.
-            while exchange(other, b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 500 "):
-                pass
-        finally:
-            running.terminate()
-            running.wait(TIMEOUT)
+    ping = b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with in_a_process("ulimit -n 40") as other:
+        with contextlib.ExitStack() as opened:
+            answer = b""
+            for _ in range(40):
+                sock = opened.enter_context(dial(other))
+                sock.sendall(ping)
+                answer = read_answer(sock)
+                if not answer.startswith(b"HTTP/1.1 200 "):
+                    break
+            assert answer.startswith(b"HTTP/1.1 500 ")
+            assert b"too many open files" in answer
+            assert exchange(other, ping).startswith(b"HTTP/1.1 500 ")
+        # The clients have gone.
+        until(lambda: not exchange(other, ping).startswith(b"HTTP/1.1 500 "))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pathlib
 import signal
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +17,7 @@ from attachproto import AttachOptions
 from attachproto_adapters.blocking import attach
 from attachproto_engine import Engine
 from benchmarks import engine as benchmark
+from tests.adapters.scripted import Task
 from tests.engine.client import TIMEOUT, attached, call, create, dial, read_until, shell, start
 
 
@@ -101,28 +100,29 @@ def test_it_can_be_started_again() -> None:
 
 
 def test_closed_while_everything_runs() -> None:
-    with Engine() as engine:
-        shell(engine, "talks", "trap '' TERM HUP; while :; do echo x; done")
-        shell(engine, "tty", "set -m; sleep 100 & sleep 100", Tty=True, OpenStdin=True)
-        create(engine, "cat", "cat", OpenStdin=True)
-        for name in ("talks", "tty", "cat"):
-            start(engine, name)
-        call(engine, "POST", "/containers/cat/pause")
-        exec_id = call(engine, "POST", "/containers/tty/exec", {"Cmd": ["sleep", "100"]}).json["Id"]
-        assert call(engine, "POST", f"/exec/{exec_id}/start", {"Detach": True}).status == 200
-        waiting, half = dial(engine), dial(engine)
-        waiting.sendall(b"POST /containers/cat/wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-        read_until(waiting, b"\r\n\r\n")
-        half.sendall(b"POST /containers/cat/wa")
-        with attached(engine, "talks") as stalled, attached(engine, "tty", "stream=1&stdin=1&stdout=1") as tty:
-            stalled.recv(1)
-            began = threading.Timer(5, os.abort)  # close() has to be prompt
-            began.start()
-            engine.close()
-            began.cancel()
-            assert tty.fileno() > 0
-        waiting.close()
-        half.close()
+    # Without ``with``, which would close it again, and wait, after a close() that hangs.
+    engine = Engine()
+    engine.start()
+    shell(engine, "talks", "trap '' TERM HUP; while :; do echo x; done")
+    shell(engine, "tty", "set -m; sleep 100 & sleep 100", Tty=True, OpenStdin=True)
+    create(engine, "cat", "cat", OpenStdin=True)
+    for name in ("talks", "tty", "cat"):
+        start(engine, name)
+    call(engine, "POST", "/containers/cat/pause")
+    exec_id = call(engine, "POST", "/containers/tty/exec", {"Cmd": ["sleep", "100"]}).json["Id"]
+    assert call(engine, "POST", f"/exec/{exec_id}/start", {"Detach": True}).status == 200
+    waiting, half = dial(engine), dial(engine)
+    waiting.sendall(b"POST /containers/cat/wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+    read_until(waiting, b"\r\n\r\n")
+    half.sendall(b"POST /containers/cat/wa")
+    with attached(engine, "talks") as stalled, attached(engine, "tty", "stream=1&stdin=1&stdout=1") as tty:
+        stalled.recv(1)
+        closing = Task(engine.close)
+        assert closing.finished(5), "close() has to be prompt"
+        closing.result()
+        assert tty.fileno() > 0
+    waiting.close()
+    half.close()
 
 
 def test_a_tenth_of_the_crowd(capsys: pytest.CaptureFixture[str]) -> None:
