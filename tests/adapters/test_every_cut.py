@@ -175,6 +175,7 @@ class Trier:
         stalls = fault is not None and fault.how == "stall"
         self._limit_end(DEADLINE if stalls else END_SECONDS)
         deadlines = DEADLINES if self._session in KILLED else (DEADLINE if stalls else None,)
+        result, error = Result(), None
         for deadline in deadlines:
             self._server.begin(self._session, fault)
             result = Result()
