@@ -622,7 +622,7 @@ async def a_wait_that_is_refused(framework: Framework, engine: Engine) -> None:
     engine.on("wait", refuses(404, "No such container: web"))
     async with await framework.attach("web", host=engine.host) as attachment:
         for _ in range(2):
-            with pytest.raises(RequestRejected, match="No such container"):
+            with pytest.raises(ExitCodeUnknown, match="No such container"):
                 await attachment.wait()
 
 
@@ -806,7 +806,7 @@ async def an_exec_that_is_forgotten(framework: Framework, engine: Engine) -> Non
     engine.on("inspect", answers(docker_exec()), refuses(404, "No such exec instance: e1"))
     engine.on("start", accepts())
     async with await framework.exec_start("e1", host=engine.host) as attachment:
-        with pytest.raises(RequestRejected, match="No such exec instance"):
+        with pytest.raises(ExitCodeUnknown, match="No such exec instance"):
             await attachment.wait()
     with pytest.raises(AttachmentClosed):
         await attachment.wait()
