@@ -345,6 +345,7 @@ def test_a_tls_handshake_that_breaks_leaves_nothing(framework: Framework, engine
     embedded.fault("mine", ProxyAnswer(403), on="start")
 
     async def scenario() -> None:
+        number = 0
         for number in itertools.count():
             front.plan(FrontFault(number, at=100, reset=False))
             async with framework.client(front.host, tls=tls) as client:

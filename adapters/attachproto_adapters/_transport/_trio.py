@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
 
 import trio
 
@@ -14,6 +15,7 @@ from attachproto_adapters._errors import AttachmentClosed
 from attachproto_adapters._transport._async_base import AsyncSession
 from attachproto_adapters._transport._async_dialer import AsyncDialer
 from attachproto_adapters._transport._async_socket import AsyncSocketSession
+from attachproto_adapters._transport._async_stream import AsyncStreamSession
 from attachproto_adapters._transport._schemes import NonTcpHost, TcpHost
 from attachproto_adapters._transport._sockets import READ_SIZE, prepare_tcp
 
@@ -70,14 +72,12 @@ class SocketSession(TrioSession, AsyncSocketSession):
         await trio.lowlevel.checkpoint()
 
 
-class StreamSession(TrioSession):
+class StreamSession(TrioSession, AsyncStreamSession):
     """The caller's stream, if it is not a socket."""
 
-    def __init__(self, stream: trio.abc.Stream, *, quirks: Iterable[Quirk] = ()) -> None:
-        super().__init__(quirks=quirks)
-        self.stream = stream
-        self._send_over = trio.Event()
-        self._send_over.set()
+    library: ClassVar[ModuleType] = trio
+    stream_errors = (OSError, trio.ClosedResourceError)
+    _stream: trio.abc.Stream
 
     @property
     def family(self) -> int | None:
@@ -85,60 +85,17 @@ class StreamSession(TrioSession):
 
     @property
     def can_half_close(self) -> bool:
-        return isinstance(self.stream, trio.abc.HalfCloseableStream)
+        return isinstance(self._stream, trio.abc.HalfCloseableStream)
 
-    async def receive_some(self) -> bytes:
-        self.reading.begin()
-        try:
-            data = bytes(await self.stream.receive_some(READ_SIZE))
-        except trio.Cancelled:
-            self.reading.finish()
-            raise
-        except trio.ClosedResourceError:
-            self.reading.finish()
-            raise AttachmentClosed("the attachment was closed while it was being read") from None
-        if not data:
-            await self._end_send()
-            self._check_end()
-        return data
+    @staticmethod
+    def cancelled() -> type[BaseException]:
+        return trio.Cancelled
 
-    async def _end_send(self) -> None:
-        """At end of file: end a send of another task, and wait for it, because it may report a reset.
+    async def stream_receive(self) -> bytes:
+        return bytes(await self._stream.receive_some(READ_SIZE))
 
-        The attachment is closed at the end of its output anyway.
-        """
-        if not self._send_over.is_set():
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(self.stream)
-                await self._send_over.wait()
-
-    async def send_all(self, data: bytes) -> None:
-        self._send_over = trio.Event()
-        try:
-            with self._named_errors():
-                await self.stream.send_all(data)
-        finally:
-            self._send_over.set()
-
-    async def half_close(self) -> None:
-        assert isinstance(self.stream, trio.abc.HalfCloseableStream)
-        with self._named_errors():
-            await self.stream.send_eof()
-
-    @contextlib.contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, trio.ClosedResourceError) as exc:
-            self.check_not_closed("sending")
-            raise trio.BrokenResourceError(f"the engine has closed the connection: {exc}") from exc
-
-    async def close_transport(self) -> None:
-        await self.stream.aclose()
-
-    def let_go(self) -> None:
-        # trio cannot close a stream without ending its connection.
-        pass
+    async def stream_send(self, data: bytes) -> None:
+        await self._stream.send_all(data)
 
 
 @trio.lowlevel.enable_ki_protection  # a KeyboardInterrupt between the two calls would leak the descriptor
