@@ -35,7 +35,6 @@ from attachproto import (
     StreamRequest,
 )
 from fuzz._invariants import (
-    FLOOD_PIECE,
     Reading,
     check_held,
     check_linear,
@@ -77,11 +76,10 @@ HELD_MAX = 4 * 1024 + 2 * 512 + 1024
 # A frame's header, or the detach text with one.
 STREAM_HELD_MAX = 64
 
-# h11 refuses a chunk's header and trailers above this size.
+# h11 refuses a chunk's header and trailers above this size, and keeps what it has refused.
 H11_MAX = 16 * 1024
 
-# After an error in a chunk's header or in trailers, the error keeps the piece in which it was as well.
-ENDED_MAX = HELD_MAX + H11_MAX + FLOOD_PIECE
+ENDED_MAX = HELD_MAX + H11_MAX
 
 _HEAD = 4
 

@@ -40,7 +40,6 @@ from attachproto import (
     StreamRequest,
 )
 from fuzz._invariants import (
-    FLOOD_PIECE,
     check_held,
     check_linear,
     counted,
@@ -60,11 +59,10 @@ LIMITS: dict[str, Any] = {"max_head": 1024, "max_request_body": 512}
 # A head is held as text, as header fields, as a query and in the event, and so is a body.
 HELD_MAX = 6 * 1024 + 4 * 512 + 1024
 
-# h11 refuses a chunk's header and trailers above this size.
+# h11 refuses a chunk's header and trailers above this size, and keeps what it has refused.
 H11_MAX = 16 * 1024
 
-# After an error in a chunk's header or in trailers, the error keeps the piece in which it was as well.
-ENDED_MAX = HELD_MAX + H11_MAX + FLOOD_PIECE
+ENDED_MAX = HELD_MAX + H11_MAX
 
 _HEAD = 4
 

@@ -63,7 +63,7 @@ class HttpReader:
         self._chunked = False
         self._keeps_connection = False
         self._ended = False
-        self._cut: RemoteProtocolError | None = None
+        self._cut: tuple[str, Reason] | None = None
 
     @classmethod
     def for_request(cls, buffer: ReceiveBuffer, *, max_head: int) -> Self:
@@ -186,7 +186,7 @@ class HttpReader:
         """
         while not self._ended:
             if self._cut is not None:
-                raise self._cut
+                raise RemoteProtocolError(*self._cut)
             piece = self._buffer.take()
             if piece is NEED_DATA:
                 return NEED_DATA
@@ -219,7 +219,8 @@ class HttpReader:
         except h11.RemoteProtocolError as exc:
             # Raised by the next call, because what came before it is delivered first.
             reason = Reason.CUT_IN_BODY if at_end else Reason.BAD_CHUNKS
-            self._cut = RemoteProtocolError(f"the body was cut or is malformed: {str(exc)[:_H11_TEXT_MAX]}", reason)
+            # Not the error itself: its traceback would keep the frames that hold what was read.
+            self._cut = f"the body was cut or is malformed: {str(exc)[:_H11_TEXT_MAX]}", reason
         else:
             # h11 pauses after a 101, where the connection is not HTTP any more. Then there is no body either.
             self._ended = event is h11.PAUSED or isinstance(event, h11.EndOfMessage)

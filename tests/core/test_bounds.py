@@ -24,6 +24,7 @@ from attachproto import (
     Event,
     FrameDecoder,
     Framing,
+    Logs,
     OutputClosed,
     Quirk,
     RawOutput,
@@ -260,6 +261,14 @@ def test_large_1xx_heads_share_the_limit_of_the_head() -> None:
 
 
 # ---- bodies ----
+
+
+def test_malformed_chunks_are_not_kept() -> None:
+    """An error's traceback would keep the frames that hold what was read: the error is made where it is raised."""
+    connection = client(Logs("web", tty=False))
+    before = held_bytes(connection)
+    assert consume(connection, [CHUNKED + b"x" * 262_144]) is Reason.BAD_CHUNKS
+    assert held_bytes(connection) - before < H11_INCOMPLETE_MAX + 4096
 
 
 @pytest.mark.parametrize("size", [1, 1000, 100_000])
