@@ -51,15 +51,20 @@ class Sample:
 _M_ARENA_MAX = -8
 
 
+_GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
 def use_one_arena() -> None:
     """Let all threads allocate from one arena. glibc's free memory in an arena for each would hide what is kept."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    if _GLIBC is not None:
+        _GLIBC.mallopt(_M_ARENA_MAX, 1)
 
 
 def take(seconds: float, jobs: int) -> Sample:
     """Sample this process."""
     gc.collect()
+    if _GLIBC is not None:
+        _GLIBC.malloc_trim(0)  # free memory is no growth
     return Sample(
         seconds=seconds,
         jobs=jobs,
