@@ -86,7 +86,7 @@ async def mcp_server(client: Client, given: argparse.Namespace) -> AsyncGenerato
 
 async def main(given: argparse.Namespace) -> None:
     async with Client(given.host) as client, mcp_server(client, given) as server:
-        print(f"server: {await server.initialize()}")
+        print(f"server: {await server.initialize()}", flush=True)
         if given.call:
             answer = await server.request("tools/call", name=given.call, arguments=given.arguments)
             print("\n".join(part.get("text", f"({part['type']})") for part in answer["content"]))
