@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from attachproto._validators import is_int
 from attachproto_engine._errors import ApiError
 
 _INT_MAX: Final = 2**63 - 1
@@ -121,7 +122,7 @@ def _check(value: object, kind: str | Struct, place: str) -> None:
     if value is None:
         return
     if isinstance(kind, Struct):
-        if not isinstance(value, dict | Mapping):
+        if not isinstance(value, Mapping):
             raise _refusal(value, kind.name, place)
         for name, of in kind.fields.items():
             _check(value.get(name), of, f"{place}.{name}")
@@ -160,7 +161,7 @@ def _is_scalar(value: object, kind: str) -> bool:
             return isinstance(value, str)
         case _:
             lowest = 0 if kind == "uint" else -_INT_MAX - 1
-            return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= _INT_MAX
+            return is_int(value) and lowest <= value <= _INT_MAX
 
 
 def _refusal(value: object, kind: str, place: str) -> ApiError:

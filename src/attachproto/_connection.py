@@ -23,7 +23,7 @@ from attachproto._receive_buffer import ReceiveBuffer
 from attachproto._server import Server
 from attachproto._signals import CLIENT, NEED_DATA, SERVER, Role, Signal
 from attachproto._state import UNMOVING_EVENTS, State, StateMachine, Trigger, trigger_of
-from attachproto._validators import check_limit
+from attachproto._validators import check_flag, check_limit
 from attachproto._version import __version__
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class Connection:
         check_limit("max_refusal", max_refusal)
         check_limit("max_body", max_body)
         check_limit("max_request_body", max_request_body)
-        if not isinstance(keep_alive, bool):
-            raise TypeError(f"keep_alive is True or False, not {keep_alive!r}")
+        check_flag("keep_alive", keep_alive)
         self._our_role = our_role
         self._their_role = our_role.other
         self._machine = StateMachine()
@@ -106,7 +105,7 @@ class Connection:
                 self._buffer, self._ready, host, user_agent, headers, base_path, quirks, max_head, max_refusal, max_body
             )
         else:
-            _refuse_clients(host, user_agent, headers, base_path, quirks)
+            _refuse_client_only(host, user_agent, headers, base_path, quirks)
             self._side = Server(self._buffer, max_head, max_request_body, keep_alive=keep_alive)
         self._read_next = self._side.first_reader()
 
@@ -291,8 +290,8 @@ class Connection:
         return following
 
 
-def _refuse_clients(host: object, user_agent: object, headers: object, base_path: object, quirks: object) -> None:
-    """Raise ``TypeError`` for an argument of a client that is not its default, or empty as the default is."""
+def _refuse_client_only(host: object, user_agent: object, headers: object, base_path: object, quirks: object) -> None:
+    """Raise ``TypeError`` if an argument was given that only a client has. Its default, or an empty one, is allowed."""
     texts = (("host", host, _HOST), ("user_agent", user_agent, _USER_AGENT))
     given = [name for name, value, default in texts if value != default]
     many = (("headers", headers), ("base_path", base_path), ("quirks", quirks))

@@ -38,7 +38,7 @@ def of_type(kind: type) -> Validator:
     """The value is of this type."""
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, kind) or (kind is int and not _is_int(value)):
+        if not isinstance(value, kind) or (kind is int and not is_int(value)):
             raise TypeError(f"{attribute.name} is of type {kind.__name__}, not {value!r}")
 
     return validate
@@ -94,14 +94,20 @@ def at_least_zero(instance: object, attribute: attrs.Attribute[int], value: int)
         raise ValueError(f"{attribute.name} is 0 or more, not {value}")
 
 
-def _is_int(value: object) -> TypeGuard[int]:
+def is_int(value: object) -> TypeGuard[int]:
     """A bool is an int for Python, but not for an engine: JSON has words of its own for it."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raise ``TypeError`` unless this is a ``bool``."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {value!r}")
+
+
 def check_limit(name: str, value: object) -> None:
     """Raise ``TypeError`` or ``ValueError`` unless this is a limit in bytes, of at least 1."""
-    if not _is_int(value):
+    if not is_int(value):
         raise TypeError(f"{name} is an int, in bytes, not {value!r}; to allow any size, give sys.maxsize")
     if value < 1:
         raise ValueError(f"{name} is at least 1 byte, not {value}; to allow any size, give sys.maxsize")
@@ -112,7 +118,7 @@ def check_console_size(value: object) -> None:
     if value is None:
         return
     # A list would make the frozen request unhashable.
-    if not isinstance(value, tuple) or len(value) != 2 or not all(map(_is_int, value)):
+    if not isinstance(value, tuple) or len(value) != 2 or not all(map(is_int, value)):
         raise TypeError(f"console_size is a tuple of height and width such as (24, 80), not {value!r}")
     if min(value) < 0:
         raise ValueError(f"console_size is a height and a width of 0 or more characters, not {value!r}")

@@ -8,16 +8,9 @@ from typing import Final
 
 from attachproto import Attach, Reason, Rejected, RemoteProtocolError, Request, Response, ResponseHead, StreamRequest
 from attachproto._headers import field
-from attachproto._validators import version_numbers
+from attachproto._validators import check_flag, version_numbers
 from attachproto_adapters._errors import ApiVersionRejected, ExitCodeUnknown, RequestRejected, shown
-from attachproto_adapters._flows._arguments import (
-    check_count,
-    check_env,
-    check_flag,
-    check_text,
-    check_whole,
-    command_arguments,
-)
+from attachproto_adapters._flows._arguments import check_count, check_env, check_text, check_whole, command_arguments
 from attachproto_adapters._flows._inspect import of_type, read_json
 
 # Every engine answers this call, and at once.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attachproto import Quirk, StreamRequest
 from attachproto._quirks import check_quirks as quirks_as_set
+from attachproto._validators import is_int
 
 
 def check_options(function: str, options: Mapping[str, object], known: type) -> None:
@@ -66,12 +67,6 @@ def command_arguments(command: object) -> list[str]:
     return arguments
 
 
-def check_flag(name: str, value: object) -> None:
-    """Raise ``TypeError`` unless this is a ``bool``."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {value!r}")
-
-
 def check_quirks(quirks: Iterable[Quirk] | None) -> frozenset[Quirk] | None:
     """Return the quirks as a set, or ``None``; raise ``TypeError`` unless they are members of ``Quirk``."""
     return None if quirks is None else quirks_as_set(quirks)
@@ -95,7 +90,7 @@ def check_opening(request: object, quirks: Iterable[Quirk]) -> frozenset[Quirk]:
 
 def check_int(name: str, value: object) -> int:
     """Return the value if it is an ``int``; else raise ``TypeError``."""
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not is_int(value):
         raise TypeError(f"{name} is an int, not {value!r}")
     return value
 

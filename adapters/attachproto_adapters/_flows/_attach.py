@@ -13,9 +13,10 @@ from collections.abc import Iterable
 import attrs
 
 from attachproto import Accepted, Attach, AttachOptions, Quirk, Rejected, Response
+from attachproto._validators import check_flag
 from attachproto_adapters._errors import ContainerNotRunning, RequestRejected, shown, warn
 from attachproto_adapters._flows._api_calls import done, is_refusal, resize_request, start_request
-from attachproto_adapters._flows._arguments import check_flag, check_quirks
+from attachproto_adapters._flows._arguments import check_quirks
 from attachproto_adapters._flows._flows import (
     hold_wait,
     inspect_container,

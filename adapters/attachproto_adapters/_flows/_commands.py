@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import Final, Unpack
 
 from attachproto import Attach, RemoteProtocolError
+from attachproto._validators import check_flag
 from attachproto_adapters._errors import ApiVersionRejected, CommandTimeout, OutputCut, RequestRejected
 from attachproto_adapters._flows._api_calls import create_exec_request, inspect_request
-from attachproto_adapters._flows._arguments import check_flag, command_arguments
+from attachproto_adapters._flows._arguments import command_arguments
 from attachproto_adapters._flows._exec_end import end_exec
 from attachproto_adapters._flows._flows import create_and_open_exec, first_call
 from attachproto_adapters._flows._inspect import read_json

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attachproto import Attach, Request
-from attachproto._validators import check_console_size
+from attachproto._validators import check_console_size, check_flag
 from attachproto_adapters._flows._api_calls import JSON, process_fields
-from attachproto_adapters._flows._arguments import check_flag, check_text, check_whole, command_arguments
+from attachproto_adapters._flows._arguments import check_text, check_whole, command_arguments
 
 RUN_LABEL: Final = "attachproto.run"
 """The label of a container that ``run`` has created under a name of the caller's. Its value is random."""

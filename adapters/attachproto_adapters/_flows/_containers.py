@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from attachproto import Request, Response
+from attachproto._validators import check_flag
 from attachproto_adapters._errors import ImageNotFound, RequestRejected
 from attachproto_adapters._flows._api_calls import created_id, done
-from attachproto_adapters._flows._arguments import check_flag
 from attachproto_adapters._flows._container_calls import kill_request, remove_request
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._steps import Call, Steps

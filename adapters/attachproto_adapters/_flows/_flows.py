@@ -23,6 +23,7 @@ from attachproto import (
     ResponseHead,
     StreamRequest,
 )
+from attachproto._validators import check_flag
 from attachproto_adapters._errors import (
     ContainerNotRunning,
     ExecAlreadyStarted,
@@ -39,7 +40,6 @@ from attachproto_adapters._flows._api_calls import (
     version_range,
     wait_request,
 )
-from attachproto_adapters._flows._arguments import check_flag
 from attachproto_adapters._flows._inspect import (
     InspectedContainer,
     InspectedExec,

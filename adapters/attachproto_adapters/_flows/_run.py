@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
 from attachproto import AttachOptions, Response
+from attachproto._validators import check_flag
 from attachproto_adapters._errors import CommandTimeout, HalfCloseEndsAttach, RequestRejected
 from attachproto_adapters._flows._api_calls import inspect_request, is_refusal, refused
-from attachproto_adapters._flows._arguments import check_flag
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import RUN_LABEL, create_request, kill_request, remove_request
 from attachproto_adapters._flows._containers import create_container
