@@ -85,6 +85,14 @@ def wait_for_shell(fifo: Path) -> int:
     return descriptor
 
 
+def type_before_the_shell_runs(terminal: Terminal, fifo: Path, keys: bytes) -> None:
+    """Type while the dynamic loader of the shell waits for the FIFO; then let it go on."""
+    release = wait_for_shell(fifo)
+    terminal.read_until(terminal.is_raw)
+    terminal.type(keys)
+    os.close(release)
+
+
 def exec_with(fifo: Path, *arguments: str) -> list[str]:
     return ["exec", "-e", f"LD_PRELOAD={fifo}", *arguments]
 
@@ -97,10 +105,7 @@ def test_keys_typed_ahead_start_nothing_twice(
     web, runs = started(embedded, "web"), tmp_path / "runs"
     script = f"echo run >> {runs}; stty -echo; echo ready; read -r line; echo got $line.; exit 127"
     process = terminal.run(start, *exec_with(fifo, "-it", "--timeout", "1m", web, "sh", "-c", script))
-    release = wait_for_shell(fifo)
-    terminal.read_until(terminal.is_raw)
-    terminal.type(typed)
-    os.close(release)
+    type_before_the_shell_runs(terminal, fifo, typed)
     terminal.read_until(lambda: b"ready" in terminal.shown)
     terminal.type(b"\r")
     terminal.read_until(lambda: process.poll() is not None)
@@ -117,10 +122,7 @@ def test_keys_typed_ahead_do_not_prevent_the_timeout(
     web, file = started(embedded, "web"), tmp_path / "pid"
     script = f"echo $$ > {file}; exec sleep 600"
     process = terminal.run(start, *exec_with(fifo, "-it", "--timeout", "2", web, "sh", "-c", script))
-    release = wait_for_shell(fifo)
-    terminal.read_until(terminal.is_raw)
-    terminal.type(b"typed ahead\r")
-    os.close(release)
+    type_before_the_shell_runs(terminal, fifo, b"typed ahead\r")
     terminal.read_until(lambda: process.poll() is not None)
     assert process.returncode == 124
     assert not Path(f"/proc/{file.read_text().strip()}").exists()
