@@ -190,9 +190,10 @@ class StreamBroken(RemoteProtocolError, ErrorWithOutput):
 
 
 class StreamReset(ErrorWithOutput, ConnectionResetError):
-    """The connection was reset. A ``ConnectionResetError`` with what came before; ``communicate`` and others raise it.
+    """The connection was reset. A ``ConnectionResetError`` with what came before.
 
-    In trio it is ``attachproto_adapters.trio.BrokenResourceWithOutput``, which is a ``trio.BrokenResourceError``.
+    ``communicate``, ``run`` and ``run_exec`` raise it. In trio it is
+    ``attachproto_adapters.trio.BrokenResourceWithOutput``, which is a ``trio.BrokenResourceError``.
     """
 
     errno = errno.ECONNRESET  # of the class, because a copy of an OSError does not get it

@@ -4,7 +4,7 @@ Strategy: engines do not tell which process of the container an exec is. So a co
 TOKEN COMMAND...``. The shell prints a line with the random token and its own ``/proc/self/stat``, and then becomes the
 command by ``exec``, with the same process ID.
 
-The line is searched in the first 8 KiB of stdout, because on a TTY other bytes can stand before it:
+The line is looked for in the first 8 KiB of stdout, because on a TTY other bytes can stand before it:
 
 - Warnings on stderr: the dynamic loader's about ``LD_PRELOAD``, and bash's about an unknown ``LC_ALL``. They are passed
   on as output.
@@ -116,7 +116,7 @@ class MarkerState(enum.Enum):
     """The output has ended, and did not have it."""
 
     MISSED = enum.auto()
-    """More output has come than may stand before it, or it is too long. It is not searched any more."""
+    """More output has come than may stand before it, or it is too long. It is not looked for any more."""
 
     CUT = enum.auto()
     """The output has ended within the line."""
