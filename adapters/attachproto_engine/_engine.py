@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Self
 
 from attachproto._validators import version_numbers
-from attachproto_engine._faults import Call, Fault, FaultBook
+from attachproto_engine._fault_book import FaultBook
+from attachproto_engine._faults import Call, Fault
 from attachproto_engine._guard import Guard
 from attachproto_engine._images import Images
 from attachproto_engine._rules import EMULATED, HIGHEST, MINIMUM, RULES, Emulated
@@ -102,11 +103,12 @@ class Engine:
             *faults: all of them together; none removes those that were there. They replace what was scripted before.
             on: the call, by default an attach. ``exec`` is the start of an exec that attaches.
             nth: only the answer to this call of its kind, counted from 1 over the engine's life; by default every
-                answer that has no faults of its own.
+                answer that has no faults of its own. Beside the calls that a fault waits for, the engine remembers the
+                counts of the last 10,000 names and calls.
 
         Raises:
-            TypeError: one of the faults is no fault.
-            ValueError: there is no such call.
+            TypeError: one of the faults is no fault, or another argument has the wrong type.
+            ValueError: there is no such call, or ``nth`` is less than 1.
         """
         self._faults.add(container, faults, on, nth)
 

@@ -7,11 +7,16 @@ The file has more than 250 lines, because every fault has its class and its chec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, Literal, get_args
+import math
+import sys
+from typing import Any, Final, Literal, get_args
 
 import attrs
-from attrs.validators import ge, gt, instance_of, lt
+from attrs.validators import optional
+
+from attachproto import Headers
+from attachproto._headers import as_pairs
+from attachproto._validators import Validator, is_int, of_type
 
 Call = Literal[
     "attach",
@@ -38,7 +43,57 @@ Call = Literal[
 
 CALLS: Final[tuple[Call, ...]] = get_args(Call)
 
-_OFFSET: Final = (instance_of(int), ge(0))
+# The checks run when a fault is built: a script that fails while it is played would leave the client without an answer.
+
+
+def _number(least: int, most: int | None = None) -> Validator:
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not is_int(value):
+            raise TypeError(f"{attribute.name} is of type int, not {value!r}")
+        if value < least or (most is not None and value > most):
+            bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise ValueError(f"{attribute.name} is {bounds}, not {value}")
+
+    return validate
+
+
+def _numbers(instance: object, attribute: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
+    for offset in value:
+        _number(0)(instance, attribute, offset)
+
+
+def _seconds(*, zero: bool) -> Validator:
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not is_int(value) and not isinstance(value, float):
+            raise TypeError(f"{attribute.name} is a number of seconds, not {value!r}")
+        # The comparison is false for NaN. asyncio adds seconds to a float, so a larger int would fail there.
+        if not (0 <= value <= sys.float_info.max or value == math.inf) or not (value or zero):
+            least = "at least 0" if zero else "more than 0"
+            raise ValueError(f"{attribute.name} is a number of seconds, {least}, not {str(value)[:40]}")
+
+    return validate
+
+
+def _latin_1(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is of type str, not {value!r}")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is latin-1 text, as all of a head is, not {value!r}") from None
+
+
+def _is_latin_1(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    _latin_1(attribute.name, value)
+
+
+def _are_latin_1(instance: object, attribute: attrs.Attribute[Any], value: Headers) -> None:
+    for pair in value:
+        for part in pair:
+            _latin_1(attribute.name, part)
+
+
+_DATA: Final = of_type(bytes)
 
 _BAD_GATEWAY: Final = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n"
@@ -66,12 +121,14 @@ class ProxyAnswer(Fault):
     Attributes:
         status_code: the HTTP status.
         body: by default the HTML page of a proxy that cannot reach the engine.
-        headers: the header fields; ``Content-Length`` is added.
+        headers: the header fields, any iterable of pairs; ``Content-Length`` is added.
     """
 
-    status_code: int = attrs.field(default=502, validator=[ge(200), lt(600)])
-    body: bytes = _BAD_GATEWAY
-    headers: tuple[tuple[str, str], ...] = (("Server", "proxy"), ("Content-Type", "text/html"))
+    status_code: int = attrs.field(default=502, validator=_number(200, 599))
+    body: bytes = attrs.field(default=_BAD_GATEWAY, validator=_DATA)
+    headers: Headers = attrs.field(
+        default=(("Server", "proxy"), ("Content-Type", "text/html")), converter=as_pairs, validator=_are_latin_1
+    )
 
 
 # ---- the head is changed ----
@@ -81,8 +138,8 @@ class ProxyAnswer(Fault):
 class SetHeader(Fault):
     """The answer has this header field, once. ``None`` removes it."""
 
-    name: str
-    value: str | None
+    name: str = attrs.field(validator=_is_latin_1)
+    value: str | None = attrs.field(validator=optional(_is_latin_1))
 
 
 @attrs.frozen
@@ -107,7 +164,7 @@ class Counted(Fault):
 class Garbage(Fault):
     """These bytes come before the head."""
 
-    data: bytes = b"\x00garbage\r\n"
+    data: bytes = attrs.field(default=b"\x00garbage\r\n", validator=_DATA)
 
 
 @attrs.frozen
@@ -130,16 +187,16 @@ class UnknownStream(Fault):
         data: the payload of the frame.
     """
 
-    kind: int = attrs.field(default=9, validator=[ge(0), lt(256)])
-    data: bytes = b"?"
+    kind: int = attrs.field(default=9, validator=_number(0, 255))
+    data: bytes = attrs.field(default=b"?", validator=_DATA)
 
 
 @attrs.frozen
 class LongFrame(Fault):
     """The first frame announces more bytes than come: the answer ends behind its ``data``."""
 
-    announced: int = attrs.field(default=100, validator=[ge(0), lt(2**32)])
-    data: bytes = b"cut"
+    announced: int = attrs.field(default=100, validator=_number(0, 2**32 - 1))
+    data: bytes = attrs.field(default=b"cut", validator=_DATA)
 
 
 @attrs.frozen
@@ -150,7 +207,7 @@ class EndEarly(Fault):
     has no frames, each read of the process counts as one.
     """
 
-    frames: int = attrs.field(default=1, validator=_OFFSET)
+    frames: int = attrs.field(default=1, validator=_number(0))
 
 
 # ---- when the bytes go out, and how far ----
@@ -168,30 +225,30 @@ class Split(Fault):
         every: also cut after each so many bytes; 0 for none.
     """
 
-    at: tuple[int, ...] = attrs.field(default=(), converter=tuple[int, ...])
-    every: int = attrs.field(default=0, validator=ge(0))
+    at: tuple[int, ...] = attrs.field(default=(), converter=tuple[int, ...], validator=_numbers)
+    every: int = attrs.field(default=0, validator=_number(0))
 
 
 @attrs.frozen
 class Delay(Fault):
     """A pause of so many seconds before the byte at this offset."""
 
-    at: int = attrs.field(validator=_OFFSET)
-    seconds: float = attrs.field(validator=ge(0))
+    at: int = attrs.field(validator=_number(0))
+    seconds: float = attrs.field(validator=_seconds(zero=True))
 
 
 @attrs.frozen
 class Cut(Fault):
     """The connection is closed before the byte at this offset."""
 
-    at: int = attrs.field(validator=_OFFSET)
+    at: int = attrs.field(validator=_number(0))
 
 
 @attrs.frozen
 class Reset(Fault):
     """The connection is reset before the byte at this offset: the client reads what came before it, and ECONNRESET."""
 
-    at: int = attrs.field(validator=_OFFSET)
+    at: int = attrs.field(validator=_number(0))
 
 
 # ---- how the connection is cut by something in between ----
@@ -204,7 +261,7 @@ class IdleCut(Fault):
     haproxy does so after ``timeout tunnel``, nginx after ``proxy_read_timeout``.
     """
 
-    seconds: float = attrs.field(validator=gt(0))
+    seconds: float = attrs.field(validator=_seconds(zero=False))
 
 
 @attrs.frozen
@@ -213,42 +270,3 @@ class NoHalfClose(Fault):
 
     Stdin that came before the half-close still reaches the process; output that came after it is lost.
     """
-
-
-class FaultBook:
-    """Which faults an answer has: looked up by the container's name, the call, and how often that call was made."""
-
-    def __init__(self) -> None:
-        self._always: dict[tuple[str, str], tuple[Fault, ...]] = {}
-        self._nth: dict[tuple[str, str, int], tuple[Fault, ...]] = {}
-        self._counts: dict[tuple[str, str], int] = {}
-
-    def add(self, container: str, faults: Iterable[Fault], on: str, nth: int | None) -> None:
-        """Note faults; they replace those that were noted for the same call.
-
-        Raises:
-            TypeError: one of them is no fault.
-            ValueError: there is no such call.
-        """
-        given = tuple(faults)
-        for fault in given:
-            if not isinstance(fault, Fault):
-                raise TypeError(f"a fault is needed, not {fault!r}")
-        if on not in CALLS:
-            raise ValueError(f"on={on!r} is no call of the engine's; it has {', '.join(CALLS)}")
-        if nth is None:
-            self._always[container, on] = given
-        else:
-            self._nth[container, on, nth] = given
-
-    def next(self, container: str, on: str) -> tuple[Fault, ...]:
-        """Count one more call; returns the faults of its answer."""
-        key = container, on
-        self._counts[key] = count = self._counts.get(key, 0) + 1
-        return self._nth.get((*key, count), self._always.get(key, ()))
-
-    @property
-    def resets(self) -> bool:
-        """Whether any answer may be reset."""
-        noted = [*self._always.values(), *self._nth.values()]
-        return any(isinstance(fault, Reset) for faults in noted for fault in faults)

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from attachproto_engine._api import Api
 from attachproto_engine._containers import Containers
 from attachproto_engine._errors import ClientGone
-from attachproto_engine._faults import FaultBook, Reset
+from attachproto_engine._fault_book import FaultBook
+from attachproto_engine._faults import Reset
 from attachproto_engine._faulty import FaultyWriter, HoldingConnection
 from attachproto_engine._guard import Guard
 from attachproto_engine._hangups import Hangups

@@ -27,8 +27,8 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE: Final = re.compile(r"([!-~\x80-\xff]([\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 
 
-def lower_names(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Header fields with their names in lower case.
+def as_pairs(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Header fields as a tuple of pairs, whatever they were given in.
 
     Raises:
         TypeError: an item is not a pair of str.
@@ -39,7 +39,12 @@ def lower_names(headers: Iterable[tuple[str, str]]) -> Headers:
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise TypeError(f"a header field is a pair of str, not {pair!r}")
-    return tuple((name.lower(), value) for name, value in pairs)
+    return tuple((name, value) for name, value in pairs)
+
+
+def lower_names(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Header fields with their names in lower case. Raises as ``as_pairs`` does."""
+    return tuple((name.lower(), value) for name, value in as_pairs(headers))
 
 
 def check_headers(headers: Headers) -> None:

@@ -40,7 +40,7 @@ from attachproto_engine import (
     _server,
 )
 from attachproto_engine._errors import EndedByFault
-from attachproto_engine._faults import FaultBook
+from attachproto_engine._fault_book import FaultBook
 from attachproto_engine._faulty import FaultyWriter, HoldingConnection
 from attachproto_engine._script import Script
 from attachproto_engine._timing import End, Pause
