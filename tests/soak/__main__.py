@@ -123,6 +123,8 @@ class Soak:
         for name, (job, began) in [*self.tally.running.items()]:
             if time.monotonic() - began > _HANG_SECONDS:
                 print(f"FINDING {name} hangs:\n    {job}", flush=True)
+                for hooks in FRAMEWORKS:
+                    print(f"\ntasks of {hooks.name}:", *hooks.stacks(), sep="\n", flush=True)
                 faulthandler.dump_traceback()
                 os._exit(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar, TypeVar, cast
 
 import anyio
@@ -21,6 +21,7 @@ from tests.adapters.frameworks import (
     LiftedClient,
     finish,
 )
+from tests.soak import stacks
 
 T = TypeVar("T")
 Call = Callable[[], Awaitable[T]]
@@ -61,6 +62,10 @@ class Hooks(abc.ABC):
     @abc.abstractmethod
     def tasks(self) -> int:
         """How many tasks of the framework have not ended, with the caller's own; without an event loop none."""
+
+    @abc.abstractmethod
+    def stacks(self) -> Iterable[str]:
+        """Where the tasks that ``run`` has started stand; any thread may ask."""
 
     @abc.abstractmethod
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
@@ -105,6 +110,9 @@ class BlockingHooks(Hooks):
     def tasks(self) -> int:
         return 0
 
+    def stacks(self) -> Iterable[str]:
+        return ()
+
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         if attachment is None:
             return await call()
@@ -140,6 +148,7 @@ class AsyncioHooks(Hooks):
 
     def run(self, mains: list[Main]) -> None:
         async def together() -> None:
+            self._loop = asyncio.get_running_loop()
             async with asyncio.TaskGroup() as group:
                 for main in mains:
                     group.create_task(main())
@@ -154,6 +163,9 @@ class AsyncioHooks(Hooks):
 
     def tasks(self) -> int:
         return len(asyncio.all_tasks())
+
+    def stacks(self) -> Iterable[str]:
+        return stacks.of_asyncio(self._loop)
 
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         async with asyncio.timeout(seconds):
@@ -192,6 +204,7 @@ class TrioHooks(Hooks):
 
     def run(self, mains: list[Main]) -> None:
         async def together() -> None:
+            self._root = trio.lowlevel.current_task()
             async with trio.open_nursery() as nursery:
                 for main in mains:
                     nursery.start_soon(main)
@@ -206,6 +219,9 @@ class TrioHooks(Hooks):
 
     def tasks(self) -> int:
         return trio.lowlevel.current_statistics().tasks_living
+
+    def stacks(self) -> Iterable[str]:
+        return stacks.of_trio(self._root)
 
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         try:
@@ -261,6 +277,9 @@ class AnyioHooks(Hooks):
 
     def tasks(self) -> int:
         return self._below.tasks()
+
+    def stacks(self) -> Iterable[str]:
+        return self._below.stacks()
 
     async def within(self, seconds: float, attachment: Attachment | None, call: Call[T]) -> T:
         with anyio.fail_after(seconds):
