@@ -151,7 +151,13 @@ class AsyncioHooks(Hooks):
             self._loop = asyncio.get_running_loop()
             async with asyncio.TaskGroup() as group:
                 for main in mains:
-                    group.create_task(main())
+                    group.create_task(uncancelled(main))
+
+        async def uncancelled(main: Main) -> None:
+            try:
+                await main()
+            except asyncio.CancelledError as exc:  # the group would take it for an ordinary end
+                raise RuntimeError("the cancellation of a call has ended the worker") from exc
 
         asyncio.run(together())
 
