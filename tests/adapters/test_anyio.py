@@ -343,6 +343,22 @@ def test_what_goes_on_after_a_cancellation_does_not_spin(
     assert turns < 5
 
 
+def test_a_cancellation_in_the_turn_in_which_a_time_limit_ends() -> None:
+    """anyio knows its cancellation by the message. In asyncio.sleep(0) only the last request's message is kept."""
+
+    async def sleep() -> None:
+        while True:
+            await _asyncio.Dialer.sleep(0)
+
+    async def scenario() -> None:
+        with anyio.CancelScope() as scope:
+            asyncio.get_running_loop().call_soon(scope.cancel)
+            await _asyncio.Dialer.within(0, sleep)  # its time limit ends in the same turn, after that call
+        assert scope.cancelled_caught
+
+    asyncio.run(scenario())
+
+
 # ---- streams ----
 
 

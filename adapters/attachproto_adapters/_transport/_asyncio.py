@@ -44,7 +44,16 @@ class AsyncioSession(AsyncSession):
 
     @staticmethod
     async def sleep(seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+            return
+        # asyncio.sleep(0) waits for no future. If anyio cancels the task there, and a time limit of ours does so too in
+        # the same turn of the loop, the exception has no message, and anyio does not know its own cancellation. A
+        # future keeps the message of the first request.
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        loop.call_soon(_wake, turn)
+        await turn
 
     @staticmethod
     async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T | None:
