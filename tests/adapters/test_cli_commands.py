@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from attachproto import DataEvent, RawOutput, Stdout
+from attachproto import DataEvent, RawOutput, Stderr, Stdout
 from attachproto_adapters._flows._marker import Marker, ShownOutput, name_of_shell
 from attachproto_adapters.cli import _values
 from attachproto_adapters.cli._exec import MarkedWriter
@@ -247,7 +247,7 @@ def test_what_the_shell_prints_is_kept_back(before: bytes, eol: bytes, rest: byt
         for piece in pieces:
             marked.write(Stdout(piece))
         failed = ZERO in rest
-        assert marker.not_started(127, marked.output.held) == failed
+        assert marker.not_started(127, *marked.output.held) == failed
         if not failed:
             marked.flush()
         assert writer.data == before + shown
@@ -271,9 +271,31 @@ def test_little_is_kept_back(begin: bytes, size: int) -> None:
     data = begin + b"x" * 20_000
     for at in range(0, len(data), size):
         marked.write(Stdout(data[at : at + size]))
-        assert len(output.held) <= 8192
+        assert len(output.held[0]) <= 8192
     marked.flush()
     assert writer.data == data.removeprefix(FIRST + b"\n")
+
+
+def test_stderr_before_the_line_is_kept_back_for_a_second_start() -> None:
+    """Podman says there that it could not start the shell."""
+    writer, marker = Kept(), Marker(TOKEN)
+    marked = MarkedWriter(writer, ShownOutput(marker))
+    for piece in (b"a warn", b"ing\n"):
+        marked.write(Stderr(piece))
+    assert (writer.data, marked.output.held) == (b"", (b"", b"a warning\n"))
+    marked.write(Stdout(FIRST + b"\n"))
+    marked.write(Stderr(b"err"))
+    assert (writer.data, marked.output.held) == (b"a warning\nerr", (b"", b""))
+
+
+def test_little_of_stderr_is_kept_back() -> None:
+    writer, output = Kept(), ShownOutput(Marker(TOKEN))
+    marked = MarkedWriter(writer, output)
+    for _ in range(200):
+        marked.write(Stderr(b"x" * 100))
+        assert len(output.held[1]) <= 8192
+    marked.flush()
+    assert writer.data == b"x" * 20_000
 
 
 class Kept(Writer):

@@ -100,7 +100,7 @@ def test_output_without_the_line_is_passed_on(output: bytes) -> None:
         got, marker = fed(pieces)
         assert got == output
         assert (marker.state, marker.process) == (MarkerState.ABSENT, None)
-        assert marker.not_started(127, output)
+        assert marker.not_started(127, output, b"") == (output != b""), "an engine that starts no shell says why"
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_a_line_that_comes_too_late_or_is_too_long_is_output(output: bytes) -> N
         got, marker = fed(pieces)
         assert got == output
         assert (marker.state, marker.process) == (MarkerState.MISSED, None)
-        assert not marker.not_started(127, output)
-        assert not marker.lost(0, b"")
+        assert not marker.not_started(127, output, b"")
+        assert not marker.lost(0, b"", b"")
 
 
 def test_a_cut_within_the_line_is_no_output() -> None:
@@ -125,23 +125,24 @@ def test_a_cut_within_the_line_is_no_output() -> None:
             for pieces in cuts(data) if size in (1, 20, len(ZERO)) else [[data]]:
                 got, marker = fed(pieces)
                 assert (got, marker.state, marker.process) == (before, MarkerState.CUT, None)
-                assert marker.lost(127, got)
-                assert not marker.not_started(127, got)
+                assert marker.lost(127, got, b"")
+                assert not marker.not_started(127, got, b"")
 
 
 @pytest.mark.parametrize(
     ("exit_code", "stdout", "lost"),
-    [(0, b"", True), (124, b"", True), (125, b"", False), (128, b"", False), (137, b"", False), (0, b"text", False)],
+    [(0, b"", True), (124, b"", True), (125, b"", True), (128, b"", True), (137, b"", False), (0, b"text", False)],
 )
 def test_an_end_before_the_line(exit_code: int, stdout: bytes, lost: bool) -> None:
     """The shell prints it first. A command that a signal has ended may have had no time for it."""
     got, marker = fed([stdout])
-    assert (got, marker.lost(exit_code, stdout)) == (stdout, lost)
+    assert (got, marker.lost(exit_code, stdout, b"a warning\n")) == (stdout, lost)
+    assert not marker.not_started(exit_code, b"", b"a warning\n")
 
 
 def test_nothing_is_lost_with_the_line() -> None:
     _, marker = fed([LINE + b"\n"])
-    assert not marker.lost(0, b"")
+    assert not marker.lost(0, b"", b"")
 
 
 @pytest.mark.parametrize(
@@ -281,15 +282,57 @@ def test_arguments_bytes_descriptors_signals_and_exit_code_are_the_same(shell: s
 @pytest.mark.parametrize("command", ["no-such-command", "/no/such", "/etc/passwd", "/etc"])
 def test_a_command_that_the_shell_cannot_run_is_told_from_one_that_fails(shell: str, command: str) -> None:
     code, stdout, _, marker = run_marked(shell, [command], {"PATH": PATH})
-    assert marker.not_started(code, stdout)
+    assert marker.not_started(code, stdout, b"")
     code, stdout, _, marker = run_marked(shell, ["sh", "-c", f"echo '{ZERO}'; exit {code}"], {"PATH": PATH})
-    assert not marker.not_started(code, stdout)
+    assert not marker.not_started(code, stdout, b"")
 
 
-def test_output_without_a_line_is_that_of_an_engine_without_a_shell() -> None:
-    for code, not_started in {126: True, 127: True, 128: True, 125: True, 0: False, 137: False}.items():
-        got, marker = fed([b"OCI runtime exec failed"])
-        assert marker.not_started(code, got) is not_started
+RUNC = b'exec failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file or directory'
+NOT_FOUND = b"OCI runtime attempted to invoke a command that was not found\n"
+# What engines send in place of the output of a shell that they cannot start (dockerd 20.10 to 28.5, Podman 4.3 to 5.8).
+NO_SHELL = {
+    "dockerd": (126, b"OCI runtime exec failed: " + RUNC + b": unknown\r\n", b""),
+    "Podman": (127, b"", b"Error: /usr/sbin/runc: " + RUNC + b": " + NOT_FOUND),
+    "Podman, crun": (
+        127,
+        b"",
+        b"Error: crun: executable file `/bin/sh` not found in $PATH: " + NOT_FOUND,
+    ),
+    "Podman, more": (
+        125,
+        b"",
+        b'Error: /usr/sbin/runc: exec failed: exec: "/bin/sh": is a directory: OCI runtime error\n'
+        b"Error: read unixpacket @->/proc/self/fd/14/attach: read: connection reset by peer\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("tty", [False, True])
+@pytest.mark.parametrize("engine", NO_SHELL)
+def test_an_engine_that_cannot_start_the_shell_says_so(engine: str, tty: bool) -> None:
+    code, stdout, stderr = NO_SHELL[engine]
+    if tty:
+        stdout, stderr = stdout + stderr, b""
+    marker = Marker(TOKEN, tty=tty)
+    assert marker.feed(stdout) == stdout
+    marker.end()
+    assert marker.not_started(code, stdout, stderr)
+    assert not marker.lost(code, stdout, stderr)
+    for ended in (0, 124, 137):
+        assert not marker.not_started(ended, stdout, stderr)
+
+
+@pytest.mark.parametrize("code", [125, 126, 127, 128])
+@pytest.mark.parametrize("tty", [False, True])
+@pytest.mark.parametrize("warnings", [b"", WARNINGS, b"Error: the command's own\n"])
+def test_an_exit_code_without_the_engines_text_starts_nothing_again(code: int, tty: bool, warnings: bytes) -> None:
+    """A connection that is cut loses the line, and then the command may have ended with any code."""
+    marker = Marker(TOKEN, tty=tty)
+    outputs = (warnings, b"") if tty else (b"", warnings)
+    assert marker.feed(outputs[0]) == outputs[0]
+    marker.end()
+    assert not marker.not_started(code, *outputs)
+    assert marker.lost(code, *outputs) or outputs[0]
 
 
 # ---- the script that ends a session, in real shells ----

@@ -24,7 +24,18 @@ from attachproto_adapters import (
     OutputTooLarge,
     StreamBroken,
 )
-from attachproto_engine import Cut, Engine, Fault, HeldHead, IdleCut, LongFrame, NoHalfClose, ProxyAnswer, Reset
+from attachproto_engine import (
+    Cut,
+    EndEarly,
+    Engine,
+    Fault,
+    HeldHead,
+    IdleCut,
+    LongFrame,
+    NoHalfClose,
+    ProxyAnswer,
+    Reset,
+)
 from tests.adapters import scripted
 from tests.adapters.frameworks import ASYNCIO, EACH_FRAMEWORK, TRIO, WITH_STDIN, Framework
 from tests.engine.client import call, dial, read_until, shell, start, wait
@@ -125,6 +136,28 @@ def test_a_cut_before_the_commands_own_output(
             with pytest.raises(OutputCut) as caught:
                 await framework.run_exec("web", ["sh", "-c", script], host=engine.host, tty=True)
             assert (caught.value.stdout, caught.value.stderr) == (b"", b"")
+
+        framework.run(scenario)
+    assert not times.exists() or times.read_text() in ("", "once\n")  # it may have been ended before
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("exit_code", [125, 127])
+def test_a_command_whose_output_is_lost_is_not_started_again(
+    framework: Framework, exit_code: int, tmp_path: Path
+) -> None:
+    """It has ended with a code that an engine also gives if there is no shell. Its output has nothing of the engine."""
+    times = tmp_path / "times"
+    with Engine(emulate="podman") as engine:
+        shell(engine, "web", "sleep 100")
+        start(engine, "web")
+        engine.fault("web", EndEarly(0), on="exec")
+
+        async def scenario() -> None:
+            with pytest.raises(OutputCut):
+                await framework.run_exec(
+                    "web", ["sh", "-c", f"echo once >>{times}; exit {exit_code}"], host=engine.host
+                )
 
         framework.run(scenario)
     assert not times.exists() or times.read_text() in ("", "once\n")  # it may have been ended before

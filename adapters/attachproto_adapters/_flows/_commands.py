@@ -100,7 +100,7 @@ class Command:
         if self._marked and not (self._stdin and self._stdin_must_end and self._options.get("tty", False)):
             marked = marked_command(command_arguments(command), self._token, (yield from self._environment()))
             if marked is not None:
-                command, marker = marked, Marker(self._token)
+                command, marker = marked, Marker(self._token, tty=self._options.get("tty", False))
         self.opened = None
 
         def created(opened: Opened) -> Opened:
@@ -147,10 +147,10 @@ class Command:
         marker, again = self._marker, False
         if marker is not None:
             marker.end()
-            again = marker.not_started(exit_code, outputs[0])
+            again = marker.not_started(exit_code, *outputs)
         self._marked = False
         self.over = not again
-        if marker is not None and marker.lost(exit_code, outputs[0]):
+        if marker is not None and marker.lost(exit_code, *outputs):
             raise OutputCut(
                 "the output ended before the first line that the command's shell prints: something between here and "
                 f"the engine has closed the connection; the command has ended with exit code {exit_code}",

@@ -12,10 +12,11 @@ The line is looked for in the first 8 KiB of stdout, because on a TTY other byte
   the line has come: the command ``attachproto`` holds it back (``StdinForwarder``), and ``run_exec`` takes no input
   for a TTY. Input that is held back is also not lost if the command has to be started again.
 
-A command is started again only if it was not started. That is certain in two cases. The output has ended, has at most
-8 KiB, does not have the line, and the exit code is one of ``_NOT_STARTED``: there is no shell. Or the shell's last line
-says that it could not run the command. After more than 8 KiB without the line nothing is known, and the command is
-never started again.
+A command is started again only if it was not started. That is certain in two cases, and only if the exit code is one
+of ``_NOT_STARTED``. Either the shell's last line says that it could not run the command. Or the output has ended, does
+not have the line, and has the text that an engine sends if it could not start the shell. An exit code alone tells
+nothing: a connection that is cut loses the line, too. After more than 8 KiB without the line nothing is known, and the
+command is never started again.
 
 What a command can see of it:
 
@@ -66,6 +67,11 @@ _FIRST: Final = "\x1f"
 
 # What a shell returns, and an engine, if a command cannot be started.
 _NOT_STARTED: Final = (125, 126, 127, 128)
+
+# How the text begins that an engine sends as output if its runtime could not start a process: "OCI runtime exec failed"
+# on stdout (dockerd), "Error: /usr/sbin/runc: exec failed: ...: OCI permission denied" on stderr (Podman). A TTY has
+# either on its one stream.
+_OF_ENGINE: Final = re.compile(rb"OCI runtime |Error: [^\n]*\bOCI ")
 
 
 def marked_command(command: Sequence[str], token: str, env: Mapping[str, str]) -> list[str] | None:
@@ -125,14 +131,19 @@ class MarkerState(enum.Enum):
 class Marker:
     """Takes the line out of the first output. It holds at most the part of the line that has come.
 
-    Attributes:
+    Args:
         token: what tells this line from all other output.
+        tty: whether the output is a terminal's, so that other bytes can stand before the line.
+
+    Attributes:
+        token: as given.
         state: whether the line has come.
         process: the process of the command, if the line has come and the container has a ``/proc``.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, *, tty: bool = False) -> None:
         self.token = token
+        self._tty = tty
         self.state = MarkerState.AWAITED
         self.process: Process | None = None
         self._begin = name_of_shell(token).encode() + b" "
@@ -163,7 +174,7 @@ class Marker:
             self.state = MarkerState.CUT if self._held else MarkerState.ABSENT
         self._held = b""
 
-    def lost(self, exit_code: int, stdout: bytes) -> bool:
+    def lost(self, exit_code: int, stdout: bytes, stderr: bytes) -> bool:
         """Whether the line, and so all output of the command, was lost: only a cut connection does that.
 
         The shell prints the line before anything else. It may have no time for that only if a signal ends it.
@@ -171,34 +182,40 @@ class Marker:
         Args:
             exit_code: of its exec.
             stdout: the whole of stdout.
+            stderr: the whole of stderr, at least its beginning.
         """
-        absent = self.state is MarkerState.ABSENT and not stdout and 0 <= exit_code < min(_NOT_STARTED)
-        return absent or self.state is MarkerState.CUT
+        absent = self.state is MarkerState.ABSENT and not stdout and 0 <= exit_code <= max(_NOT_STARTED)
+        return self.state is MarkerState.CUT or (absent and not self.not_started(exit_code, stdout, stderr))
 
-    def not_started(self, exit_code: int, stdout: bytes) -> bool:
+    def not_started(self, exit_code: int, stdout: bytes, stderr: bytes) -> bool:
         """Whether the command was certainly not started, although its exec has ended with this code and this output.
 
-        There is no shell, or the shell could not run the command.
+        There is no shell, or the shell could not run the command. Arguments as for ``lost``.
         """
-        failed = self._begin + b"failed" in stdout[-_BEFORE_MAX:]
-        return exit_code in _NOT_STARTED and (self.state is MarkerState.ABSENT or failed)
+        if exit_code not in _NOT_STARTED:
+            return False
+        if self.state is MarkerState.ABSENT:
+            # Without a TTY only an engine writes to stdout before the line.
+            of_engine = stdout and (not self._tty or _OF_ENGINE.match(stdout))
+            return bool(of_engine or _OF_ENGINE.match(stderr))
+        return self._begin + b"failed" in stdout[-_BEFORE_MAX:]
 
 
 class ShownOutput:
     """What of a command's output may be shown while it runs: all but the two lines that its shell prints.
 
     Three things are held back, because the command may be started again: all output before the first line, the last
-    line, and what may be its beginning. They have at most 8 KiB.
+    line, and what may be its beginning. They have at most 8 KiB of stdout, and as much of stderr.
 
     Args:
         marker: takes the first line out.
 
     Attributes:
-        held: what was held back of stdout.
+        held: what was held back of stdout and of stderr.
     """
 
     def __init__(self, marker: Marker) -> None:
-        self.held = b""
+        self.held = (b"", b"")
         self._marker = marker
         self._token = name_of_shell(marker.token).encode()
 
@@ -209,22 +226,29 @@ class ShownOutput:
 
     def stdout(self, data: bytes) -> bytes:
         """Add bytes of stdout. Returns what may be shown now."""
-        data = self.held + self._marker.feed(data)
+        held, of_stderr = self.held
+        data = held + self._marker.feed(data)
         shown = 0 if self.awaits_process else find_beginning(data, self._token)
         if len(data) - shown > _BEFORE_MAX:
             shown = len(data)  # the shell prints nothing after its last line
-        self.held = data[shown:]
+        self.held = data[shown:], of_stderr
         return data[:shown]
 
     def stderr(self, data: bytes) -> bytes:
-        """Bytes of stderr without the line in which the shell says that it could not start the command."""
-        return data.partition(b"\n")[2] if data.startswith(self._token + b":") else data
+        """Add bytes of stderr. Returns what may be shown now, without what the shell says of a failed start."""
+        if data.startswith(self._token + b":"):
+            data = data.partition(b"\n")[2]
+        of_stdout, held = self.held
+        data = held + data
+        shown = 0 if self.awaits_process and len(data) <= _BEFORE_MAX else len(data)
+        self.held = of_stdout, data[shown:]
+        return data[:shown]
 
-    def end(self) -> bytes:
-        """Return what was held back: it was the command's."""
+    def end(self) -> tuple[bytes, bytes]:
+        """Return what was held back of stdout and of stderr: it was the command's."""
         self._marker.end()
-        data, self.held = self.held, b""
-        return data
+        held, self.held = self.held, (b"", b"")
+        return held
 
 
 def find_beginning(data: bytes, wanted: bytes) -> int:

@@ -11,7 +11,7 @@ import argparse
 import secrets
 import threading
 
-from attachproto import DataEvent, RawOutput, Stdout
+from attachproto import DataEvent, RawOutput, Stderr, Stdout
 from attachproto_adapters._blocking_runner import clean_up
 from attachproto_adapters._errors import AttachError
 from attachproto_adapters._flows._commands import END_SECONDS, START_SECONDS, Command
@@ -65,7 +65,7 @@ def _run(client: CommandClient, command: Command, arguments: argparse.Namespace)
         known = writer.process_known
 
     def on_exit(exit_code: int) -> None:
-        if not command.has_ended(exit_code, (b"" if output is None else output.held, b"")):
+        if not command.has_ended(exit_code, (b"", b"") if output is None else output.held):
             raise _NotStarted
 
     def kill() -> None:
@@ -116,18 +116,24 @@ class MarkedWriter(Writer):
     def write(self, event: DataEvent) -> None:
         if isinstance(event, Stdout | RawOutput):
             self._kind = type(event)
-            data = self.output.stdout(event.data)
+            self._write(self._kind, self.output.stdout(event.data))
             if not self.output.awaits_process:
+                self._write(Stderr, self.output.stderr(b""))  # what was held back
                 self.process_known.set()
+        elif isinstance(event, Stderr):
+            self._write(Stderr, self.output.stderr(event.data))
         else:
-            data = self.output.stderr(event.data)
+            self._writer.write(event)
+
+    def _write(self, kind: type[DataEvent], data: bytes) -> None:
         if data:
-            self._writer.write(type(event)(data))
+            self._writer.write(kind(data))
 
     def flush(self) -> None:
         """Write what was held back."""
-        if data := self.output.end():
-            self._writer.write(self._kind(data))
+        stdout, stderr = self.output.end()
+        self._write(Stderr, stderr)
+        self._write(self._kind, stdout)
 
     def finish(self, how: str, code: int | None = None) -> None:
         self.flush()
