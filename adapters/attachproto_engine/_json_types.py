@@ -17,6 +17,7 @@ from attachproto._validators import is_int
 from attachproto_engine._errors import ApiError
 
 _INT_MAX: Final = 2**63 - 1
+_UINT_MAX: Final = 2**64 - 1
 
 
 @attrs.frozen
@@ -131,11 +132,9 @@ def _check(value: object, kind: str | Struct, place: str) -> None:
         _check([value] if isinstance(value, str) else value, "[]string", place)
     elif kind == "[2]uint":
         # As in Go: what is missing is 0, and what is too much is ignored.
-        for each in _list(value, kind, place)[:2]:
-            _check(each, "uint", place)
+        _check_each(_list(value, kind, place)[:2], "uint", place)
     elif kind.startswith("[]"):
-        for each in _list(value, kind, place):
-            _check(each, kind.removeprefix("[]"), place)
+        _check_each(_list(value, kind, place), kind.removeprefix("[]"), place)
     elif kind.startswith("map[string]"):
         if not isinstance(value, dict):
             raise _refusal(value, kind, place)
@@ -143,6 +142,13 @@ def _check(value: object, kind: str | Struct, place: str) -> None:
             _check(each, kind.removeprefix("map[string]"), place)
     elif not _is_scalar(value, kind):
         raise _refusal(value, kind, place)
+
+
+def _check_each(values: list[object], kind: str, place: str) -> None:
+    """The elements of a list, which dockerd 28.5 names by their numbers."""
+    for number, value in enumerate(values):
+        if value is not None and not _is_scalar(value, kind):
+            raise _refusal(value, kind, f"{place}.{number}", listed=True)
 
 
 def _list(value: object, kind: str, place: str) -> list[object]:
@@ -160,11 +166,11 @@ def _is_scalar(value: object, kind: str) -> bool:
         case "string":
             return isinstance(value, str)
         case _:
-            lowest = 0 if kind == "uint" else -_INT_MAX - 1
-            return is_int(value) and lowest <= value <= _INT_MAX
+            lowest, highest = (0, _UINT_MAX) if kind == "uint" else (-_INT_MAX - 1, _INT_MAX)
+            return is_int(value) and lowest <= value <= highest
 
 
-def _refusal(value: object, kind: str, place: str) -> ApiError:
+def _refusal(value: object, kind: str, place: str, *, listed: bool = False) -> ApiError:
     match value:
         case bool():
             found = "bool"
@@ -176,4 +182,5 @@ def _refusal(value: object, kind: str, place: str) -> ApiError:
             found = "object"
         case _:
             found = f"number {value}"[:40] if kind in ("int", "int64", "uint") else "number"
-    return ApiError(400, f"invalid JSON: json: cannot unmarshal {found} into Go struct field {place} of type {kind}")
+    into = place if listed else f"Go struct field {place}"
+    return ApiError(400, f"invalid JSON: json: cannot unmarshal {found} into {into} of type {kind}")

@@ -15,7 +15,7 @@ from attrs.validators import optional
 from attachproto._attach_options import AttachOptions, encode_flags, first_values, flag
 from attachproto._requests import Request
 from attachproto._stream_base import StreamRequest
-from attachproto._validators import at_least_zero, check_console_size, is_name, of_type, version_numbers
+from attachproto._validators import at_least_zero, check_console_size, is_int, is_name, of_type, version_numbers
 
 if TYPE_CHECKING:
     from attachproto._times import Time
@@ -127,15 +127,28 @@ class ExecStart(StreamRequest):
                 if fields.get("detach"):
                     return None
                 tty = fields.get("tty") or False
-                # Without a TTY, and below 1.42, dockerd ignores the size.
-                size = fields.get("consolesize") if tty and _has_console_size(request.api_version) else None
-                return cls(
-                    exec_id,
-                    tty=tty,
-                    console_size=None if size is None else tuple(size),
-                    api_version=request.api_version,
-                )
+                # dockerd reads the size before it ignores it: without a TTY a malformed one is refused all the same
+                # (400 from 26.1 and 28.5). Below 1.42 it is ignored, whatever it is, as by 20.10.
+                known = _has_console_size(request.api_version)
+                size = _as_go_reads_it(fields.get("consolesize")) if known else None
+                return cls(exec_id, tty=tty, console_size=size if tty else None, api_version=request.api_version)
         return None
+
+
+def _as_go_reads_it(size: object) -> tuple[int, int] | None:
+    """The value of a JSON ``ConsoleSize``, for Go a ``*[2]uint``: what is missing is 0, what is too much is ignored.
+
+    Raises:
+        ValueError: it is no list, or its first two elements are no sizes.
+    """
+    if size is None:
+        return None
+    if not isinstance(size, list):
+        raise ValueError("ConsoleSize is a list of height and width")
+    height, width = (0 if each is None else each for each in (*size, 0, 0)[:2])
+    if not (is_int(height) and is_int(width) and 0 <= height < 2**64 and 0 <= width < 2**64):
+        raise ValueError("ConsoleSize is two numbers of 64 bits")
+    return height, width
 
 
 def _has_console_size(api_version: str | None) -> bool:

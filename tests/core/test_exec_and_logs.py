@@ -79,6 +79,32 @@ class TestExecStart:
         assert exec_request(b'{"Tty":true,"ConsoleSize":null}').console_size is None
         assert exec_request(b'{"tty":true,"CONSOLESIZE":[1,2]}').console_size == (1, 2)
         assert exec_request(b'{"Tty":true,"ConsoleSize":[24,80]}', version="1.41").console_size is None
+        assert exec_request(b'{"Tty":true,"ConsoleSize":"x"}', version="1.41").console_size is None
+
+    @pytest.mark.parametrize(
+        ("size", "read"),
+        [
+            (b"[]", (0, 0)),
+            (b"[1]", (1, 0)),
+            (b"[1,2,3]", (1, 2)),
+            (b'[1,2,"x"]', (1, 2)),
+            (b"[null,2]", (0, 2)),
+            (b"[18446744073709551615,2]", (2**64 - 1, 2)),
+        ],
+    )
+    def test_a_size_that_go_reads(self, size: bytes, read: tuple[int, int]) -> None:
+        """dockerd 26.1 and 28.5 accept each of these, on a TTY and without one."""
+        assert exec_request(b'{"Tty":true,"ConsoleSize":%s}' % size).console_size == read
+        assert exec_request(b'{"ConsoleSize":%s}' % size).console_size is None
+
+    @pytest.mark.parametrize("tty", [b"true", b"false"])
+    @pytest.mark.parametrize(
+        "size",
+        [b"[-1,80]", b"[1.5,2]", b'["a",1]', b"[true,1]", b'"x"', b"{}", b"true", b"5", b"[18446744073709551616,1]"],
+    )
+    def test_a_size_that_go_refuses(self, tty: bytes, size: bytes) -> None:
+        """dockerd 26.1 and 28.5 answer 400 to each of these, also without a TTY."""
+        assert isinstance(exec_request(b'{"Tty":%s,"ConsoleSize":%s}' % (tty, size)), Request)
 
     @pytest.mark.parametrize(
         "body",
@@ -86,7 +112,7 @@ class TestExecStart:
             b'{"Detach":true}',
             b'{"detach":true}',
             b'{"Tty":"x"}',
-            b'{"Tty":true,"ConsoleSize":[1]}',
+            b'{"Tty":true,"ConsoleSize":[-1]}',
             b"\xef\xbb\xbf{}",
             b"{",
             b"[]",

@@ -24,7 +24,7 @@ WRONG_TYPES: list[tuple[dict[str, Any], str]] = [
     ({"HostConfig": {"NetworkMode": 5}}, "number into Go struct field .HostConfig.NetworkMode"),
     ({"Env": "A=b"}, "string into Go struct field .Env of type []string"),
     ({"Env": {}}, "object into Go struct field .Env of type []string"),
-    ({"Env": [5]}, "number into"),
+    ({"Env": ["A=1", 5]}, "number into .Env.1 of type string"),
     ({"Cmd": 5}, "number into"),
     ({"Cmd": [5]}, ""),
     ({"Entrypoint": {}}, "object into"),
@@ -83,7 +83,7 @@ def test_a_variable_without_a_name_is_refused(engine: Engine, item: str | None) 
     ("given", "text"),
     [
         ({"Env": "A"}, "string into Go struct field ExecOptions.Env of type []string"),
-        ({"Env": [5]}, "number into"),
+        ({"Env": ["A=1", 5]}, "number into ExecOptions.Env.1 of type string"),
         ({"Cmd": "true"}, "string into Go struct field ExecOptions.Cmd of type []string"),
         ({"Cmd": 5}, "number into Go struct field ExecOptions.Cmd of type []string"),
         ({"Tty": 1}, "number into Go struct field ExecOptions.Tty of type bool"),
@@ -110,6 +110,10 @@ def test_a_value_of_the_wrong_type_creates_no_exec(engine: Engine, given: dict[s
         ({"Tty": "x"}, "string into Go struct field ExecStartOptions.Tty of type bool"),
         ({"Detach": True, "Tty": 5}, "number into Go struct field ExecStartOptions.Tty of type bool"),
         ({"Tty": True, "ConsoleSize": 5}, "number into Go struct field ExecStartOptions.ConsoleSize of type [2]uint"),
+        ({"ConsoleSize": "x"}, "string into Go struct field ExecStartOptions.ConsoleSize of type [2]uint"),
+        ({"ConsoleSize": [-1, 80]}, "number -1 into ExecStartOptions.ConsoleSize.0 of type uint"),
+        ({"ConsoleSize": [1, True]}, "bool into ExecStartOptions.ConsoleSize.1 of type uint"),
+        ({"ConsoleSize": [2**64]}, "number 18446744073709551616 into ExecStartOptions.ConsoleSize.0 of type uint"),
     ],
 )
 def test_a_value_of_the_wrong_type_starts_no_exec(engine: Engine, given: dict[str, Any], text: str) -> None:
@@ -119,6 +123,18 @@ def test_a_value_of_the_wrong_type_starts_no_exec(engine: Engine, given: dict[st
     answer = call(engine, "POST", f"/exec/{exec_id}/start", given)
     assert (answer.status, answer.message) == (400, f"invalid JSON: json: cannot unmarshal {text}")
     assert call(engine, "POST", f"/exec/{exec_id}/start", {"Detach": True}).status == 200, "it was not started before"
+
+
+@pytest.mark.parametrize("given", [[24, 80], [24], [24, 80, 1], [], [None, 1], [2**64 - 1, 1], None])
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_size_at_the_start_of_an_exec(engine: Engine, given: object, tty: bool) -> None:
+    """dockerd 20.10, 26.1 and 28.5 start it, and ignore the size without a terminal."""
+    create(engine, "web", "sleep", "100")
+    start(engine, "web")
+    exec_id = call(engine, "POST", "/containers/web/exec", {"Cmd": ["true"], "Tty": tty}).json["Id"]
+    answer = call(engine, "POST", f"/exec/{exec_id}/start", {"Tty": tty, "ConsoleSize": given})
+    assert (answer.status, answer.body) == (200, b"")
+    assert call(engine, "GET", f"/exec/{exec_id}/json").json["ExitCode"] == 0
 
 
 @pytest.mark.parametrize("key", ["since", "until"])
