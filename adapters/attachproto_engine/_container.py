@@ -18,7 +18,7 @@ from attachproto_engine._errors import ApiError
 from attachproto_engine._exec import Exec
 from attachproto_engine._output import OutputLog
 from attachproto_engine._process import Process, Sink
-from attachproto_engine._rules import Rules
+from attachproto_engine._rules import REMOVING, Rules
 from attachproto_engine._supervisor import Supervisor
 from attachproto_engine._waiters import Waiters
 
@@ -46,7 +46,8 @@ class Container:
         exit_code_known: whether ``exit_code`` is that of a run; an attach to Podman makes it unknown again.
         error: why its last start failed.
         process: ``None`` when it does not run.
-        restarting: it is ended only to be started again.
+        restarts: how many restarts are ending it only to start it again.
+        removing: a client's request to remove it is under way, so it cannot be started.
         execs: by their IDs.
         exits: futures for the exit code of the current run, or of the next one.
         removals: futures for the last exit code, resolved when the container is removed.
@@ -69,7 +70,8 @@ class Container:
         self.exit_code_known = False
         self.error = ""
         self.process: Process | None = None
-        self.restarting = False
+        self.restarts = 0
+        self.removing = False
         self.execs: dict[str, Exec] = {}
         self._supervisor = supervisor
         self._remove = remove
@@ -103,12 +105,15 @@ class Container:
         """Start it; ``False`` if it runs already.
 
         Raises:
-            ApiError: it is paused, or its command cannot be executed; the streams of attached clients then end.
+            ApiError: it is paused or being removed, or its command cannot be executed; the streams of attached clients
+                then end.
         """
         if self.status == "paused":
             raise ApiError(409, "cannot start a paused container, try unpause instead")
         if self.running:
             return False
+        if self.removing:
+            raise ApiError(409, REMOVING)
         try:
             process = self._supervisor.start(self.config.command())
         except StartFailed as exc:
@@ -151,7 +156,7 @@ class Container:
         self.finished = time.time_ns()
         self.exits.resolve(code)
         self.log.end_run(self.finished)
-        if self.config.auto_remove and not self.restarting:
+        if self.config.auto_remove and not self.restarts:
             self._remove(self)
 
     def pause(self) -> None:

@@ -62,11 +62,13 @@ async def restart(call: Call) -> Response:
     container = call.containers.find(call.name)
     if container.status == "paused" and container.rules.podman:
         raise ApiError(500, "unable to restart a container in a paused or unknown state: container state improper")
-    container.restarting = True
+    container.restarts += 1
     try:
         await container.stop(*_end(call))
     finally:
-        container.restarting = False
+        container.restarts -= 1
+    if container.removing:
+        raise container.rules.restart_refusal(call.name)
     call.containers.find(container.id).start()  # unless it was removed meanwhile
     return call.answers.nothing()
 

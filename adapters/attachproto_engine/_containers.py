@@ -125,12 +125,17 @@ class Containers:
         """Remove a container; with ``force`` a running one is killed first.
 
         Raises:
-            ApiError: there is none, or it runs and ``force`` is false.
+            ApiError: there is none, or it is being removed already, or it runs and ``force`` is false.
         """
         container = self.find(name)
+        if container.removing:
+            raise self.rules.removing_refusal(name)
         if container.running:
             if not force:
                 raise self.rules.remove_refusal(container.id, container.name, container.status)
+            # Without the mark a start beside this could come between the end of the process and the removal. The
+            # new process would run on, in a container that no client can find.
+            container.removing = True
             ended = container.exits.add()
             # Its process may have ended already, with output still to be read.
             with contextlib.suppress(ApiError):

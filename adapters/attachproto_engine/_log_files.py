@@ -16,6 +16,7 @@ class LogFiles:
     Attributes:
         begin: where the newer file begins.
         oldest: the first position that is kept.
+        closed: the files are closed, so nothing can be read or written any more.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,6 +30,7 @@ class LogFiles:
         """
         self._limit = limit
         self.begin = self.oldest = 0
+        self.closed = False
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # ours until close()
         self._older = self._file
 
@@ -61,5 +63,6 @@ class LogFiles:
 
     def close(self) -> None:
         """Close the files."""
+        self.closed = True
         self._older.close()
         self._file.close()

@@ -99,7 +99,9 @@ class OutputLog:
         self._begins: dict[int, int] = {}
 
     def append(self, stream: int, data: bytes, time: int) -> None:
-        """Append output, and wake the readers that wait for it."""
+        """Append output, and wake the readers that wait for it. Of a removed container nobody can read it any more."""
+        if self._files.closed:
+            return
         if not self._keep:
             if stream != _RUN_ENDED and not self._cursors:
                 return
@@ -157,8 +159,11 @@ class OutputLog:
     def read(self, position: int, end: int) -> tuple[list[Record], int]:
         """Read records that begin between ``position`` and ``end``. Returns them, and the position behind them.
 
-        There are none where output is not kept any more; the position is then that of the oldest which is kept.
+        There are none where output is not kept any more; the position is then that of the oldest which is kept. Where
+        the container was removed it is the end: a client that has half-closed has no cursor, and may still be reading.
         """
+        if self._files.closed:
+            return [], end
         if position < self._files.oldest:
             return [], self._files.oldest
         block = self._files.read(position, _BLOCK)

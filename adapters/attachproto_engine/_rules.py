@@ -34,6 +34,9 @@ _JSON_FILE_OPTIONS: Final = frozenset(
     ("compress", "env", "env-regex", "labels", "labels-regex", "max-buffer-size", "max-file", "max-size", "mode", "tag")
 )
 
+REMOVING: Final = "container is marked for removal and cannot be started"
+"""The error of a start beside a removal (409 of dockerd 20.10, 26.1 and 28.5)."""
+
 
 @attrs.frozen(kw_only=True)
 class Rules:
@@ -130,6 +133,18 @@ class Rules:
             return ApiError(500, f"cannot remove container {container_id} as it is {status} - {improper}")
         advice = "stop the container before removing or force remove"
         return ApiError(409, f'cannot remove container "/{name}": container is {status}: {advice}')
+
+    def removing_refusal(self, asked: str) -> ApiError:
+        """The refusal to remove a container while another request removes it. Podman waits, and finds it gone."""
+        if self.podman:
+            return ApiError(404, self.no_such_container.format(name=asked))
+        return ApiError(409, f"removal of container {asked} is already in progress")
+
+    def restart_refusal(self, asked: str) -> ApiError:
+        """The refusal to restart a container that was removed meanwhile, or is about to be."""
+        if self.podman:
+            return ApiError(404, self.no_such_container.format(name=asked))
+        return ApiError(500, f"Cannot restart container {asked}: {REMOVING}")
 
     def kill_refusal(self, asked: str, container_id: str, status: str) -> ApiError:
         """The refusal to signal a container that does not run, whose name or ID is as the client wrote it."""
