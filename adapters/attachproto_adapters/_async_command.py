@@ -93,8 +93,7 @@ class AsyncCommandRun(Generic[A, S]):
 
         async def end() -> None:
             nonlocal ended
-            driven = await self._dialer.within(END_SECONDS, lambda: drive(command.end(), self._dialer))
-            ended = driven is not None and driven.value
+            ended = await self._dialer.within(END_SECONDS, self._end_command) or False
 
         async def read() -> None:
             assert rest is not None
@@ -111,6 +110,14 @@ class AsyncCommandRun(Generic[A, S]):
         if ended:
             await self._dialer.within(REST_SECONDS, read)
         return ended, rest.result()
+
+    async def _end_command(self) -> bool:
+        while True:
+            try:
+                return (await drive(self._command.end(), self._dialer)).value
+            except Exception as exc:
+                if not self._command.may_try_again(exc):
+                    raise
 
     async def _await_process(self) -> None:
         if self._attachment is None and (session := self._stream.session) is not None:

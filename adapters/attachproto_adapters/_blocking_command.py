@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Final
 
 from attachproto import Accepted
@@ -26,6 +27,28 @@ from attachproto_adapters._transport._blocking_dialer import Dialer
 
 # How many reads are made between two steps at most: else a command that never stops printing would delay its own end.
 _READS: Final = 50
+
+
+def end_command(
+    command: Command, dialer: Dialer, reading: Callable[[Steps[bool]], Steps[bool]] = lambda steps: steps
+) -> bool:
+    """End a command, with a second try if a connection breaks; whether it was seen to have ended.
+
+    Args:
+        command: the command.
+        dialer: makes the connections.
+        reading: adds what is to be done between the steps.
+
+    Raises:
+        AttachError, OSError: that is not known.
+    """
+    end = time.monotonic() + END_SECONDS
+    while True:
+        try:
+            return clean_up(reading(command.end()), dialer, end - time.monotonic())
+        except Exception as exc:
+            if not command.may_try_again(exc):
+                raise
 
 
 class CommandRun:
@@ -92,7 +115,7 @@ class CommandRun:
         rest = None if self._attachment is None else RestOfOutput(self._attachment, self._exchange.max_output)
         if command.must_end or always:
             with contextlib.suppress(Exception):  # it is not known whether it has ended
-                ended = clean_up(self._reading(command.end(), rest), self._dialer, END_SECONDS)
+                ended = end_command(command, self._dialer, lambda steps: self._reading(steps, rest))
         if rest is None:
             return ended, (b"", b"")
         if ended:

@@ -109,16 +109,11 @@ def hides_exit_code(session: str, fault: Fault) -> bool:
 def seen_to_end(fault: Fault, answer: Answer) -> frozenset[bool]:
     """Whether a command that is to be ended may be seen to have ended (``CommandTimeout.ended``)."""
     part, call = part_of(answer, fault.at), fault.call.split()[0]
-    if fault.how == "stall" and part is Part.WHOLE and call != "exec":
-        return frozenset({True, False})  # nothing is missing, but the time for all of these calls is short
-    seen = {
-        # What ends the command was not started.
-        "exec_create": part is Part.WHOLE,
-        # Its words are read up to the end of the connection. If they do not say all, the engine is asked.
-        "exec": part in (Part.BODY, Part.WHOLE) and fault.how != "stall",
-        "exec_inspect": part is Part.WHOLE or (part is Part.NOTHING and answer.kept and fault.how != "stall"),
-    }
-    return frozenset({seen[call]})
+    if fault.how != "stall":
+        return frozenset({True})  # all of it is done once more
+    # What is whole is enough, but the time for all of these calls is short. The words of the exec that ends the command
+    # are read up to the end of its connection.
+    return frozenset({True, False} if part is Part.WHOLE and call != "exec" else {False})
 
 
 def _is_held_wait(session: str, call: str) -> bool:

@@ -21,15 +21,15 @@ from typing import Any
 import pytest
 import trio
 
-from attachproto import RawOutput, Response, Stderr, Stdout
-from attachproto_adapters import CommandTimeout, ExecResult, HalfCloseEndsAttach, OutputTooLarge
+from attachproto import RawOutput, Reason, RemoteProtocolError, Response, ResponseHead, Stderr, Stdout
+from attachproto_adapters import CommandTimeout, ExecResult, HalfCloseEndsAttach, OutputTooLarge, RequestRejected
 from attachproto_adapters import blocking as blocking_adapter
 from attachproto_adapters._flows import _exec_end, _marker
 from attachproto_adapters._flows._commands import Command
 from attachproto_adapters._flows._exec_end import end_exec
 from attachproto_adapters._flows._marker import Marker, MarkerState, Process, marked_command
 from attachproto_adapters._flows._output import Gathered
-from attachproto_adapters._flows._steps import AwaitDeferred, Call, CallDeferred, Discard
+from attachproto_adapters._flows._steps import AwaitDeferred, Broken, Call, CallDeferred, Discard
 from tests.adapters.frameworks import ASYNCIO, EACH_FRAMEWORK, TRIO, Framework
 from tests.adapters.scripted import BOUND
 from tests.helpers import cuts
@@ -471,6 +471,7 @@ def drive(*answers: Any, user: str | None = None, process: Process | None = PROC
 
 CREATED = answered({"Id": "k1"}, 201)
 ENDED, LEFT = (Response(200, (), FRAME + word + b"\n") for word in (b"ended", b"left"))
+ENDED_HEAD = ResponseHead(200, ())
 KILL = [("POST", "containers/web/exec", "0"), ("POST", "exec/k1/start", None)]
 INSPECT = ("GET", "exec/e1/json", None)
 
@@ -497,6 +498,46 @@ def test_where_the_script_cannot_run_the_engine_is_asked(running: bool) -> None:
 def test_an_exec_that_the_engine_has_forgotten_has_ended_with_its_container() -> None:
     assert drive(answered({"message": "no such exec"}, 404), process=None) == ([INSPECT], True)
     assert drive(answered({"message": "forbidden"}, 403), process=None) == ([INSPECT], False)
+
+
+def test_words_that_a_cut_has_lost_are_asked_for_again_if_the_exec_goes_on() -> None:
+    error = ConnectionResetError("cut")
+
+    def end(running: bool) -> bool:
+        flow = end_exec("web", "e1", PROCESS, None, None)
+        answers: dict[type, Any] = {
+            Call: CREATED,
+            CallDeferred: ENDED_HEAD,
+            AwaitDeferred: Broken(error),
+            Discard: None,
+        }
+        step = next(flow)
+        try:
+            while True:
+                step = flow.send(answers[type(step)])
+                if isinstance(step, Discard):
+                    answers[Call] = exec_json(running=running)
+        except StopIteration as stop:
+            return bool(stop.value)
+
+    assert end(running=False)
+    with pytest.raises(ConnectionResetError):
+        end(running=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ConnectionResetError(), True),
+        (RemoteProtocolError("cut", Reason.CUT_IN_HEAD), True),
+        (TimeoutError(), False),
+        (RequestRejected(500, "no", "POST /x"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_command_is_ended_once_more_if_a_connection_breaks(error: Exception, again: bool) -> None:
+    command = Command("web", ["x"], token=TOKEN, kill=True, stdin=False, api_version=None)
+    assert [command.may_try_again(error), command.may_try_again(error)] == [again, False]
 
 
 def test_what_an_error_says_of_a_command() -> None:

@@ -167,6 +167,15 @@ def known_exit_code(code: int) -> int:
     return code
 
 
+def may_succeed_again(exc: Exception) -> bool:
+    """Whether calls may succeed if they are made again after this error: a connection broke.
+
+    A handshake that was cut is ``EngineUnreachable``. After a timeout another try would take as long again.
+    """
+    too_late = isinstance(exc, TimeoutError) or isinstance(exc.__cause__, TimeoutError)
+    return not (too_late or isinstance(exc, RequestRejected))
+
+
 def is_refusal(answer: Response | ResponseHead) -> bool:
     """Whether the engine has refused a plain call. It never redirects a valid path, so a redirect is a refusal too."""
     return answer.status_code >= 300

@@ -17,7 +17,7 @@ from typing import Final, Unpack
 from attachproto import Attach, RemoteProtocolError
 from attachproto._validators import check_flag
 from attachproto_adapters._errors import ApiVersionRejected, CommandTimeout, OutputCut, RequestRejected
-from attachproto_adapters._flows._api_calls import create_exec_request, inspect_request
+from attachproto_adapters._flows._api_calls import create_exec_request, inspect_request, may_succeed_again
 from attachproto_adapters._flows._arguments import command_arguments
 from attachproto_adapters._flows._exec_end import end_exec
 from attachproto_adapters._flows._flows import create_and_open_exec, first_call
@@ -88,6 +88,7 @@ class Command:
         self._stdin_must_end = stdin_must_end
         self._console_size = console_size
         self._options = options
+        self._tried_again = False
 
     def start(self) -> Steps[Opened]:
         """Create its exec, and start it.
@@ -172,8 +173,18 @@ class Command:
         """Whether it may run, and can be ended. It can become true while ``awaits_process`` is."""
         return not self.over and self._marker is not None and self._marker.process is not None
 
+    def may_try_again(self, exc: Exception) -> bool:
+        """Whether another ``end`` may succeed where this error has ended the first."""
+        again = not self._tried_again and may_succeed_again(exc)
+        self._tried_again = True
+        return again
+
     def end(self) -> Steps[bool]:
-        """End it. Returns whether it was seen to have ended."""
+        """End it. Returns whether it was seen to have ended. May be called again.
+
+        Raises:
+            What ``end_exec`` raises.
+        """
         opened = self.opened
         if opened is None or self.over:
             return True

@@ -107,16 +107,22 @@ def end_exec(
 
     Returns:
         Whether it was seen to have ended: ``/proc`` shows nothing of its session, or the engine reports it.
+
+    Raises:
+        Exception: the framework's, or of the state machine: a connection broke. The same again may end it.
     """
-    said = b""
+    said: bytes | Broken = b""
     if process is not None and process.pid > 1:
         said = yield from _kill(container, process, "0", api_version)
         if said == _LEFT and user not in ("0", "root"):
             said = yield from _kill(container, process, user, api_version)
-    return said == _ENDED or (said != _LEFT and (yield from _has_ended(exec_id, api_version)))
+    ended = said == _ENDED or (said != _LEFT and (yield from _has_ended(exec_id, api_version)))
+    if not ended and isinstance(said, Broken):
+        raise said.error
+    return ended
 
 
-def _kill(container: str, process: Process, user: str | None, api_version: str | None) -> Steps[bytes]:
+def _kill(container: str, process: Process, user: str | None, api_version: str | None) -> Steps[bytes | Broken]:
     """Run the script as this user, and return what it says; nothing if it cannot be run, in a paused container say."""
     arguments = (process.pid, process.started, _ROUNDS_BEFORE_KILL, _ROUNDS)
     command = ["/bin/sh", "-c", SCRIPT, "sh", *map(str, arguments)]
@@ -131,7 +137,7 @@ def _kill(container: str, process: Process, user: str | None, api_version: str |
             answer = yield AwaitDeferred(_ROUND_SECONDS)
         yield Discard()
         if isinstance(answer, Broken):
-            return b""
+            return answer
         words = succeeded(start, answer).body.split()
     except (AttachError, ProtocolError):
         return b""

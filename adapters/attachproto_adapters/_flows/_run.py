@@ -21,7 +21,7 @@ from typing import Any, Final, Unpack
 from attachproto import AttachOptions, Response
 from attachproto._validators import check_flag
 from attachproto_adapters._errors import CommandTimeout, HalfCloseEndsAttach, RequestRejected
-from attachproto_adapters._flows._api_calls import inspect_request, is_refusal, refused
+from attachproto_adapters._flows._api_calls import inspect_request, is_refusal, may_succeed_again, refused
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import RUN_LABEL, create_request, kill_request, remove_request
 from attachproto_adapters._flows._containers import create_container
@@ -170,12 +170,8 @@ class ContainerRun:
         )
 
     def may_try_again(self, exc: Exception) -> bool:
-        """Whether another ``clean_up`` may succeed where this error has ended the first: a connection broke.
-
-        A handshake that was cut is ``EngineUnreachable``. After a timeout another try would take as long again.
-        """
-        too_late = isinstance(exc, TimeoutError) or isinstance(exc.__cause__, TimeoutError)
-        again = not (self._tried_again or too_late or isinstance(exc, RequestRejected))
+        """Whether another ``clean_up`` may succeed where this error has ended the first."""
+        again = not self._tried_again and may_succeed_again(exc)
         self._tried_again = True
         return again
 

@@ -12,9 +12,9 @@ import secrets
 import threading
 
 from attachproto import DataEvent, RawOutput, Stderr, Stdout
-from attachproto_adapters._blocking_runner import clean_up
+from attachproto_adapters._blocking_command import end_command
 from attachproto_adapters._errors import AttachError
-from attachproto_adapters._flows._commands import END_SECONDS, START_SECONDS, Command
+from attachproto_adapters._flows._commands import START_SECONDS, Command
 from attachproto_adapters._flows._marker import ShownOutput
 from attachproto_adapters.cli._client import CommandClient
 from attachproto_adapters.cli._commands import console_size, process_options
@@ -90,7 +90,7 @@ def _end(client: CommandClient, command: Command) -> bool:
     """End the command; whether it was seen to have ended."""
     dialer = client._dialer()
     try:
-        return clean_up(command.end(), dialer, END_SECONDS)
+        return end_command(command, dialer)
     finally:
         dialer.close()
 
