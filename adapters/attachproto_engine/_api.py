@@ -217,7 +217,10 @@ class Api:
         route, name = found
         answer = await route.handler(Call(request, name, self._containers, self._answers))
         if isinstance(answer, DeferredResponse):
-            await self._answer_later(connection, answer)
+            try:
+                await self._answer_later(connection, answer)
+            finally:
+                answer.discard()
         else:
             await connection.send(answer)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -21,9 +21,15 @@ _SIZE_MAX: Final = 2**32 - 1
 
 @attrs.frozen
 class DeferredResponse:
-    """An answer whose head goes out at once, and its document when it is known."""
+    """An answer whose head goes out at once, and its document when it is known.
+
+    Attributes:
+        document: waits for it.
+        discard: lets go of what it would wait for. Called in any case, also when ``document`` was not.
+    """
 
     document: Callable[[], Awaitable[Any]]
+    discard: Callable[[], object]
 
 
 @attrs.frozen
@@ -35,20 +41,27 @@ class Call:
         name: what stands in the gap of the route: a container or an exec.
         containers: all of the engine's.
         answers: makes the answers.
+        query: the values of the query; of a repeated key the first.
     """
 
     request: Request
     name: str
     containers: Containers
     answers: Answers
+    query: Mapping[str, str] = attrs.field(init=False)
+
+    @query.default
+    def _first_values(self) -> Mapping[str, str]:
+        # Made once: it takes time in proportion to a query that may have a megabyte.
+        return first_values(self.request)
 
     def value(self, key: str) -> str | None:
-        """A value of the query; of a repeated key the first."""
-        return first_values(self.request).get(key)
+        """A value of the query."""
+        return self.query.get(key)
 
     def flag(self, key: str) -> bool:
         """A boolean of the query, read as dockerd reads it."""
-        return flag(first_values(self.request), key)
+        return flag(self.query, key)
 
     def size(self) -> tuple[int, int]:
         """Height and width of a terminal.

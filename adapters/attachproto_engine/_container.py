@@ -28,6 +28,9 @@ _START_FAILED: Final = (
     "runc create failed: unable to start container process: error during container init: "
 )
 
+# dockerd forgets an exec five to ten minutes after its end (execCommandGC in moby's daemon/exec.go).
+_EXECS: Final = 1000
+
 
 class Container:
     """One container.
@@ -48,7 +51,7 @@ class Container:
         process: ``None`` when it does not run.
         restarts: how many restarts are ending it only to start it again.
         removing: a client's request to remove it is under way, so it cannot be started.
-        execs: by their IDs.
+        execs: by their IDs. Of those that have ended, at least the last 1,000.
         exits: futures for the exit code of the current run, or of the next one.
         removals: futures for the last exit code, resolved when the container is removed.
     """
@@ -73,6 +76,7 @@ class Container:
         self.restarts = 0
         self.removing = False
         self.execs: dict[str, Exec] = {}
+        self._forget_at = 2 * _EXECS
         self._supervisor = supervisor
         self._remove = remove
         self._runs = asyncio.Event()
@@ -238,6 +242,11 @@ class Container:
         """
         self._check_can_exec()
         exec_ = Exec(ExecConfig.from_json(given, self.config), self._supervisor)
+        if len(self.execs) >= self._forget_at:
+            ended = [each.id for each in self.execs.values() if each.ended]
+            for exec_id in ended[:-_EXECS]:
+                del self.execs[exec_id]
+            self._forget_at = len(self.execs) + _EXECS
         self.execs[exec_.id] = exec_
         return exec_
 

@@ -20,11 +20,12 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 async def list_(call: Call) -> Response:
     """``GET /containers/json``. A filter that is not known is refused: to ignore it would be a wrong answer."""
     tests, stopped = container_filters(call.value("filters"))
-    found = [
-        documents.summary(container)
-        for container in reversed(list(call.containers))
-        if (call.flag("all") or stopped or container.running) and all(test(container) for test in tests)
-    ]
+    found = []
+    for container in reversed(list(call.containers)):
+        if (call.flag("all") or stopped or container.running) and all(test(container) for test in tests):
+            found.append(documents.summary(container))
+        # Many filters and many containers take a while, in which other clients are served.
+        await asyncio.sleep(0)
     # The docker CLI sends -1 for no limit.
     count = number(call.value("limit") or "0")
     return call.answers.document(found[:count] if count > 0 else found)
@@ -145,7 +146,7 @@ async def wait(call: Call) -> DeferredResponse:
                 answer["Error"] = {"Message": text}
         return answer
 
-    return DeferredResponse(document)
+    return DeferredResponse(document, code.cancel)
 
 
 async def resize(call: Call) -> Response:

@@ -19,6 +19,9 @@ from attachproto_engine._supervisor import Supervisor
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
+# dockerd has no limit. Here names are kept, searched and written in one event loop for all clients.
+_NAME_MAX: Final = 1000
+
 
 class Containers:
     """The containers of one engine.
@@ -76,6 +79,8 @@ class Containers:
         found = name.removeprefix("/")
         if not _NAME.fullmatch(found):
             raise ApiError(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        if len(found) > _NAME_MAX:
+            raise ApiError(400, f"Invalid container name: the embedded engine takes up to {_NAME_MAX} characters")
         if other := self._named(found):
             raise ApiError(
                 409,

@@ -41,6 +41,11 @@ class Exec:
         """Whether it was started and has not ended."""
         return self._started and self.exit_code is None
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it runs any more; after the detach keys it runs on though it has an exit code."""
+        return self.exit_code is not None and self.process is None
+
     def check_not_started(self) -> None:
         """Raise ``ApiError`` if it was started before: an exec runs once."""
         if self._started:

@@ -18,6 +18,10 @@ from attachproto_engine._errors import ApiError
 # A dot stands for any character. Without repetition a match takes no more steps than the name and the text are long.
 _TEXT: Final = re.compile(r"\^?/?[A-Za-z0-9_.-]{0,500}\$?")
 
+# A pattern takes about a millisecond to compile, and as long on a long name. So many full IDs fit.
+_PATTERNS: Final = 200
+_PATTERN_TEXT: Final = 16 * 1024
+
 _STATUSES: Final = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 Test = Callable[[Container], bool]
@@ -38,6 +42,12 @@ def container_filters(text: str | None) -> tuple[list[Test], bool]:
         raise ApiError(400, "invalid filter") from None
     if not isinstance(given, dict):
         raise ApiError(400, "invalid filter")
+    patterns = [value for kind in ("name", "id") for value in _values(kind, given.get(kind, []))]
+    if len(patterns) > _PATTERNS or sum(map(len, patterns)) > _PATTERN_TEXT:
+        raise ApiError(
+            400,
+            f"the embedded engine takes {_PATTERNS} names and IDs of {_PATTERN_TEXT} characters together in filters",
+        )
     tests = [_any(_KINDS.get(kind) or _unknown(kind), _values(kind, values)) for kind, values in given.items()]
     return tests, bool({"status", "exited"} & given.keys())
 

@@ -125,7 +125,7 @@ class Guard:
         if self._pipe is None:
             return
         try:
-            os.write(self._pipe, f"{line}\n".encode())
+            os.write(self._pipe, os.fsencode(f"{line}\n"))
         except OSError:
             # It was killed, or it was stopped and its pipe is full. One that does not know all must not act.
             self.close()

@@ -131,6 +131,9 @@ class OutputLog:
         if self.size - self._landmark > _LANDMARK:
             self._landmark = self.size
             self._landmarks.append((self._newlines, min(self._begins.values(), default=self.size)))
+            # The last one before what is kept stays, for the lines between it and the next one.
+            dropped = bisect.bisect_right(self._landmarks, self._files.oldest, key=lambda landmark: landmark[1]) - 1
+            del self._landmarks[: max(0, dropped)]
 
     def tail(self, lines: int) -> int:
         """A position from where at least so many of the last lines can be read. A few cut lines may come first."""

@@ -172,9 +172,11 @@ def listening(host: str, guard: Guard) -> Iterator[tuple[socket.socket, str]]:
         OSError: another process listens there.
     """
     parts = urlsplit(host)
-    if parts.scheme == "unix" and parts.path and not parts.netloc:
-        with _listening_on_path(parts.path) as sock:
-            guard.path(parts.path)
+    if host.startswith("unix:///"):
+        # Not the path of the URL: "#" and "?" may stand in a file's name.
+        path = host.removeprefix("unix://")
+        with _listening_on_path(path) as sock:
+            guard.path(path)
             yield sock, host
     elif parts.scheme == "tcp" and parts.hostname and parts.port is not None and parts.path in ("", "/"):
         if not is_loopback(parts.hostname):
@@ -217,7 +219,10 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):
-        probe.connect(path)
+        # Without waiting: EAGAIN says that somebody listens there, with a full queue.
+        probe.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            probe.connect(path)
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

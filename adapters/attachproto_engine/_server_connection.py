@@ -106,11 +106,17 @@ class ServerConnection:
             RemoteProtocolError: the client broke the rules of the protocol.
             ClientGone: the client waits for ``Continue``, and has closed the connection.
         """
+        read = False
         while (event := self.connection.next_event()) is NEED_DATA:
+            if read:
+                # A client that sends faster than its bytes are parsed must not starve the others: while there is
+                # something to read, receive() does not wait.
+                await asyncio.sleep(0)
             if self.connection.our_state is State.MAY_CONTINUE and not self._continued:
                 self._continued = True
                 await self.send(Continue())
             self.connection.receive_data(await self.receive())
+            read = True
         return event
 
     async def receive(self) -> bytes:
