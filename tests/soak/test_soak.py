@@ -63,6 +63,16 @@ HALF = Outcome(stdout=WHOLE.stdout[:10], exit_code=3)
             Outcome(end="error", error=AttachError("")),
             "not an error of the protocol",
         ),
+        (
+            attrs.evolve(JOB, faults=(UnknownStream(),), effect=Effect.SPOILS),
+            Outcome(end="error", error=ConnectionResetError()),
+            "",
+        ),
+        (
+            attrs.evolve(JOB, faults=(UnknownStream(),), effect=Effect.SPOILS, input=None),
+            Outcome(end="error", error=ConnectionResetError()),
+            "not an error of the protocol",
+        ),
         (attrs.evolve(JOB, kind="refused"), Outcome(), "has succeeded"),
         (attrs.evolve(JOB, kind="refused"), Outcome(end="error", error=RequestRejected(500, "", "")), "not a 404"),
         (attrs.evolve(JOB, kind="refused"), Outcome(end="error", error=RequestRejected(404, "", "")), ""),

@@ -104,7 +104,9 @@ def _judge_error(job: Job, error: Exception, broken: tuple[type[Exception], ...]
         return [f"an error without a reason: {said}"]
     if job.effect is Effect.SPOILS and job.kind != "lives_on":
         kinds = (LongFrame, UnknownStream)
-        if isinstance(job.faults[0], kinds) and job.front is None and not isinstance(error, RemoteProtocolError):
+        # The engine closes the connection behind them. If input is still unread then, the close is a reset.
+        allowed = (RemoteProtocolError, ConnectionResetError, *broken) if job.input else (RemoteProtocolError,)
+        if isinstance(job.faults[0], kinds) and job.front is None and not isinstance(error, allowed):
             return [f"not an error of the protocol: {said}"]
     if isinstance(error, OutputCut) and job.on not in ("attach", "exec", "logs") and job.front is None:
         return [f"the output was not cut: {said}"]
