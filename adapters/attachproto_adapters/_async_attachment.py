@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,6 +24,7 @@ from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
+from attachproto_adapters._flows._live_output import LiveOutput, callers_errors_wrapped
 from attachproto_adapters._flows._output import end_wanted
 from attachproto_adapters._flows._stdin import Feed, slices
 from attachproto_adapters._flows._stdout_buffer import LIMIT
@@ -223,9 +225,12 @@ class AsyncAttachment(AttachmentBase[L]):
         """
         return self._one_lines(Lines, (encoding, errors, max_length, progress, timestamps))
 
-    async def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
-        """``communicate``, up to the end of the output."""
+    async def _exchange(
+        self, input: bytes | None, max_output: int | None, live: LiveOutput | None = None
+    ) -> tuple[bytes, bytes]:
+        """``communicate``, up to the end of the output. All output is also given to ``live``."""
         check_max_output(max_output)
+        self._gathered.live = live
         with self._with_output(), self._session.reading:
             if input is not None or self._feed is not None:
                 self._session.sending.check()
@@ -253,7 +258,15 @@ class AsyncAttachment(AttachmentBase[L]):
     async def _drain(self, max_output: int | None) -> None:
         while events := await self._next_events():
             self._gather(events, max_output)
+            await self._show()
         self._gathered.check(max_output)
+
+    async def _show(self) -> None:
+        if (live := self._gathered.live) is not None:
+            for result in live.calls():
+                if inspect.isawaitable(result):
+                    with callers_errors_wrapped():
+                        await result
 
     async def _feed_all(self, feed: Feed) -> None:
         while feed.state is InputState.SENDING:

@@ -24,6 +24,7 @@ from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
+from attachproto_adapters._flows._live_output import callers_errors_unwrapped
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import (
     ClientRunExecOptions,
@@ -128,13 +129,14 @@ class AsyncClient(ClientBase, Generic[A, S]):
     async def run_exec(self, container: str, command: Sequence[str], **options: Any) -> ExecResult[Any]:
         """Run a command in a running container, and wait until it has ended.
 
-        If it is cancelled, it ends the command first, as for any other error. Arguments and errors are those of
-        ``blocking.Client.run_exec``.
+        If it is cancelled, it ends the command first, as for any other error. ``on_output`` may be an async function,
+        and is awaited then. Arguments and errors are those of ``blocking.Client.run_exec``.
         """
         prepared, exchange = self._prepare_run_exec(container, command, **options)
         run: AsyncCommandRun[A, S] = AsyncCommandRun(prepared, exchange, self._dialer(), self._make_attachment)
-        async with self._keeping():
-            return exchange.decoded(await run.run())
+        with callers_errors_unwrapped():
+            async with self._keeping():
+                return exchange.decoded(await run.run())
 
     async def create_exec(
         self, container: str, command: Sequence[str], *, stdin: bool = False, **options: Unpack[ExecOptions]
@@ -197,12 +199,13 @@ class AsyncClient(ClientBase, Generic[A, S]):
     async def run(self, image: str, command: Sequence[str] = (), **options: Any) -> CompletedRun[Any]:
         """Run a command in a new container, wait until it has ended, and remove the container.
 
-        If it is cancelled, the container is removed before the cancellation goes on. Arguments and errors are those of
-        ``blocking.Client.run``.
+        If it is cancelled, the container is removed before the cancellation goes on. ``on_output`` may be an async
+        function, and is awaited then. Arguments and errors are those of ``blocking.Client.run``.
         """
         prepared, exchange = self._prepare_run(image, command, **options)
-        async with self._keeping():
-            return exchange.decoded(await run_container(prepared, exchange, self._dialer(), self._open))
+        with callers_errors_unwrapped():
+            async with self._keeping():
+                return exchange.decoded(await run_container(prepared, exchange, self._dialer(), self._open))
 
     async def create(
         self,

@@ -71,10 +71,14 @@ class AsyncCommandRun(Generic[A, S]):
         while True:
             driven = await drive(self._command.start(), self._dialer, stream_held=self._stream)
             self._attachment = self._make_attachment(*driven.streamed(), driven.value, self._dialer, driven.held)
-            outputs = await self._attachment._exchange(self._exchange.input, self._exchange.max_output)
+            live = self._exchange.live(driven.value.marker)
+            outputs = await self._attachment._exchange(self._exchange.input, self._exchange.max_output, live)
             with exit_code_wanted(outputs, self._attachment._session.errors):
                 exit_code = await self._attachment.wait()
             if self._command.has_ended(exit_code, outputs):
+                if live is not None:
+                    live.end()
+                    await self._attachment._show()
                 return ExecResult(exit_code, *outputs)
             await self._close()
             self._attachment = None

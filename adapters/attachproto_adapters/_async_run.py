@@ -48,7 +48,7 @@ async def _completed(job: ContainerRun, exchange: Exchange, dialer: AsyncDialer[
         raise
     async with await opening(job.open(), dialer) as attachment:
         job.so_far = attachment._gathered.so_far
-        outputs = await attachment._exchange(exchange.input, exchange.max_output)
+        outputs = await attachment._exchange(exchange.input, exchange.max_output, exchange.live(None))
         with exit_code_wanted(outputs, attachment._session.errors):
             result = CompletedRun(await attachment.wait(), *outputs)
         job.ended = True

@@ -23,6 +23,7 @@ from attachproto_adapters._flows._arguments import check_max_output, check_secon
 from attachproto_adapters._flows._life import InputState, LifeEvent
 from attachproto_adapters._flows._line import Line
 from attachproto_adapters._flows._lines import LINE_MAX
+from attachproto_adapters._flows._live_output import LiveOutput
 from attachproto_adapters._flows._output import end_wanted
 from attachproto_adapters._flows._stdin import slices
 from attachproto_adapters._flows._stdout_buffer import LIMIT
@@ -253,9 +254,12 @@ class Attachment(AttachmentBase[BlockingSession]):
         """
         return self._one_lines(Lines, (encoding, errors, max_length, progress, timestamps))
 
-    def _exchange(self, input: bytes | None, max_output: int | None) -> tuple[bytes, bytes]:
-        """``communicate``, up to the end of the output."""
+    def _exchange(
+        self, input: bytes | None, max_output: int | None, live: LiveOutput | None = None
+    ) -> tuple[bytes, bytes]:
+        """``communicate``, up to the end of the output. All output is also given to ``live``."""
         check_max_output(max_output)
+        self._gathered.live = live
         with self._with_output(), self._session.reading:
             self._begin(input)
             self._take_back()
@@ -277,6 +281,7 @@ class Attachment(AttachmentBase[BlockingSession]):
     def _drain(self, max_output: int | None) -> None:
         while events := self._next_events():
             self._gather(events, max_output)
+            self._show()
         self._gathered.check(max_output)
 
     def _feed_all(self, max_output: int | None) -> None:
@@ -290,6 +295,12 @@ class Attachment(AttachmentBase[BlockingSession]):
                     session.read_now()
                 while events := self._take():
                     self._gather(events, max_output)
+                    self._show()
+
+    def _show(self) -> None:
+        if (live := self._gathered.live) is not None:
+            for _ in live.calls():
+                pass
 
     # ---- the end ----
 

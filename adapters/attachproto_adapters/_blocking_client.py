@@ -26,6 +26,7 @@ from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import create_request
 from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
+from attachproto_adapters._flows._live_output import callers_errors_unwrapped
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import (
     ClientRunExecOptions,
@@ -69,6 +70,8 @@ class Client(ClientBase):
         HostInvalid: the address is not valid, or ``tls`` was given for an address without TCP.
         TypeError, ValueError: an argument is not valid.
     """
+
+    _awaits = False
 
     def __init__(
         self,
@@ -199,6 +202,9 @@ class Client(ClientBase):
             encoding: of the output, which is then ``str`` in place of bytes. Line ends stay as they are.
             errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
             max_output: how many bytes stdout and stderr may have together.
+            on_output: called with each piece of output as it comes: a ``Stdout``, a ``Stderr``, or a ``RawOutput`` with
+                a TTY. It is called in this thread, and nothing is read meanwhile. What it raises ends the command, and
+                is raised. The result has the output as well. After ``timeout`` it is not called any more.
             timeout: how many seconds all of it may take; then the command is ended. The client's ``timeout`` bounds
                 each wait for the engine.
             kill: whether the command may be ended. With ``False`` it goes on, and no shell is used.
@@ -221,7 +227,7 @@ class Client(ClientBase):
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
         prepared, exchange = self._prepare_run_exec(container, command, **options)
-        with self._keeping():
+        with callers_errors_unwrapped(), self._keeping():
             return exchange.decoded(CommandRun(prepared, exchange, self._dialer()).run())
 
     def create_exec(
@@ -315,6 +321,7 @@ class Client(ClientBase):
             encoding: of the output, which is then ``str`` in place of bytes. Line ends stay as they are.
             errors: what to do with bytes that cannot be decoded, as for ``bytes.decode``.
             max_output: how many bytes stdout and stderr may have together.
+            on_output: called with each piece of output as it comes, as for ``run_exec``.
             console_size: height and width of the terminal in characters, with ``tty=True``. It is there when the
                 command starts; dockerd before 23.0 has it just after that.
             config: fields of the engine's API for the creation, such as ``{"HostConfig": {"Memory": 2**29}}``. Mappings
@@ -340,7 +347,7 @@ class Client(ClientBase):
             EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
         prepared, exchange = self._prepare_run(image, command, **options)
-        with self._keeping():
+        with callers_errors_unwrapped(), self._keeping():
             return exchange.decoded(run_container(prepared, exchange, self._dialer(), self._open))
 
     def create(

@@ -94,10 +94,14 @@ class CommandRun:
         while True:
             driven = drive(self._command.start(), self._dialer, stream_held=self._stream)
             self._attachment = Attachment(*driven.streamed(), driven.value, self._dialer, driven.held)
-            outputs = self._attachment._exchange(self._exchange.input, self._exchange.max_output)
+            live = self._exchange.live(driven.value.marker)
+            outputs = self._attachment._exchange(self._exchange.input, self._exchange.max_output, live)
             with exit_code_wanted(outputs, (OSError,)):
                 exit_code = self._attachment.wait()
             if self._command.has_ended(exit_code, outputs):
+                if live is not None:
+                    live.end()
+                    self._attachment._show()
                 return ExecResult(exit_code, *outputs)
             self._close()
             self._attachment = None

@@ -58,7 +58,7 @@ def _completed(job: ContainerRun, exchange: Exchange, dialer: Dialer, opening: O
     create(job, dialer)
     with opening(job.open(), dialer) as attachment:
         job.so_far = attachment._gathered.so_far
-        outputs = attachment._exchange(exchange.input, exchange.max_output)
+        outputs = attachment._exchange(exchange.input, exchange.max_output, exchange.live(None))
         with exit_code_wanted(outputs, (OSError,)):
             result = CompletedRun(attachment.wait(), *outputs)
         job.ended = True

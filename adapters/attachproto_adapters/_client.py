@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import attrs
 
@@ -14,6 +14,7 @@ from attachproto_adapters._flows._api_calls import PING
 from attachproto_adapters._flows._arguments import check_options
 from attachproto_adapters._flows._commands import Command
 from attachproto_adapters._flows._exchange import Exchange
+from attachproto_adapters._flows._live_output import OnOutput
 from attachproto_adapters._flows._options import CommandOptions
 from attachproto_adapters._flows._run import ContainerRun
 from attachproto_adapters._transport._address import Address
@@ -28,6 +29,9 @@ DEFAULT_OPTIONS: Final = AttachOptions()
 
 class ClientBase:
     """The part of a client that is the same in every framework. It finds the engine, and loads the files for TLS."""
+
+    _awaits: ClassVar[bool] = True
+    """Whether it awaits what ``on_output`` returns."""
 
     def __init__(
         self,
@@ -60,13 +64,14 @@ class ClientBase:
         encoding: str | None = None,
         errors: str = "strict",
         max_output: int | None = None,
+        on_output: OnOutput | None = None,
         kill: bool = True,
         timeout: float | None = None,
         **options: Unpack[CommandOptions],
     ) -> tuple[Command, Exchange]:
         """Check the arguments of ``run_exec``. Nothing is asked yet."""
         check_options("run_exec", options, CommandOptions)
-        exchange = Exchange(input, encoding, errors, max_output, timeout)
+        exchange = Exchange(input, encoding, errors, max_output, timeout, on_output, awaits=self._awaits)
         prepared = Command(
             container,
             command,
@@ -87,6 +92,7 @@ class ClientBase:
         encoding: str | None = None,
         errors: str = "strict",
         max_output: int | None = None,
+        on_output: OnOutput | None = None,
         console_size: tuple[int, int] | None = None,
         config: Mapping[str, Any] | None = None,
         name: str | None = None,
@@ -96,7 +102,7 @@ class ClientBase:
     ) -> tuple[ContainerRun, Exchange]:
         """Check the arguments of ``run``. Nothing is asked yet."""
         check_options("run", options, CommandOptions)
-        exchange = Exchange(input, encoding, errors, max_output, timeout)
+        exchange = Exchange(input, encoding, errors, max_output, timeout, on_output, awaits=self._awaits)
         prepared = ContainerRun(
             image,
             command,

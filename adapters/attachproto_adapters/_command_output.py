@@ -22,6 +22,7 @@ class RestOfOutput:
 
     def __init__(self, attachment: AttachmentBase[Any], max_output: int | None) -> None:
         self._attachment = attachment
+        attachment._gathered.live = None  # on_output is not called any more
         self._kept = attachment._gathered.so_far()
         self._limit = sum(map(len, self._kept)) + _REST_SIZE
         if max_output is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from attachproto import DataEvent, RawOutput, Stderr, Stdout
-from attachproto_adapters._flows._marker import Marker, ShownOutput, name_of_shell
+from attachproto_adapters._flows._marker import Marker, name_of_shell
 from attachproto_adapters.cli import _values
 from attachproto_adapters.cli._exec import MarkedWriter
 from attachproto_adapters.cli._main import main
@@ -243,7 +243,7 @@ FIRST = ZERO + b" 1 (sh) S 0 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 9"
 def test_what_the_shell_prints_is_kept_back(before: bytes, eol: bytes, rest: bytes, shown: bytes) -> None:
     for pieces in cuts(before + FIRST + eol + rest):
         writer, marker = Kept(), Marker(TOKEN)
-        marked = MarkedWriter(writer, ShownOutput(marker))
+        marked = MarkedWriter(writer, marker)
         for piece in pieces:
             marked.write(Stdout(piece))
         failed = ZERO in rest
@@ -255,7 +255,7 @@ def test_what_the_shell_prints_is_kept_back(before: bytes, eol: bytes, rest: byt
 
 def test_a_key_is_shown_at_once() -> None:
     writer = Kept()
-    marked = MarkedWriter(writer, ShownOutput(Marker(TOKEN)))
+    marked = MarkedWriter(writer, Marker(TOKEN))
     marked.write(RawOutput(FIRST + b"\r\n"))
     for at in range(len(TOKEN)):
         marked.write(RawOutput(TOKEN[at : at + 1].encode()))
@@ -266,12 +266,12 @@ def test_a_key_is_shown_at_once() -> None:
 @pytest.mark.parametrize("size", [1, 100, 10_000])
 def test_little_is_kept_back(begin: bytes, size: int) -> None:
     """Not even of output that has no line, or has the token: a process in the container may have seen it."""
-    writer, output = Kept(), ShownOutput(Marker(TOKEN))
-    marked = MarkedWriter(writer, output)
+    writer = Kept()
+    marked = MarkedWriter(writer, Marker(TOKEN))
     data = begin + b"x" * 20_000
     for at in range(0, len(data), size):
         marked.write(Stdout(data[at : at + size]))
-        assert len(output.held[0]) <= 8192
+        assert len(marked.output.held[0]) <= 8192
     marked.flush()
     assert writer.data == data.removeprefix(FIRST + b"\n")
 
@@ -279,7 +279,7 @@ def test_little_is_kept_back(begin: bytes, size: int) -> None:
 def test_stderr_before_the_line_is_kept_back_for_a_second_start() -> None:
     """Podman says there that it could not start the shell."""
     writer, marker = Kept(), Marker(TOKEN)
-    marked = MarkedWriter(writer, ShownOutput(marker))
+    marked = MarkedWriter(writer, marker)
     for piece in (b"a warn", b"ing\n"):
         marked.write(Stderr(piece))
     assert (writer.data, marked.output.held) == (b"", (b"", b"a warning\n"))
@@ -289,11 +289,11 @@ def test_stderr_before_the_line_is_kept_back_for_a_second_start() -> None:
 
 
 def test_little_of_stderr_is_kept_back() -> None:
-    writer, output = Kept(), ShownOutput(Marker(TOKEN))
-    marked = MarkedWriter(writer, output)
+    writer = Kept()
+    marked = MarkedWriter(writer, Marker(TOKEN))
     for _ in range(200):
         marked.write(Stderr(b"x" * 100))
-        assert len(output.held[1]) <= 8192
+        assert len(marked.output.held[1]) <= 8192
     marked.flush()
     assert writer.data == b"x" * 20_000
 

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore::attachproto_
 # Those that no other live test plays.
 IN_EVERY_RUN: list[Call] = [
     *(execs.exec_input, execs.exec_environment, execs.exec_tty, execs.exec_size, execs.exec_by_hand),
+    execs.exec_live,
     *(execs.exec_not_found, execs.exec_refused, execs.exec_twice, execs.exec_outlives_output),
     *(logs.whole, logs.tail, logs.timestamps, logs.of_a_tty, logs.followed),
     *(output.one_stream, terminals.resize, terminals.default_detach_keys),

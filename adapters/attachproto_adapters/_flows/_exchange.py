@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, TypeVar
 
 import attrs
 
 from attachproto_adapters._flows._arguments import check_max_output, check_seconds
+from attachproto_adapters._flows._live_output import LiveOutput, OnOutput
+from attachproto_adapters._flows._marker import Marker
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._flows._text import TextCodec
 
@@ -15,6 +18,9 @@ Result = TypeVar("Result", ExecResult[Any], CompletedRun[Any])
 
 class Exchange:
     """What a command is given to read, and what is made of what it prints.
+
+    Args:
+        awaits: whether the adapter awaits what ``on_output`` returns.
 
     Attributes:
         input: what it reads; ``None`` if it has no stdin.
@@ -32,6 +38,9 @@ class Exchange:
         errors: str,
         max_output: int | None,
         timeout: float | None,
+        on_output: OnOutput | None,
+        *,
+        awaits: bool,
     ) -> None:
         self._text = TextCodec(encoding, errors)
         self.input = self._text.encode(input)
@@ -39,6 +48,19 @@ class Exchange:
         self.max_output = max_output
         check_seconds("timeout", timeout)
         self.timeout = timeout
+        if on_output is not None and not callable(on_output):
+            raise TypeError(f"on_output is a function that takes an event, not {on_output!r}")
+        if inspect.iscoroutinefunction(on_output) and not awaits:
+            raise TypeError("on_output is an async function, which blocking code cannot await: give an ordinary one")
+        self._on_output = on_output
+
+    def live(self, marker: Marker | None) -> LiveOutput | None:
+        """What shows the output of one start to the caller; ``None`` if the caller does not want that.
+
+        Args:
+            marker: of the command, if a shell starts it.
+        """
+        return None if self._on_output is None else LiveOutput(self._on_output, marker)
 
     def decoded(self, result: Result) -> Result:
         """The result as the caller wants it: with text in place of bytes, if there is an encoding.

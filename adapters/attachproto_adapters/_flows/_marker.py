@@ -56,7 +56,7 @@ _CHANGED: Final = frozenset(
 _IDENTIFIER: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 
 # How many bytes may stand before the line. A warning about LD_PRELOAD or LC_ALL has 100 to 300, an engine's error too.
-_BEFORE_MAX: Final = 8192
+BEFORE_MAX: Final = 8192
 
 # A line of /proc/PID/stat has up to 52 numbers of up to 20 digits.
 _LINE_MAX: Final = 2048
@@ -147,7 +147,7 @@ class Marker:
         self.state = MarkerState.AWAITED
         self.process: Process | None = None
         self._begin = name_of_shell(token).encode() + b" "
-        self._before_left = _BEFORE_MAX
+        self._before_left = BEFORE_MAX
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -198,57 +198,7 @@ class Marker:
             # Without a TTY only an engine writes to stdout before the line.
             of_engine = stdout and (not self._tty or _OF_ENGINE.match(stdout))
             return bool(of_engine or _OF_ENGINE.match(stderr))
-        return self._begin + b"failed" in stdout[-_BEFORE_MAX:]
-
-
-class ShownOutput:
-    """What of a command's output may be shown while it runs: all but the two lines that its shell prints.
-
-    Three things are held back, because the command may be started again: all output before the first line, the last
-    line, and what may be its beginning. They have at most 8 KiB of stdout, and as much of stderr.
-
-    Args:
-        marker: takes the first line out.
-
-    Attributes:
-        held: what was held back of stdout and of stderr.
-    """
-
-    def __init__(self, marker: Marker) -> None:
-        self.held = (b"", b"")
-        self._marker = marker
-        self._token = name_of_shell(marker.token).encode()
-
-    @property
-    def awaits_process(self) -> bool:
-        """Whether the first line may still come."""
-        return self._marker.state is MarkerState.AWAITED
-
-    def stdout(self, data: bytes) -> bytes:
-        """Add bytes of stdout. Returns what may be shown now."""
-        held, of_stderr = self.held
-        data = held + self._marker.feed(data)
-        shown = 0 if self.awaits_process else find_beginning(data, self._token)
-        if len(data) - shown > _BEFORE_MAX:
-            shown = len(data)  # the shell prints nothing after its last line
-        self.held = data[shown:], of_stderr
-        return data[:shown]
-
-    def stderr(self, data: bytes) -> bytes:
-        """Add bytes of stderr. Returns what may be shown now, without what the shell says of a failed start."""
-        if data.startswith(self._token + b":"):
-            data = data.partition(b"\n")[2]
-        of_stdout, held = self.held
-        data = held + data
-        shown = 0 if self.awaits_process and len(data) <= _BEFORE_MAX else len(data)
-        self.held = of_stdout, data[shown:]
-        return data[:shown]
-
-    def end(self) -> tuple[bytes, bytes]:
-        """Return what was held back of stdout and of stderr: it was the command's."""
-        self._marker.end()
-        held, self.held = self.held, (b"", b"")
-        return held
+        return self._begin + b"failed" in stdout[-BEFORE_MAX:]
 
 
 def find_beginning(data: bytes, wanted: bytes) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
+from attachproto_adapters._flows._live_output import OnOutput
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -46,6 +48,7 @@ class ClientRunExecOptions(CommandOptions, Generic[Input], total=False):
     input: Input | None
     errors: str
     max_output: int | None
+    on_output: OnOutput | None
     timeout: float | None
     kill: bool
 
@@ -63,6 +66,7 @@ class ClientRunOptions(CommandOptions, Generic[Input], total=False):
     input: Input | None
     errors: str
     max_output: int | None
+    on_output: OnOutput | None
     console_size: tuple[int, int] | None
     config: Mapping[str, Any] | None
     name: str | None

@@ -19,6 +19,7 @@ from attachproto_adapters._errors import (
     OutputCut,
     OutputTooLarge,
 )
+from attachproto_adapters._flows._live_output import LiveOutput
 from attachproto_adapters._flows._marker import Marker, MarkerState
 from attachproto_adapters._flows._text import Output
 
@@ -71,11 +72,15 @@ class Gathered:
 
     Args:
         marker: takes a line out of stdout that is not the command's.
+
+    Attributes:
+        live: also gets each event that is added.
     """
 
-    __slots__ = ("_marker", "_streams")
+    __slots__ = ("_marker", "_streams", "live")
 
     def __init__(self, marker: Marker | None = None) -> None:
+        self.live: LiveOutput | None = None
         self._marker = marker
         # Made when they are needed: most attachments are read event by event. The value of a BytesIO is not copied,
         # while bytes(bytearray) takes as long as it takes to read the output.
@@ -87,6 +92,8 @@ class Gathered:
             for at, event in reversed(list(enumerate(events))):
                 if isinstance(event, Stdout | RawOutput):
                     events[at] = type(event)(self._marker.feed(event.data))
+        if self.live is not None:
+            self.live.add_all(events)
         if max_output is not None or len(events) == 1:
             while events:
                 self.add(events.pop(), max_output)

@@ -11,11 +11,12 @@ import argparse
 import secrets
 import threading
 
-from attachproto import DataEvent, RawOutput, Stderr, Stdout
+from attachproto import DataEvent, Stderr, Systemerr
 from attachproto_adapters._blocking_command import end_command
 from attachproto_adapters._errors import AttachError
 from attachproto_adapters._flows._commands import START_SECONDS, Command
-from attachproto_adapters._flows._marker import ShownOutput
+from attachproto_adapters._flows._live_output import OutputPiece, ShownOutput
+from attachproto_adapters._flows._marker import Marker, MarkerState
 from attachproto_adapters.cli._client import CommandClient
 from attachproto_adapters.cli._commands import console_size, process_options
 from attachproto_adapters.cli._statuses import Signalled
@@ -57,12 +58,12 @@ def _run(client: CommandClient, command: Command, arguments: argparse.Namespace)
     """Start it, and write its output."""
     attachment = client.open(command.start())
     marker = None if command.opened is None else command.opened.marker
-    output = None if marker is None else ShownOutput(marker)
     writer = make_writer(arguments)
+    output: ShownOutput | None = None
     known: threading.Event | None = None
-    if output is not None:
-        writer = MarkedWriter(writer, output)
-        known = writer.process_known
+    if marker is not None:
+        writer = MarkedWriter(writer, marker)
+        known, output = writer.process_known, writer.output
 
     def on_exit(exit_code: int) -> None:
         if not command.has_ended(exit_code, (b"", b"") if output is None else output.held):
@@ -100,40 +101,38 @@ class MarkedWriter(Writer):
 
     Args:
         writer: writes the rest.
-        output: tells what the rest is.
+        marker: finds the first line.
 
     Attributes:
+        output: tells what the rest is.
         process_known: set when it is known which process the command is, or that this will not be known.
     """
 
-    def __init__(self, writer: Writer, output: ShownOutput) -> None:
+    def __init__(self, writer: Writer, marker: Marker) -> None:
         self.is_plain = writer.is_plain
         self._writer = writer
-        self.output = output
+        self._marker = marker
+        self.output = ShownOutput(marker)
         self.process_known = threading.Event()
-        self._kind: type[Stdout | RawOutput] = Stdout
 
     def write(self, event: DataEvent) -> None:
-        if isinstance(event, Stdout | RawOutput):
-            self._kind = type(event)
-            self._write(self._kind, self.output.stdout(event.data))
-            if not self.output.awaits_process:
-                self._write(Stderr, self.output.stderr(b""))  # what was held back
-                self.process_known.set()
-        elif isinstance(event, Stderr):
-            self._write(Stderr, self.output.stderr(event.data))
-        else:
+        if isinstance(event, Systemerr):
             self._writer.write(event)
+            return
+        if not isinstance(event, Stderr):
+            event = type(event)(self._marker.feed(event.data))
+        self._write(self.output.add(event))
+        if self._marker.state is not MarkerState.AWAITED:
+            self.process_known.set()
 
-    def _write(self, kind: type[DataEvent], data: bytes) -> None:
-        if data:
-            self._writer.write(kind(data))
+    def _write(self, shown: list[OutputPiece]) -> None:
+        for event in shown:
+            self._writer.write(event)
 
     def flush(self) -> None:
         """Write what was held back."""
-        stdout, stderr = self.output.end()
-        self._write(Stderr, stderr)
-        self._write(self._kind, stdout)
+        self._marker.end()
+        self._write(self.output.end())
 
     def finish(self, how: str, code: int | None = None) -> None:
         self.flush()

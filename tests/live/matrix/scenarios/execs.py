@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
+import threading
 
 import pytest
 
+from attachproto import RawOutput, Stderr, Stdout
 from attachproto_adapters import (
     ContainerNotRunning,
     ExecAlreadyStarted,
     ExecResult,
     HalfCloseEndsAttach,
     RequestRejected,
+    blocking,
 )
 from tests.live.matrix.scenarios.terminals import DETACHED_TEXT, press, resized
 from tests.live.matrix.scene import PRINTS, Group, Scene, read_all, read_until
@@ -46,6 +50,26 @@ async def exec_environment(scene: Scene) -> None:
     *lines, uid = result.stdout.decode().splitlines()
     assert (lines, result.stderr, result.exit_code) == (["a b=ü 世界", "/tmp"], b"", 0)
     assert scene.embedded or uid == "1000"
+
+
+@scenario("`on_output`: the output while the command runs, and of one that is not found the engine's text alone")
+async def exec_live(scene: Scene) -> None:
+    container, pieces = await sleeper(scene), list[Stdout | Stderr | RawOutput]()
+
+    def go_on(piece: Stdout | Stderr | RawOutput) -> None:
+        pieces.append(piece)
+        if piece.data == b"ready\n":
+            removing = ["rm", waits_for]
+            threading.Thread(target=blocking.run_exec, args=(container, removing), kwargs={"host": scene.host}).start()
+
+    waits_for = f"/tmp/on-output-{secrets.token_hex(4)}"
+    script = f"touch {waits_for}; echo ready; while [ -e {waits_for} ]; do sleep 0.05; done; echo gone >&2"
+    result = await scene.run_exec(container, script, on_output=go_on)
+    assert (result, pieces) == (ExecResult(0, b"ready\n", b"gone\n"), [Stdout(b"ready\n"), Stderr(b"gone\n")])
+    pieces.clear()
+    result = await scene.run_exec(container, ["/no/such/program"], on_output=go_on)
+    for kind, output in ((Stdout, result.stdout), (Stderr, result.stderr)):
+        assert b"".join(piece.data for piece in pieces if type(piece) is kind) == output
 
 
 @scenario("with a TTY: raw output; input is refused (`HalfCloseEndsAttach`)")
