@@ -8,7 +8,7 @@ import json
 import pathlib
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -51,7 +51,7 @@ async def turns(work: Coroutine[Any, Any, T]) -> tuple[T, int]:
 
 
 @contextlib.asynccontextmanager
-async def some_containers(count: int = 0) -> Any:
+async def some_containers(count: int) -> AsyncIterator[Containers]:
     guard = Guard()
     containers = Containers(RULES["dockerd"], Images(None), guard)
     try:
