@@ -53,7 +53,7 @@ def web_page_refusal(headers: Headers) -> ApiError | None:
     """
     fields = dict(headers)
     # What a user types into a browser's address line comes with "none".
-    if "origin" in fields or fields.get("sec-fetch-site", "none") != "none":
+    if "origin" in fields or any(name == "sec-fetch-site" and value != "none" for name, value in headers):
         return ApiError(403, "this engine does not answer web pages")
     host = fields.get("host", "")
     try:

@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Callable
 
+from attachproto_engine._forks import close_in_forked_child
 from attachproto_engine._waiters import wake
 
 
@@ -21,6 +22,7 @@ class Descriptor:
         self._writing = asyncio.Lock()
         self._closed = False
         self._waits = True
+        close_in_forked_child(self, Descriptor.let_go)
 
     async def read(self, size: int) -> bytes:
         """Read up to ``size`` bytes; ``b""`` at the end. A terminal ends when its other side is closed (``EIO``)."""
@@ -64,6 +66,12 @@ class Descriptor:
             self._loop.remove_reader(self.number)
             self._loop.remove_writer(self.number)
             self._wake()
+            os.close(self.number)
+
+    def let_go(self) -> None:
+        """Close the descriptor in a forked child, where the event loop is not ours."""
+        if not self._closed:
+            self._closed = True
             os.close(self.number)
 
     async def _ready(self, add: Callable[..., object], remove: Callable[[int], object]) -> None:

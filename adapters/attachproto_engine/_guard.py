@@ -14,9 +14,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import weakref
 from typing import Final
 
+from attachproto_engine._forks import close_in_forked_child
 from attachproto_engine._inherited import closed_in_child
 
 _SHELL: Final = "/bin/sh"
@@ -89,7 +89,8 @@ class Guard:
         # A guard that was stopped must not stop the engine.
         if self._pipe is not None:
             os.set_blocking(self._pipe, False)
-            _guards.add(self)
+            # Left open in a child, the pipe would hide the engine's death.
+            close_in_forked_child(self, Guard.let_go)
 
     def path(self, path: str) -> None:
         """Name what is removed: a file or a directory that the engine has made."""
@@ -129,15 +130,3 @@ class Guard:
         except OSError:
             # It was killed, or it was stopped and its pipe is full. One that does not know all must not act.
             self.close()
-
-
-_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    """A forked child has the pipes too. Left open, they would hide the engine's death."""
-    for guard in list(_guards):
-        guard.let_go()
-
-
-os.register_at_fork(after_in_child=_forked)

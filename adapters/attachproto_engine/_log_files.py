@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from io import FileIO
+
+from attachproto_engine._forks import close_in_forked_child
 
 
 class LogFiles:
@@ -31,7 +34,7 @@ class LogFiles:
         self._limit = limit
         self.begin = self.oldest = 0
         self.closed = False
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # ours until close()
+        self._file = _new_file()
         self._older = self._file
 
     def write(self, data: memoryview, position: int) -> None:
@@ -41,7 +44,7 @@ class LogFiles:
             OSError: they cannot be written.
         """
         if position - self.begin > self._limit:
-            file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # as above
+            file = _new_file()
             if self._older is not self._file:
                 self._older.close()
             self._older, self._file = self._file, file
@@ -66,3 +69,8 @@ class LogFiles:
         self.closed = True
         self._older.close()
         self._file.close()
+
+
+def _new_file() -> FileIO:
+    # Open in a forked child, it would take up its space on the disk after the engine's end.
+    return close_in_forked_child(tempfile.TemporaryFile(buffering=0), FileIO.close)

@@ -22,6 +22,7 @@ from typing import Final
 
 from attachproto_engine._command import Command, StartFailed, failure, find
 from attachproto_engine._descriptor import Descriptor
+from attachproto_engine._forks import close_in_forked_child
 from attachproto_engine._guard import Guard
 from attachproto_engine._inherited import closed_in_child
 from attachproto_engine._output import PIECE, STDERR, STDOUT
@@ -78,6 +79,7 @@ class Process:
                 raise StartFailed(f'exec: "{command.arguments[0]}": {exc}', 126) from None
             guard.add(self.pid)
             opened.pop_all()
+        close_in_forked_child(self, Process.let_go)
         for number in self._child_ends:
             os.close(number)
         self.exit_code: int | None = None
@@ -158,6 +160,12 @@ class Process:
         if self.exit_code is None:
             signal_session(self.pid, number)
 
+    def let_go(self) -> None:
+        """Close the terminal's other side: at the end, and in a forked child, where ``Descriptor`` closes the rest."""
+        if self._terminal_side is not None:
+            os.close(self._terminal_side)
+            self._terminal_side = None
+
     # ---- its end ----
 
     async def ended(self) -> int:
@@ -167,9 +175,7 @@ class Process:
             await asyncio.sleep(_AGAIN_SECONDS)
         self._guard.remove(self.pid)
         self.exit_code = reap(self.pid)
-        if self._terminal_side is not None:
-            os.close(self._terminal_side)
-            self._terminal_side = None
+        self.let_go()
         return self.exit_code
 
     async def drained(self) -> None:

@@ -22,6 +22,7 @@ from attachproto_engine._errors import ClientGone
 from attachproto_engine._fault_book import FaultBook
 from attachproto_engine._faults import Reset
 from attachproto_engine._faulty import FaultyWriter, HoldingConnection
+from attachproto_engine._forks import close_in_forked_child
 from attachproto_engine._guard import Guard
 from attachproto_engine._hangups import Hangups
 from attachproto_engine._images import Images
@@ -186,6 +187,7 @@ def listening(host: str, guard: Guard) -> Iterator[tuple[socket.socket, str]]:
             )
         family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
         with socket.create_server((parts.hostname, parts.port), family=family, backlog=_BACKLOG) as sock:
+            close_in_forked_child(sock, socket.socket.close)
             name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             yield sock, f"tcp://{name}:{sock.getsockname()[1]}"
     else:
@@ -196,6 +198,7 @@ def listening(host: str, guard: Guard) -> Iterator[tuple[socket.socket, str]]:
 def _listening_on_path(path: str) -> Iterator[socket.socket]:
     _remove_stale(path)
     with socket.socket(socket.AF_UNIX) as sock:
+        close_in_forked_child(sock, socket.socket.close)
         # Linux gives the path the mode of the socket's descriptor; elsewhere chmod() follows a moment later.
         os.fchmod(sock.fileno(), 0o600)
         sock.bind(path)

@@ -27,6 +27,7 @@ from attachproto import (
     State,
 )
 from attachproto_engine._errors import ClientGone
+from attachproto_engine._forks import close_in_forked_child
 from attachproto_engine._hangups import Hangups
 from attachproto_engine._waiters import wake
 
@@ -78,7 +79,7 @@ class ServerConnection:
     """A connection to a client. Plain calls may follow one another; a stream or a fault ends it."""
 
     def __init__(self, sock: socket.socket, hangups: Hangups) -> None:
-        self.sock = sock
+        self.sock = close_in_forked_child(sock, socket.socket.close)
         self.connection = Connection(SERVER, max_head=_MAX_HEAD, keep_alive=True)
         self._following: Connection | None = None
         self.writer = SocketWriter(sock)

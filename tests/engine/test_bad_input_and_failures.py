@@ -69,6 +69,7 @@ def test_a_body_must_be_said_to_be_json(engine: Engine, kind: str) -> None:
         "Host: evil.example/.localhost\r\n",
         "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
         "Host: 127.0.0.1\r\nSec-Fetch-Site: same-site\r\n",
+        "Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Site: none\r\n",
     ],
 )
 def test_on_tcp_web_pages_are_refused(head: str) -> None:
