@@ -22,7 +22,12 @@ from attachproto_adapters._flows._api_calls import created_id
 from attachproto_adapters._flows._arguments import check_options
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import create_request
-from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
+from attachproto_adapters._flows._containers import (
+    create_container,
+    kill_container,
+    remove_container,
+    start_container,
+)
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._live_output import callers_errors_unwrapped
 from attachproto_adapters._flows._logs import open_logs
@@ -35,6 +40,7 @@ from attachproto_adapters._flows._options import (
 )
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._flows._waits import wait_for_exit
 from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._transport._address import Address
 from attachproto_adapters._transport._async_base import AsyncSession
@@ -218,7 +224,7 @@ class AsyncClient(ClientBase, Generic[A, S]):
         name: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> str:
-        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
+        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it, or ``start``.
 
         Arguments and errors are those of ``blocking.Client.create``.
         """
@@ -234,6 +240,17 @@ class AsyncClient(ClientBase, Generic[A, S]):
             **options,
         )
         return await self._drive(create_container(request))
+
+    async def start(self, container: str) -> None:
+        """Start a container without attaching to it. Arguments and errors are those of ``blocking.Client.start``."""
+        await self._drive(start_container(container, self._api_version))
+
+    async def wait(self, container: str) -> int:
+        """Wait until a container has exited, and return its exit code.
+
+        If it is cancelled, its connection is closed. Arguments and errors are those of ``blocking.Client.wait``.
+        """
+        return await self._drive(wait_for_exit(container, self._api_version))
 
     async def kill(self, container: str, signal: str = "KILL") -> None:
         """Send a signal to a container's main process. Arguments and errors are those of ``blocking.Client.kill``."""

@@ -139,7 +139,7 @@ class AsyncFunctions(Generic[A, S]):
         api_version: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> str:
-        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
+        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it, or ``start``.
 
         Arguments and errors are those of ``blocking.create``.
         """
@@ -147,6 +147,17 @@ class AsyncFunctions(Generic[A, S]):
         return await client.create(
             image, command, stdin=stdin, console_size=console_size, config=config, name=name, **options
         )
+
+    async def start(self, container: str, *, host: str | None = None, api_version: str | None = None) -> None:
+        """Start a container without attaching to it. Arguments and errors are those of ``blocking.start``."""
+        await self._client._for_one_call(host, api_version).start(container)
+
+    async def wait(self, container: str, *, host: str | None = None, api_version: str | None = None) -> int:
+        """Wait until a container has exited, and return its exit code.
+
+        If it is cancelled, its connection is closed. Arguments and errors are those of ``blocking.wait``.
+        """
+        return await self._client._for_one_call(host, api_version).wait(container)
 
     async def kill(
         self,

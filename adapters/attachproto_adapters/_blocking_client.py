@@ -10,6 +10,7 @@ other adapters, refer to them. That is why the file has more than 250 lines, and
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
@@ -24,7 +25,12 @@ from attachproto_adapters._flows._api_calls import created_id
 from attachproto_adapters._flows._arguments import check_options, check_seconds
 from attachproto_adapters._flows._attach import open_attach
 from attachproto_adapters._flows._container_calls import create_request
-from attachproto_adapters._flows._containers import create_container, kill_container, remove_container
+from attachproto_adapters._flows._containers import (
+    create_container,
+    kill_container,
+    remove_container,
+    start_container,
+)
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
 from attachproto_adapters._flows._live_output import callers_errors_unwrapped
 from attachproto_adapters._flows._logs import open_logs
@@ -37,6 +43,7 @@ from attachproto_adapters._flows._options import (
 )
 from attachproto_adapters._flows._output import CompletedRun, ExecResult
 from attachproto_adapters._flows._steps import Opened, Steps
+from attachproto_adapters._flows._waits import wait_for_exit
 from attachproto_adapters._signatures import takes_options_of
 from attachproto_adapters._transport._blocking_dialer import Dialer, end_idle
 
@@ -361,7 +368,7 @@ class Client(ClientBase):
         name: str | None = None,
         **options: Unpack[CommandOptions],
     ) -> str:
-        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
+        """Create a container, and return its ID. ``attach`` with ``start=True`` starts it, or ``start``.
 
         If it is cancelled or interrupted, the engine may create the container nevertheless. With a ``name`` of yours it
         can be removed then.
@@ -393,6 +400,54 @@ class Client(ClientBase):
             **options,
         )
         return self._drive(create_container(request))
+
+    def start(self, container: str) -> None:
+        """Start a container, and do not attach to it: for a service, or a sandbox in which commands are run.
+
+        A container that runs already is left as it is, without an error: then the engine answers 304, and the container
+        is in the state that was asked for. One that has exited runs again. To read the output from its first byte on,
+        or to hold the container's stdin open, call ``attach`` with ``start=True``.
+
+        Args:
+            container: its name or ID.
+
+        Raises:
+            RequestRejected: the engine refused: the command cannot be executed, the container is paused, or there is no
+                such container.
+            TypeError, ValueError: the name is not valid. Nothing was sent.
+            EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``. The container may have been started
+                if there was no answer. The request is never sent twice.
+        """
+        self._drive(start_container(container, self._api_version))
+
+    def wait(self, container: str) -> int:
+        """Wait until a container has exited, and return its exit code; at once if it has exited already.
+
+        It waits for the run that goes on when it is called. A restart policy may start the container again after that.
+        If a container may be gone before ``wait`` has asked, as one with ``AutoRemove`` is, call ``attach`` with
+        ``start=True`` and ``Attachment.wait`` instead. If a proxy ends the wait because the engine was silent for too
+        long, the engine is asked again.
+
+        The client's ``timeout`` bounds all of it. In asyncio, trio and anyio use the framework's deadlines. A wait that
+        is cancelled or timed out closes its connection, and may be called again.
+
+        Args:
+            container: its name or ID.
+
+        Raises:
+            ContainerNotRunning: it was never started. Engines would report an exit code at once that no process had.
+            ExitCodeUnknown: the engine does not know the exit code: the container was removed during this call, at its
+                exit for instance, or the engine has lost it.
+            RequestRejected: the engine refused: there is no such container, for instance because it was removed at its
+                exit (``not_found``).
+            TimeoutError: it has not exited in time.
+            TypeError, ValueError: the name is not valid. Nothing was sent.
+            EngineUnreachable, RemoteProtocolError: as for ``attach``.
+        """
+        dialer = self._dialer()
+        if self._timeout is not None:
+            dialer.deadline = time.monotonic() + self._timeout
+        return self._drive(wait_for_exit(container, self._api_version), dialer)
 
     def kill(self, container: str, signal: str = "KILL") -> None:
         """Send a signal to a container's main process.
@@ -430,9 +485,9 @@ class Client(ClientBase):
 
     # ---- how a method makes its calls ----
 
-    def _drive(self, steps: Steps[T]) -> T:
+    def _drive(self, steps: Steps[T], dialer: Dialer | None = None) -> T:
         """Perform a flow that opens no stream, and return its result. All its connections are closed then."""
-        dialer = self._dialer()
+        dialer = self._dialer() if dialer is None else dialer
         try:
             return drive(steps, dialer).value
         finally:

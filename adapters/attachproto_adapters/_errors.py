@@ -124,7 +124,10 @@ class ImageNotFound(RequestRejected, ErrorWithRemedy):
 
 
 class ContainerNotRunning(ErrorWithRemedy):
-    """The container has exited or is paused. An attach to an exited one would hang (dockerd) or reset it (Podman)."""
+    """The container has exited, is paused, or was never started, and what was asked for needs one that runs.
+
+    An attach to one that has exited would hang (dockerd) or reset it (Podman).
+    """
 
 
 class LogsUnavailable(ErrorWithRemedy):

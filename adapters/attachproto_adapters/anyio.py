@@ -31,7 +31,7 @@ else:
     Attachment = AsyncAttachment  # the attachments of both adapters are instances of it
 
 __all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
-__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
+__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec", "start", "wait"]
 
 
 def _running_client() -> type[AsyncClient[Any, Any]]:
@@ -71,6 +71,7 @@ class Client(AsyncClient[Attachment, AsyncSession]):
 _functions = AsyncFunctions(Client)
 attach, exec_start, logs = _functions.attach, _functions.exec_start, _functions.logs
 run, create, kill, remove = _functions.run, _functions.create, _functions.kill, _functions.remove
+start, wait = _functions.start, _functions.wait
 run_exec, create_exec, open_exec = _functions.run_exec, _functions.create_exec, _functions.open_exec
 
 

@@ -22,7 +22,7 @@ from attachproto_adapters._flows._arguments import check_opening
 from attachproto_adapters._transport._asyncio import AsyncioSession, Dialer, StreamsSession
 
 __all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
-__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
+__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec", "start", "wait"]
 
 
 class Attachment(AsyncAttachment[AsyncioSession]):
@@ -60,6 +60,7 @@ class Client(AsyncClient[Attachment, AsyncioSession]):
 _functions = AsyncFunctions(Client)
 attach, exec_start, logs = _functions.attach, _functions.exec_start, _functions.logs
 run, create, kill, remove = _functions.run, _functions.create, _functions.kill, _functions.remove
+start, wait = _functions.start, _functions.wait
 run_exec, create_exec, open_exec = _functions.run_exec, _functions.create_exec, _functions.open_exec
 
 

@@ -28,7 +28,7 @@ from attachproto_adapters._transport._blocking_dialer import open_stream
 from attachproto_adapters._transport._sockets import is_tls_socket
 
 __all__ = ["Attachment", "Client", "Lines", "StdoutReader", "attach", "create", "create_exec", "exec_start", "kill"]
-__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
+__all__ += ["logs", "open_attachment", "open_exec", "remove", "run", "run_exec", "start", "wait"]
 
 
 def attach(
@@ -138,12 +138,32 @@ def create(
     timeout: float | None = None,
     **options: Unpack[CommandOptions],
 ) -> str:
-    """Create a container, and return its ID. ``attach`` with ``start=True`` starts it.
+    """Create a container, and return its ID. ``attach`` with ``start=True`` starts it, or ``start``.
 
     Arguments and errors are those of ``Client`` and of ``Client.create``.
     """
     client = Client._for_one_call(host, api_version, timeout)
     return client.create(image, command, stdin=stdin, console_size=console_size, config=config, name=name, **options)
+
+
+def start(
+    container: str, *, host: str | None = None, api_version: str | None = None, timeout: float | None = None
+) -> None:
+    """Start a container without attaching to it.
+
+    Arguments and errors are those of ``Client`` and of ``Client.start``.
+    """
+    Client._for_one_call(host, api_version, timeout).start(container)
+
+
+def wait(
+    container: str, *, host: str | None = None, api_version: str | None = None, timeout: float | None = None
+) -> int:
+    """Wait until a container has exited, and return its exit code.
+
+    Arguments and errors are those of ``Client`` and of ``Client.wait``. ``timeout`` bounds all of it.
+    """
+    return Client._for_one_call(host, api_version, timeout).wait(container)
 
 
 def kill(

@@ -32,6 +32,7 @@ from attachproto_adapters._transport._trio import Dialer, TrioSession, session_o
 
 __all__ = ["Attachment", "BrokenResourceWithOutput", "Client", "Lines", "StdoutReader", "attach", "create"]
 __all__ += ["create_exec", "exec_start", "kill", "logs", "open_attachment", "open_exec", "remove", "run", "run_exec"]
+__all__ += ["start", "wait"]
 
 
 class BrokenResourceWithOutput(ErrorWithOutput, trio.BrokenResourceError):
@@ -77,6 +78,7 @@ class Client(AsyncClient[Attachment, TrioSession]):
 _functions = AsyncFunctions(Client)
 attach, exec_start, logs = _functions.attach, _functions.exec_start, _functions.logs
 run, create, kill, remove = _functions.run, _functions.create, _functions.kill, _functions.remove
+start, wait = _functions.start, _functions.wait
 run_exec, create_exec, open_exec = _functions.run_exec, _functions.create_exec, _functions.open_exec
 
 

@@ -587,7 +587,7 @@ def test_a_wait_that_broke_is_asked_again(status: str, condition: str, head: obj
     assert ending.exit_code == 3
 
 
-@pytest.mark.parametrize("status_code", [502, 503, 504])
+@pytest.mark.parametrize("status_code", [408, 502, 503, 504])
 def test_a_wait_that_a_gateway_has_given_up_is_asked_again(status_code: int) -> None:
     ending = container_ending(over=False)
     seen, _ = drive(ending.wait(), Response(status_code), inspected(), None, WAITED, None)

@@ -48,6 +48,8 @@ FUNCTIONS = {
     "remove",
     "run",
     "run_exec",
+    "start",
+    "wait",
 }
 
 # Their timeout bounds all of the call, and ends what it has started.

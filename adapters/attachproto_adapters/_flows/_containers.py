@@ -1,13 +1,13 @@
-"""The flows that create, end and remove a container."""
+"""The flows that create, start, end and remove a container."""
 
 from __future__ import annotations
 
 import json
 
-from attachproto import Request, Response
+from attachproto import Attach, Request, Response
 from attachproto._validators import check_flag
 from attachproto_adapters._errors import ImageNotFound, RequestRejected
-from attachproto_adapters._flows._api_calls import created_id, done
+from attachproto_adapters._flows._api_calls import created_id, done, start_request
 from attachproto_adapters._flows._container_calls import kill_request, remove_request
 from attachproto_adapters._flows._flows import first_call
 from attachproto_adapters._flows._steps import Call, Steps
@@ -31,6 +31,21 @@ def create_container(request: Request) -> Steps[str]:
             image = str(json.loads(request.body)["Image"])
             raise ImageNotFound(exc.status_code, exc.message, "POST /containers/create", image) from None
         raise
+
+
+def start_container(container: str, api_version: str | None) -> Steps[None]:
+    """Start a container. If it runs already, engines answer 304, and nothing is left to do.
+
+    Raises:
+        RequestRejected: the engine refused: there is no such container, or its command cannot be executed.
+    """
+    Attach(container)  # checks the name
+    request = start_request(container, api_version)
+    try:
+        done(request, (yield from first_call(request)), 204)
+    except RequestRejected as exc:
+        if exc.status_code != 304:
+            raise
 
 
 def kill_container(container: str, signal: str, api_version: str | None) -> Steps[None]:
