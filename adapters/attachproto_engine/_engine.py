@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
-from attachproto._validators import version_numbers
+from attachproto._validators import VERSION, version_numbers
 from attachproto_engine._fault_book import FaultBook
 from attachproto_engine._faults import Call, Fault
 from attachproto_engine._guard import Guard
@@ -55,7 +55,8 @@ class Engine:
             container of any other is a 404. By default every image is there.
 
     Raises:
-        ValueError: the host, the engine, the version or the name of an image is invalid.
+        TypeError: an argument is of another type.
+        ValueError: the engine, the version or the name of an image is invalid. An invalid host is one at the start.
     """
 
     def __init__(
@@ -70,13 +71,20 @@ class Engine:
         if emulate not in EMULATED:
             raise ValueError(f"an engine emulates {' or '.join(EMULATED)}, not {emulate!r}")
         self._rules = RULES[emulate]
-        api_version = api_version or self._rules.maximum
-        if not version_numbers(MINIMUM) <= version_numbers(api_version) <= version_numbers(HIGHEST):
-            raise ValueError(f"an engine speaks API {MINIMUM} to {HIGHEST}, not {api_version}")
+        if api_version is None:
+            api_version = self._rules.maximum
+        for name, value in (("host", host), ("api_version", api_version)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} is of type str, not {value!r}")
+        lowest, highest = version_numbers(MINIMUM), version_numbers(HIGHEST)
+        if not VERSION.fullmatch(api_version) or not lowest <= version_numbers(api_version) <= highest:
+            raise ValueError(f"an engine speaks API {MINIMUM} to {HIGHEST}, not {api_version!r}")
         self._images = Images(images)
         self._wanted = host
         self._api_version = api_version
         self._faults = FaultBook()
+        if faults is not None and not isinstance(faults, Mapping):
+            raise TypeError(f"faults are lists by the names of containers, not {faults!r}")
         for container, listed in (faults or {}).items():
             self.fault(container, *listed)
         self._host: str | None = None

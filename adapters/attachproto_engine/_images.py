@@ -28,9 +28,13 @@ class Images:
             names: the images that are there; ``None`` for every name that a client may ask for.
 
         Raises:
+            TypeError: one of them is no text, or they are a single one.
             ValueError: one of them is no name of an image.
         """
-        self._names = None if names is None else {_normal(name) for name in names}
+        listed = None if names is None else list(names)
+        if isinstance(names, str) or not all(isinstance(name, str) for name in listed or ()):
+            raise TypeError(f"images are a list of names such as ['alpine'], not {names!r}")
+        self._names = None if listed is None else {_normal(name) for name in listed}
 
     def check(self, name: str, rules: Rules) -> None:
         """Check that there is such an image.

@@ -201,7 +201,12 @@ def _listening_on_path(path: str) -> Iterator[socket.socket]:
         close_in_forked_child(sock, socket.socket.close)
         # Linux gives the path the mode of the socket's descriptor; elsewhere chmod() follows a moment later.
         os.fchmod(sock.fileno(), 0o600)
-        sock.bind(path)
+        try:
+            sock.bind(path)
+        except OSError as exc:
+            if exc.errno is not None:
+                exc.filename = path  # Python leaves it out here
+            raise
         made = os.lstat(path)
         try:
             if stat.S_ISSOCK(made.st_mode) and stat.S_IMODE(made.st_mode) != 0o600:

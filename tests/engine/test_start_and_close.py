@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -87,6 +88,36 @@ def test_a_given_path(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(OSError, match="in use"):
         Engine(host).start()
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"host": 5},
+        {"host": b"unix:///tmp/engine.sock"},
+        {"api_version": 1.41},
+        {"images": 5},
+        {"images": "alpine"},
+        {"images": [5]},
+        {"faults": 5},
+        {"faults": {"web": 5}},
+        {"faults": {5: []}, "host": 5},
+    ],
+)
+def test_an_argument_of_the_wrong_type(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        Engine(**arguments)
+
+
+@pytest.mark.parametrize("version", ["", "x", "1.41.x", "1", "1.40", "1.52", "\u0661.41"])
+def test_a_version_that_no_engine_speaks(version: str) -> None:
+    with pytest.raises(ValueError, match=r"an engine speaks API 1\.41 to 1\.51, not '"):
+        Engine(api_version=version)
+
+
+def test_a_path_where_no_socket_can_be_is_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nosuch/engine\.sock"):
+        Engine(f"unix://{tmp_path}/nosuch/engine.sock").start()
 
 
 def test_it_can_be_started_again() -> None:
