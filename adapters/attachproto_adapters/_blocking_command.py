@@ -81,32 +81,38 @@ class CommandRun:
             return self._run()
         except BaseException as exc:
             late = deadline is not None and time.monotonic() >= deadline and isinstance(exc, OSError | ExitCodeUnknown)
-            ended, outputs = self._end(always=late)
+            ended, outputs = self.end(always=late)
             if late and timeout is not None:
                 raise self._command.timed_out(timeout, outputs, ended=ended) from None
             if isinstance(exc, OutputTooLarge):
                 exc.ended = ended
             raise
         finally:
-            self._close()
+            self.close()
+
+    def open(self) -> Attachment:
+        """Start it. Whatever is raised, ``end`` and ``close`` can follow."""
+        driven = drive(self._command.start(), self._dialer, stream_held=self._stream)
+        self._attachment = Attachment(*driven.streamed(), driven.value, self._dialer, driven.held)
+        return self._attachment
 
     def _run(self) -> ExecResult[bytes]:
         while True:
-            driven = drive(self._command.start(), self._dialer, stream_held=self._stream)
-            self._attachment = Attachment(*driven.streamed(), driven.value, self._dialer, driven.held)
-            live = self._exchange.live(driven.value.marker)
-            outputs = self._attachment._exchange(self._exchange.input, self._exchange.max_output, live)
+            attachment = self.open()
+            assert self._command.opened is not None
+            live = self._exchange.live(self._command.opened.marker)
+            outputs = attachment._exchange(self._exchange.input, self._exchange.max_output, live)
             with exit_code_wanted(outputs, (OSError,)):
-                exit_code = self._attachment.wait()
+                exit_code = attachment.wait()
             if self._command.has_ended(exit_code, outputs):
                 if live is not None:
                     live.end()
-                    self._attachment._show()
+                    attachment._show()
                 return ExecResult(exit_code, *outputs)
-            self._close()
+            self.close()
             self._attachment = None
 
-    def _end(self, *, always: bool) -> tuple[bool, tuple[bytes, bytes]]:
+    def end(self, *, always: bool = False) -> tuple[bool, tuple[bytes, bytes]]:
         """End the command. Returns whether it was seen to have ended, and what it has printed.
 
         ``always``: also if its process is not known, ask the engine whether it has ended.
@@ -168,7 +174,8 @@ class CommandRun:
                 while self._command.awaits_process and (events := attachment._next_events()):
                     attachment._gather(events, None)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close all its connections."""
         # If a signal's handler raises in one of them, the rest is closed nevertheless.
         with contextlib.ExitStack() as stack:
             stack.callback(self._dialer.close)

@@ -85,6 +85,18 @@ def wait_for_shell(fifo: Path) -> int:
     return descriptor
 
 
+def wait_until_it_waits(process: Process) -> None:
+    """Wait until the main thread waits for the engine: it has not run for a moment.
+
+    A signal in the middle of a read may lose what that has taken, as `docs/adapters-limits.md` says.
+    """
+    before, end = "", time.monotonic() + BOUND
+    while (now := Path(f"/proc/{process.pid}/status").read_text()) != before or "S (sleeping)" not in now:
+        assert time.monotonic() < end
+        before = now
+        time.sleep(0.05)
+
+
 def type_before_the_shell_runs(terminal: Terminal, fifo: Path, keys: bytes) -> None:
     """Type while the dynamic loader of the shell waits for the FIFO; then let it go on."""
     release = wait_for_shell(fifo)
@@ -140,6 +152,37 @@ def test_a_timeout_before_the_line_waits_for_it(embedded: Engine, start: Start, 
     os.close(release)
     _, stderr = process.communicate(timeout=BOUND)
     assert (process.returncode, stderr) == (124, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_line_ends_the_command_too(
+    embedded: Engine, start: Start, tmp_path: Path, fifo: Path, number: signal.Signals
+) -> None:
+    """As at a timeout, the line is waited for."""
+    web, file = started(embedded, "web"), tmp_path / "pid"
+    process = start(*exec_with(fifo, "--timeout", "1m", web, "sh", "-c", f"echo $$ > {file}; exec sleep 600"))
+    release = wait_for_shell(fifo)
+    wait_until_it_waits(process)
+    process.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    os.close(release)
+    _, stderr = process.communicate(timeout=BOUND)
+    assert (process.returncode, stderr) == (128 + number, b"")
+    assert not file.exists() or not Path(f"/proc/{file.read_text().strip()}/stat").exists()
+
+
+def test_a_second_signal_before_the_line_ends_the_wait(embedded: Engine, start: Start, fifo: Path) -> None:
+    process = start(*exec_with(fifo, "--timeout", "1m", started(embedded, "web"), "sleep", "600"))
+    release = wait_for_shell(fifo)
+    wait_until_it_waits(process)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(BOUND) == 130
+    os.close(release)
+    assert b"Traceback" not in process.stderr.read()  # type: ignore[union-attr]
 
 
 class Sent:

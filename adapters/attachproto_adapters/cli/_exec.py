@@ -10,16 +10,19 @@ from __future__ import annotations
 import argparse
 import secrets
 import threading
+from collections.abc import Callable
 
 from attachproto import DataEvent, Stderr, Systemerr
-from attachproto_adapters._blocking_command import end_command
+from attachproto_adapters._blocking_attachment import Attachment
+from attachproto_adapters._blocking_command import CommandRun, end_command
 from attachproto_adapters._errors import AttachError
 from attachproto_adapters._flows._commands import START_SECONDS, Command
+from attachproto_adapters._flows._exchange import Exchange
 from attachproto_adapters._flows._live_output import OutputPiece, ShownOutput
 from attachproto_adapters._flows._marker import Marker, MarkerState
 from attachproto_adapters.cli._client import CommandClient
 from attachproto_adapters.cli._commands import console_size, process_options
-from attachproto_adapters.cli._statuses import Signalled
+from attachproto_adapters.cli._signals import before_interruption
 from attachproto_adapters.cli._stream import run_stream
 from attachproto_adapters.cli._writers import Writer, make_writer
 
@@ -40,14 +43,9 @@ def exec_(arguments: argparse.Namespace) -> int:
             **process_options(arguments),
         )
         try:
-            try:
-                return _run(client, command, arguments)
-            except _NotStarted:
-                return _run(client, command, arguments)
-        except (KeyboardInterrupt, Signalled):
-            if command.must_end:
-                _end(client, command)
-            raise
+            return _run(client, command, arguments)
+        except _NotStarted:
+            return _run(client, command, arguments)
 
 
 class _NotStarted(Exception):
@@ -55,8 +53,34 @@ class _NotStarted(Exception):
 
 
 def _run(client: CommandClient, command: Command, arguments: argparse.Namespace) -> int:
-    """Start it, and write its output."""
-    attachment = client.open(command.start())
+    """Start it, and write its output. A signal ends it, as it ends a command of ``run_exec``."""
+    dialer = client._dialer()
+    run = CommandRun(command, Exchange(None, None, "strict", None, None, None, awaits=False), dialer)
+    tried = False
+
+    def end() -> None:
+        nonlocal tried
+        if not tried:
+            tried = True
+            run.end()
+
+    try:
+        with before_interruption(end):
+            attachment = run.open()
+            dialer.deadline = None
+            return _show(client, command, attachment, arguments, end)
+    finally:
+        run.close()
+
+
+def _show(
+    client: CommandClient,
+    command: Command,
+    attachment: Attachment,
+    arguments: argparse.Namespace,
+    interrupted: Callable[[], object],
+) -> int:
+    """Write its output. ``interrupted`` is called when a signal ends this, before the stream is closed."""
     marker = None if command.opened is None else command.opened.marker
     writer = make_writer(arguments)
     output: ShownOutput | None = None
@@ -84,6 +108,7 @@ def _run(client: CommandClient, command: Command, arguments: argparse.Namespace)
         kill=kill,
         on_exit=on_exit,
         stdin_after=known,
+        interrupted=interrupted,
     )
 
 

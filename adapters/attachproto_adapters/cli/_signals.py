@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
+from attachproto_adapters.cli._statuses import Signalled
+
 
 @contextlib.contextmanager
 def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
@@ -24,3 +26,13 @@ def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+@contextlib.contextmanager
+def before_interruption(call: Callable[[], object]) -> Iterator[None]:
+    """A context that makes a call if a signal ends the command in it. A second signal ends the call."""
+    try:
+        yield
+    except (KeyboardInterrupt, Signalled):
+        call()
+        raise

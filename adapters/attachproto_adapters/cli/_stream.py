@@ -17,7 +17,7 @@ from attachproto_adapters._blocking_attachment import Attachment
 from attachproto_adapters._errors import AttachError, OutputCut, RequestRejected
 from attachproto_adapters._forwarding import Background, StdinForwarder
 from attachproto_adapters.cli._client import CommandClient
-from attachproto_adapters.cli._signals import handled
+from attachproto_adapters.cli._signals import before_interruption, handled
 from attachproto_adapters.cli._statuses import TIMED_OUT, Signalled, complain, in_options, of_exit_code
 from attachproto_adapters.cli._writers import Writer, put
 from attachproto_adapters.terminal import follow_size, raw_mode
@@ -89,6 +89,7 @@ def run_stream(
     exit_code: bool = True,
     on_exit: Callable[[int], object] = lambda code: None,
     stdin_after: threading.Event | None = None,
+    interrupted: Callable[[], object] = lambda: None,
 ) -> int:
     """Write the output up to its end, and return the exit status.
 
@@ -104,11 +105,12 @@ def run_stream(
         exit_code: whether the process has an exit code that is waited for.
         on_exit: called with the exit code, before it is shown. What it raises is raised.
         stdin_after: stdin is not read before this is set.
+        interrupted: called when a signal ends the command, before the stream is closed.
     """
     tty = attachment.inspected is not None and attachment.inspected.tty
     background = Background()
     limit = TimeLimit(client, attachment, background, kill)
-    with attachment, background:
+    with attachment, before_interruption(interrupted), background:
         try:
             with contextlib.ExitStack() as stack:
                 if proxy is not None and not tty:
