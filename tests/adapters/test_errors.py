@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import threading
 from typing import Any
 
 import pytest
+import trio
 
 from attachproto import AttachError, Reason, RemoteProtocolError
 from attachproto_adapters import EngineUnreachable, RequestRejected
 from tests.adapters.frameworks import FRAMEWORKS, Framework
-from tests.adapters.scripted import Act, Engine, Peer, container
+from tests.adapters.scripted import Act, Engine, Peer, container, reset
 
 PAGE = b"<!DOCTYPE html><title>404 Not Found</title>\n<body>" + b"x" * 1000 + b"</body>\n"
 
@@ -94,6 +98,45 @@ def test_a_port_that_speaks_tls_is_called_so(framework: Framework, engine: Engin
     assert isinstance(error, RequestRejected | EngineUnreachable)
     assert "the port speaks TLS" in str(error)
     assert "DOCKER_TLS_VERIFY" in str(error)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+def test_a_reset_before_any_answer_names_tls(framework: Framework, tcp_engine: Engine) -> None:
+    """A TLS server that cannot read a plain request may only close, with the rest of it unread."""
+    tcp_engine.on("inspect", reset)
+    caught: list[Exception] = []
+
+    async def scenario() -> None:
+        with pytest.raises((ConnectionResetError, trio.BrokenResourceError)) as info:
+            await framework.attach("web", host=tcp_engine.host)
+        caught.append(info.value)
+
+    framework.run(scenario)
+    assert f"reset before any answer came: {tcp_engine.host}" in str(caught[0])
+    assert "DOCKER_TLS_VERIFY" in str(caught[0])
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+@pytest.mark.parametrize("resets", [False, True])
+def test_tls_to_a_port_that_speaks_none(framework: Framework, resets: bool) -> None:
+    """It closes or resets the connection at the ClientHello."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_at_once() -> None:
+            with server.accept()[0] as sock:
+                assert sock.recv(1 if resets else 65536)
+
+        closing = threading.Thread(target=close_at_once)
+        closing.start()
+
+        async def scenario() -> None:
+            host = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+            async with framework.client(host, tls=ssl.create_default_context()) as client:
+                with pytest.raises(EngineUnreachable, match="the port may not speak TLS"):
+                    await client.attach("web")
+
+        framework.run(scenario)
+        closing.join()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)

@@ -118,6 +118,8 @@ class ContainerRun:
 
     def left_behind(self, exc: Exception) -> str:
         """What to tell the caller if ``clean_up`` has failed."""
+        if self._container is None:
+            return f"it is not known whether the container {self.name} of this run was created: {exc}"
         what = "removed" if self._remove else "killed"
         return f"the container {self.name} of this run could not be {what}: {exc}"
 

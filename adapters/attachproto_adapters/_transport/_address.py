@@ -81,6 +81,11 @@ class Address:
             if isinstance(exc, EngineUnreachable):
                 raise
             why, remedy = failure_reason(exc), ""
+            if self._tls_client is not None:
+                import ssl
+
+                if isinstance(exc, ConnectionResetError | ssl.SSLEOFError):
+                    why += "; the port may not speak TLS"
             if isinstance(self.host, UnixHost):
                 if isinstance(exc, FileNotFoundError) and self.host.hint:
                     why += f"; {self.host.hint}"

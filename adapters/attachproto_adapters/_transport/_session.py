@@ -20,7 +20,7 @@ from attachproto_adapters._flows._stdin import Sendable, stdin_lost
 from attachproto_adapters._transport._address import failure_reason
 from attachproto_adapters._transport._guard import Guard
 from attachproto_adapters._transport._health import BROKEN, RESET_HEARD, SOUND, Health
-from attachproto_adapters._transport._schemes import Host
+from attachproto_adapters._transport._schemes import Host, TcpHost
 from attachproto_adapters._transport._sockets import is_unix
 
 if TYPE_CHECKING:
@@ -230,7 +230,17 @@ class Session(abc.ABC):
         return self._silent and not self.kept
 
     def failed(self, exc: BaseException) -> BaseException:
-        """Record an error of reading. Returns the error to raise: for ``ssh`` one that quotes what it has printed."""
+        """Record an error of reading. Returns the error to raise, which may say more.
+
+        For ``ssh`` it quotes what it has printed. A server that expects TLS may only reset a plain connection.
+        """
+        plain_tcp = isinstance(self._host, TcpHost) and self._tls is None
+        if plain_tcp and self._is_unreached and isinstance(exc, ConnectionResetError):
+            exc = ConnectionResetError(
+                errno.ECONNRESET,
+                f"the connection was reset before any answer came: {self._host}; if the port speaks TLS, set "
+                "DOCKER_TLS_VERIFY, and DOCKER_CERT_PATH to the certificates, or give an SSLContext",
+            )
         self._health.move(BROKEN, exc)
         if isinstance(exc, Exception) and self._child is not None:  # and not Ctrl-C
             self._check_child()
