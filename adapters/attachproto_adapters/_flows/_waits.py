@@ -22,7 +22,7 @@ from attachproto_adapters._flows._api_calls import (
 from attachproto_adapters._flows._flows import first_call, inspect_container
 from attachproto_adapters._flows._inspect import InspectedContainer
 from attachproto_adapters._flows._pauses import Pauses
-from attachproto_adapters._flows._steps import AwaitDeferred, Broken, Call, CallDeferred, Discard, Opened, Steps
+from attachproto_adapters._flows._steps import AwaitDeferred, Call, CallDeferred, Discard, Opened, Steps
 
 ANSWER_SECONDS: Final = 4.0
 """How long a wait may be silent after inspect has reported the exit. Podman looks every 250 ms; 1.4 s were seen."""
@@ -82,10 +82,9 @@ def wait_for_exit(container: str, api_version: str | None) -> Steps[int]:
     pauses = Pauses()
     try:
         while not latest.exited:
-            request = _wait_for_run(container, run, api_version)
-            answer = yield from _answer_of(request, run)
-            if isinstance(answer, Response) and answer.status_code not in GATEWAY_ERRORS:
-                return exit_code(succeeded(request, answer))
+            code = yield from _code_by_wait(container, run, api_version)
+            if code is not None:
+                return code
             yield from pauses.unbounded()
             latest = yield from inspect_container(container, api_version)
             _check_same_run(container, run, latest)
@@ -96,48 +95,43 @@ def wait_for_exit(container: str, api_version: str | None) -> Steps[int]:
     return known_exit_code(latest.exit_code)
 
 
-def _wait_for_run(container: str, run: InspectedContainer, api_version: str | None) -> Request:
-    """The call for the end of a run that was seen.
+def _code_by_wait(container: str, run: InspectedContainer, api_version: str | None) -> Steps[int | None]:
+    """Hold a wait for the end of a run that was seen; ``None`` if the wait broke off, or was too late.
 
     Where AutoRemove removes the container, or an attach resets it, Podman answers ``not-running`` with 0 or -1, and
-    ``next-exit`` with the exit code.
+    ``next-exit`` with the exit code. But it subscribes to the event of the exit only after it has sent the head
+    (``waitNextExit`` in ``pkg/api/handlers/utils/containers.go``). An exit before that is missed, and there is no
+    answer. So the container is inspected until the subscription has certainly been made.
     """
-    return wait_request(container, "next-exit" if run.podman else "not-running", api_version)
+    request = wait_request(container, "next-exit" if run.podman else "not-running", api_version)
+    answer: object = yield CallDeferred(request)
+    if not isinstance(answer, Response):
+        answer, patience = None, None
+        for seconds in _PODMAN_LOOKS if run.podman else ():
+            answer = yield AwaitDeferred(seconds)
+            if answer is not None:
+                break
+            response: Response = yield Call(inspect_request("containers", container, api_version))
+            latest = None if is_refusal(response) else InspectedContainer.from_response(response)
+            if latest is not None and latest.exited and latest.exit_code >= 0 and _is_same_run(run, latest):
+                return latest.exit_code  # another inspect may find it removed
+            patience = _patience(run, latest)
+            if patience is not None:
+                break
+        if answer is None:
+            answer = yield AwaitDeferred(patience)
+    if isinstance(answer, Response) and answer.status_code not in GATEWAY_ERRORS:
+        return exit_code(succeeded(request, answer))
+    return None
 
 
-def _answer_of(request: Request, run: InspectedContainer) -> Steps[Response | Broken | None]:
-    """The answer to a wait. If there is none, the run is over or another one has begun.
-
-    Podman subscribes to the event of the exit only after it has sent the head (``waitNextExit`` in
-    ``pkg/api/handlers/utils/containers.go``). An exit before that is missed, and there is no answer. So the container
-    is inspected until the subscription has certainly been made.
-    """
-    answer: Response | Broken | None = yield CallDeferred(request)
-    if isinstance(answer, Response):
-        return answer
-    inspect = inspect_request("containers", request.path[1], request.api_version)
-    patience: float | None = None
-    for seconds in _PODMAN_LOOKS if run.podman else ():
-        answer = yield AwaitDeferred(seconds)
-        if answer is not None:
-            return answer
-        patience = _patience(run, (yield Call(inspect)))
-        if patience is not None:
-            break
-    answer = yield AwaitDeferred(patience)
-    return answer
-
-
-def _patience(run: InspectedContainer, response: Response) -> float | None:
-    """How long a wait may still be silent after this answer to an inspect; ``None`` while the run goes on."""
-    if is_refusal(response):  # it may have been removed at its exit
+def _patience(run: InspectedContainer, latest: InspectedContainer | None) -> float | None:
+    """How long a wait may be silent after this inspect; ``None`` for ever, because the run goes on."""
+    if latest is None or latest.created:  # removed, or reset by an attach: only the wait may have the exit code
         return ANSWER_SECONDS
-    latest = InspectedContainer.from_response(response)
-    if latest.created or (latest.exited and latest.exit_code < 0):  # reset by an attach
-        return ANSWER_SECONDS
-    if latest.exited:  # inspect has the exit code
-        return 0.0
-    return None if _is_same_run(run, latest) else EARLIER_RUN_SECONDS
+    if not _is_same_run(run, latest):
+        return EARLIER_RUN_SECONDS
+    return ANSWER_SECONDS if latest.exited else None
 
 
 def _is_same_run(run: InspectedContainer, latest: InspectedContainer) -> bool:
