@@ -3,6 +3,9 @@
 Strategy: the guard is a shell that reads a pipe whose other end only the engine has. The engine writes the PID of each
 session that it starts, and takes it back before the leader is reaped. When the engine dies in whatever way, SIGKILL
 included, the kernel closes the pipe: the guard kills what is left of these sessions, and removes the engine's socket.
+The engine may be killed after a process has begun and before its PID is told. So it names the pipe of the process's
+stdout beforehand, and the guard looks for who has it. The kernel closes the guard's pipe in the new process at exec,
+when its stdout is in place. A process on a terminal gets SIGHUP from the kernel instead, as the terminal is closed.
 The guard has a session of its own, so that no signal to the engine's terminal or process group reaches it.
 
 The kernel's own way, PR_SET_PDEATHSIG, is not used: it would have to be set in the child after fork and before exec,
@@ -26,10 +29,11 @@ _SHELL: Final = "/bin/sh"
 _SCRIPT: Final = """
 trap '' HUP INT TERM QUIT
 cd /
-live=' ' inode= path=
+live=' ' inode= path= stdout=
 while read -r what one two; do
   case $what in
-    +) live="$live$one " ;;
+    stdout) stdout=$one ;;
+    +) live="$live$one " stdout= ;;
     -) case $live in *" $one "*) live="${live%%" $one "*} ${live#*" $one "}" ;; esac ;;
     path) inode=$one path=$two ;;
   esac
@@ -37,6 +41,19 @@ done
 if [ -n "$path" ]; then
   set -- $(ls -di -- "$path")
   [ "$1" != "$inode" ] || rm -rf -- "$path"
+fi
+if [ -n "$stdout" ]; then
+  IFS='
+'
+  for line in $(ls -l /proc/[0-9]*/fd/1); do
+    case $line in
+      *" -> $stdout")
+        process=${line##*/proc/}
+        live="$live${process%%/*} "
+        ;;
+    esac
+  done
+  unset IFS
 fi
 for leader in $live; do kill -KILL -- "-$leader"; done
 round=0 left=1
@@ -96,6 +113,10 @@ class Guard:
         """Name what is removed: a file or a directory that the engine has made."""
         if "\n" not in path:
             self._say(f"path {os.lstat(path).st_ino} {os.path.abspath(path)}")
+
+    def starting(self, stdout: int | None) -> None:
+        """A session is about to be started, with this end of a pipe as its stdout; ``None`` if it was not started."""
+        self._say("stdout" if stdout is None else f"stdout pipe:[{os.fstat(stdout).st_ino}]")
 
     def add(self, leader: int) -> None:
         """A session was started."""

@@ -63,6 +63,9 @@ class Process:
                 # posix_spawn cannot change the directory, and os.chdir() would change it for every thread.
                 arguments = ["/bin/sh", "-c", _IN_DIRECTORY, command.directory, program, *arguments[1:]]
                 program = arguments[0]
+            if not command.tty:
+                opened.callback(guard.starting, None)
+                guard.starting(self._child_ends[-2])
             try:
                 self.pid = os.posix_spawn(
                     program,
