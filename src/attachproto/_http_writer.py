@@ -133,14 +133,11 @@ class ResponseEncoder:
         self.http_version = http_version
         self.keep_alive = False
 
-    def rejected(self, event: Rejected, *, plain: bool) -> bytes:
+    def rejected(self, event: Rejected) -> bytes:
         """Write a refusal: without a ``content-length`` it ends with the connection.
 
-        No header field is added, but for a ``Connection: close`` where a client could take the connection for open.
-
-        Args:
-            event: the refusal.
-            plain: it answers no request for a stream.
+        No header field is added, but for a ``Connection: close`` where a client could take the connection for open
+        (RFC 9112, 9.6). Without a length dockerd adds none either (moby ``postContainersAttach``).
 
         Raises:
             LocalProtocolError: the status is below 400, or the header fields do not fit the body.
@@ -149,11 +146,8 @@ class ResponseEncoder:
         if field(event.headers, "transfer-encoding") is not None:
             raise LocalProtocolError("the body of Rejected is written without a Transfer-Encoding")
         _check_length(event.headers, event.body)
-        headers = event.headers
-        if plain:
-            _check_connection(headers)
-            if self._tells_end(headers):
-                headers = self._with_close(headers)
+        _check_connection(event.headers)
+        headers = self._with_close(event.headers) if self._tells_end(event.headers) else event.headers
         head = encode_head(status_line(event.status_code), headers)
         return head if self.method == "HEAD" else head + event.body
 
@@ -231,10 +225,10 @@ def _check(status_code: int, headers: Headers, lowest: int) -> None:
 
 
 def _check_connection(headers: Headers) -> None:
-    """What holds for every answer to a plain request."""
+    """What holds for every answer that opens no stream."""
     connection = field(headers, "connection")
     if connection not in (None, "close"):
-        raise LocalProtocolError(f"the connection field of a plain answer is close, or left out, not {connection!r}")
+        raise LocalProtocolError(f"the connection field of this answer is close, or left out, not {connection!r}")
 
 
 def _check_length(headers: Headers, body: bytes) -> None:

@@ -105,7 +105,7 @@ class Server:
             case Accepted():
                 return self._encode_accepted(event)
             case Rejected():
-                return self._responses.rejected(event, plain=not isinstance(self._request, StreamRequest))
+                return self._responses.rejected(event)
             case ResponseHead():
                 return self._responses.head(event)
             case _:

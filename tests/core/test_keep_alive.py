@@ -24,6 +24,7 @@ from attachproto import (
     ResponseHead,
     Stdin,
 )
+from attachproto._headers import Headers
 from tests.helpers import cuts
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n"
@@ -172,11 +173,24 @@ def test_a_refusal_with_a_length_says_that_it_ends_the_connection() -> None:
         assert connection.next_exchange() is None
 
 
-def test_the_refusal_of_a_stream_is_written_as_it_is_given_and_ends_the_connection() -> None:
-    connection = Connection(SERVER, keep_alive=True)
+@pytest.mark.parametrize("keep_alive", [False, True])
+@pytest.mark.parametrize(
+    ("headers", "written"),
+    [
+        ((), b""),
+        ((("content-length", "2"),), b"Content-Length: 2\r\nConnection: close\r\n"),
+        ((("connection", "close"), ("content-length", "2")), b"Connection: close\r\nContent-Length: 2\r\n"),
+    ],
+)
+def test_the_refusal_of_a_stream_ends_the_connection_and_says_so(
+    keep_alive: bool, headers: Headers, written: bytes
+) -> None:
+    """RFC 9112, 9.6. Without a length the end of the connection is the end of the body, as on dockerd."""
+    connection = Connection(SERVER, keep_alive=keep_alive)
     connection.receive_data(ATTACH)
     assert isinstance(connection.next_event(), Attach)
-    assert connection.send(Rejected(404, (("content-length", "2"),), b"no")) == REFUSAL_BYTES
+    data = connection.send(Rejected(404, headers, b"no"))
+    assert data == b"HTTP/1.1 404 Not Found\r\n" + written + b"\r\nno"
     assert connection.next_exchange() is None
 
 
