@@ -18,7 +18,7 @@ from attachproto import Accepted, DataEvent, OutputClosed, OutputEvent, Stdin, S
 from attachproto_adapters._async_runner import close_held, drive
 from attachproto_adapters._async_stdout_reader import StdoutReader
 from attachproto_adapters._attachment import AttachmentBase
-from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._errors import AttachmentClosed, OutputTooLarge
 from attachproto_adapters._flows._api_calls import done
 from attachproto_adapters._flows._arguments import check_max_output
 from attachproto_adapters._flows._life import InputState, LifeEvent
@@ -257,7 +257,11 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def _drain(self, max_output: int | None) -> None:
         while events := await self._next_events():
-            self._gather(events, max_output)
+            try:
+                self._gather(events, max_output)
+            except OutputTooLarge:
+                await self._show()  # what the error has
+                raise
             await self._show()
         self._gathered.check(max_output)
 

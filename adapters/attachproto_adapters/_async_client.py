@@ -29,7 +29,7 @@ from attachproto_adapters._flows._containers import (
     start_container,
 )
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
-from attachproto_adapters._flows._live_output import callers_errors_unwrapped
+from attachproto_adapters._flows._live_output import CallersErrorsUnwrapped
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import (
     ClientRunExecOptions,
@@ -140,7 +140,7 @@ class AsyncClient(ClientBase, Generic[A, S]):
         """
         prepared, exchange = self._prepare_run_exec(container, command, **options)
         run: AsyncCommandRun[A, S] = AsyncCommandRun(prepared, exchange, self._dialer(), self._make_attachment)
-        with callers_errors_unwrapped():
+        with CallersErrorsUnwrapped():
             async with self._keeping():
                 return exchange.decoded(await run.run())
 
@@ -209,7 +209,7 @@ class AsyncClient(ClientBase, Generic[A, S]):
         function, and is awaited then. Arguments and errors are those of ``blocking.Client.run``.
         """
         prepared, exchange = self._prepare_run(image, command, **options)
-        with callers_errors_unwrapped():
+        with CallersErrorsUnwrapped():
             async with self._keeping():
                 return exchange.decoded(await run_container(prepared, exchange, self._dialer(), self._open))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ from typing import Self
 from attachproto import Accepted, DataEvent, OutputClosed, OutputEvent, Stdin, StdinClosed
 from attachproto_adapters._attachment import AttachmentBase
 from attachproto_adapters._blocking_runner import close_held, drive
-from attachproto_adapters._errors import AttachmentClosed
+from attachproto_adapters._errors import AttachmentClosed, OutputTooLarge
 from attachproto_adapters._flows._api_calls import done
 from attachproto_adapters._flows._arguments import check_max_output, check_seconds
 from attachproto_adapters._flows._life import InputState, LifeEvent
@@ -280,8 +281,7 @@ class Attachment(AttachmentBase[BlockingSession]):
 
     def _drain(self, max_output: int | None) -> None:
         while events := self._next_events():
-            self._gather(events, max_output)
-            self._show()
+            self._gather_and_show(events, max_output)
         self._gathered.check(max_output)
 
     def _feed_all(self, max_output: int | None) -> None:
@@ -294,13 +294,23 @@ class Attachment(AttachmentBase[BlockingSession]):
                 if not session.feed_now(feed) and session.wait_to_feed()[0]:
                     session.read_now()
                 while events := self._take():
-                    self._gather(events, max_output)
-                    self._show()
+                    self._gather_and_show(events, max_output)
+
+    def _gather_and_show(self, events: list[DataEvent], max_output: int | None) -> None:
+        try:
+            self._gather(events, max_output)
+        except OutputTooLarge:
+            self._show()  # what the error has
+            raise
+        self._show()
 
     def _show(self) -> None:
         if (live := self._gathered.live) is not None:
-            for _ in live.calls():
-                pass
+            for result in live.calls():
+                if inspect.isawaitable(result):
+                    if inspect.iscoroutine(result):
+                        result.close()  # else Python would warn that it was never awaited
+                    raise TypeError("on_output has returned an awaitable, which blocking code cannot await")
 
     # ---- the end ----
 

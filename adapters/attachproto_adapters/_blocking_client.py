@@ -32,7 +32,7 @@ from attachproto_adapters._flows._containers import (
     start_container,
 )
 from attachproto_adapters._flows._flows import create_and_open_exec, create_exec, open_exec
-from attachproto_adapters._flows._live_output import callers_errors_unwrapped
+from attachproto_adapters._flows._live_output import CallersErrorsUnwrapped
 from attachproto_adapters._flows._logs import open_logs
 from attachproto_adapters._flows._options import (
     ClientRunExecOptions,
@@ -211,7 +211,8 @@ class Client(ClientBase):
             max_output: how many bytes stdout and stderr may have together.
             on_output: called with each piece of output as it comes: a ``Stdout``, a ``Stderr``, or a ``RawOutput`` with
                 a TTY. It is called in this thread, and nothing is read meanwhile. What it raises ends the command, and
-                is raised. The result has the output as well. After ``timeout`` it is not called any more.
+                is raised. The result has the output as well, and so has ``OutputTooLarge``. After ``timeout`` it is
+                not called any more.
             timeout: how many seconds all of it may take; then the command is ended. The client's ``timeout`` bounds
                 each wait for the engine.
             kill: whether the command may be ended. With ``False`` it goes on, and no shell is used.
@@ -234,7 +235,7 @@ class Client(ClientBase):
             RequestRejected, EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
         prepared, exchange = self._prepare_run_exec(container, command, **options)
-        with callers_errors_unwrapped(), self._keeping():
+        with CallersErrorsUnwrapped(), self._keeping():
             return exchange.decoded(CommandRun(prepared, exchange, self._dialer()).run())
 
     def create_exec(
@@ -354,7 +355,7 @@ class Client(ClientBase):
             EngineUnreachable, RemoteProtocolError, TimeoutError: as for ``attach``.
         """
         prepared, exchange = self._prepare_run(image, command, **options)
-        with callers_errors_unwrapped(), self._keeping():
+        with CallersErrorsUnwrapped(), self._keeping():
             return exchange.decoded(run_container(prepared, exchange, self._dialer(), self._open))
 
     def create(

@@ -38,12 +38,14 @@ class Attachment(AsyncAttachment[AsyncioSession]):
         return BrokenPipeError(errno.EPIPE, message)
 
     async def _run_alongside(self, task: Callable[[], Coroutine[Any, Any, None]], main: Awaitable[None]) -> None:
-        failure: Exception | None = None
+        failure: BaseException | None = None
         async with asyncio.TaskGroup() as group:
             beside = group.create_task(task())
             try:
                 await main
-            except Exception as exc:
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise  # the TaskGroup raises these as they are
+            except BaseException as exc:
                 failure = exc  # raised inside the TaskGroup, it would come out as an ExceptionGroup
             beside.cancel()
         if failure is not None:

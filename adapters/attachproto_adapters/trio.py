@@ -56,7 +56,9 @@ class Attachment(AsyncAttachment[TrioSession]):
             nonlocal failure
             try:
                 await run
-            except (Exception, KeyboardInterrupt) as exc:
+            except trio.Cancelled:
+                raise
+            except BaseException as exc:
                 failure = failure or exc  # raised inside the nursery, it would come out as an ExceptionGroup
                 nursery.cancel_scope.cancel()
 

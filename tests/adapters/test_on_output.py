@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -120,6 +121,47 @@ def test_what_it_raises_ends_the_command_and_is_raised(framework: Framework, eng
     assert [each["Names"] for each in call(engine, "GET", "/containers/json?all=1").json] == [[f"/{BOX}"]]
 
 
+class OddError(BaseException):
+    pass
+
+
+@EACH_FRAMEWORK
+@pytest.mark.parametrize("input", [None, b"x" * 300_000], ids=["no input", "input"])
+@pytest.mark.parametrize(
+    "error", [OddError(), SystemExit(3), ExceptionGroup("two", [ValueError(), OSError()])], ids=repr
+)
+def test_odd_errors_are_raised_as_they_are(
+    framework: Framework, engine: Engine, input: bytes | None, error: BaseException
+) -> None:
+    """No group is made of them, although asyncio and trio send the input in a task of its own."""
+    raised: list[BaseException] = []
+
+    def on_output(event: object) -> None:
+        raise error
+
+    async def scenario() -> None:
+        async with framework.client(engine.host) as client:
+            command = ["sh", "-c", "echo out; exec sleep 1000"]
+            try:
+                await client.run("any", command, on_output=on_output, input=input)
+            except BaseException as exc:  # SystemExit would end the event loop
+                raised.append(exc)
+
+    framework.run(scenario)
+    assert raised == [error]
+
+
+@EACH_KIND
+def test_stop_iteration_is_raised_as_it_is(engine: Engine, kind: str) -> None:
+    """In blocking code only: Python itself makes a RuntimeError of it when it leaves a coroutine."""
+    expected: Iterator[bytes] = iter([])
+    command = ["sh", "-c", "echo out; exec sleep 1000"]
+    with blocking_adapter.Client(engine.host) as client:
+        call = functools.partial(client.run, "any") if kind == "run" else functools.partial(client.run_exec, BOX)
+        with pytest.raises(StopIteration):
+            call(command, on_output=lambda event: next(expected))
+
+
 def runs(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as stat:
@@ -141,11 +183,16 @@ def test_after_the_deadline_it_is_not_called(framework: Framework, engine: Engin
 
 
 @EACH_FRAMEWORK
-def test_too_much_output(framework: Framework, engine: Engine) -> None:
+@EACH_KIND
+@pytest.mark.parametrize("script", ["seq 100000", "echo out; seq 100000 >&2"])
+def test_too_much_output_is_shown_as_far_as_the_error_has_it(
+    framework: Framework, engine: Engine, kind: str, script: str
+) -> None:
     shown = Shown()
     with pytest.raises(OutputTooLarge) as info:
-        ran(framework, engine, "run_exec", "seq 100000; sleep 1000", shown, max_output=1000)
-    assert info.value.stdout.startswith(shown.outputs[0])
+        ran(framework, engine, kind, f"{script}; sleep 1000", shown, max_output=1000)
+    assert shown.outputs == (info.value.stdout, info.value.stderr)
+    assert sum(map(len, shown.outputs)) == 1000
 
 
 @pytest.mark.parametrize("framework", ["asyncio", "trio"])
@@ -182,6 +229,11 @@ def test_arguments_that_are_not_valid(engine: Engine) -> None:
 
     with pytest.raises(TypeError, match="on_output is an async function"):
         blocking_adapter.run_exec(BOX, ["true"], on_output=on_output, host=engine.host)
+    # Only the call shows that this one is async.
+    with pytest.raises(TypeError, match="has returned an awaitable"):
+        blocking_adapter.run_exec(
+            BOX, ["sh", "-c", "echo out; sleep 1000"], on_output=lambda event: on_output(event), host=engine.host
+        )
     with pytest.raises(TypeError, match="on_output is a function"):
         ran(BLOCKING, engine, "run", "true", "print")  # type: ignore[arg-type]
 

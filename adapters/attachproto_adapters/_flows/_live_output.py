@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Final
 
 from attachproto import DataEvent, RawOutput, Stderr, Stdout, Systemerr
@@ -95,9 +96,16 @@ class LiveOutput:
         self._output = ShownOutput(marker)
         self._ready: list[OutputPiece] = []
 
-    def add_all(self, events: list[DataEvent]) -> None:
-        """Add events, the first of which stands last. The shell's first line was taken out of them."""
+    def add_all(self, events: list[DataEvent], room: int | None = None) -> None:
+        """Add events, the first of which stands last. The shell's first line was taken out of them.
+
+        Args:
+            events: stay as they are.
+            room: how many bytes of them are within ``max_output``. The others are left out, as in ``OutputTooLarge``.
+        """
         for event in reversed(events):
+            if room is not None:
+                event, room = type(event)(event.data[:room]), max(0, room - len(event.data))
             if event.data and not isinstance(event, Systemerr):  # that one is raised at the end
                 self._ready += self._output.add(event)
 
@@ -127,12 +135,20 @@ def callers_errors_wrapped() -> Iterator[None]:
         raise OnOutputFailed(exc) from exc
 
 
-@contextlib.contextmanager
-def callers_errors_unwrapped() -> Iterator[None]:
-    """Raise it as it was, with the notes that were added to it meanwhile."""
-    try:
-        yield
-    except OnOutputFailed as exc:
+class CallersErrorsUnwrapped:
+    """A context that raises it as it was, with the notes that were added to it meanwhile.
+
+    It is no generator, because Python makes a ``RuntimeError`` of a ``StopIteration`` that leaves one.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not isinstance(exc, OnOutputFailed):
+            return
         error = exc.error
         for note in getattr(exc, "__notes__", ()):
             error.add_note(note)

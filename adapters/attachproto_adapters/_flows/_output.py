@@ -74,7 +74,7 @@ class Gathered:
         marker: takes a line out of stdout that is not the command's.
 
     Attributes:
-        live: also gets each event that is added.
+        live: also gets each event that is added, as far as it is within ``max_output``.
     """
 
     __slots__ = ("_marker", "_streams", "live")
@@ -93,7 +93,7 @@ class Gathered:
                 if isinstance(event, Stdout | RawOutput):
                     events[at] = type(event)(self._marker.feed(event.data))
         if self.live is not None:
-            self.live.add_all(events)
+            self.live.add_all(events, None if max_output is None else max(0, max_output - self._size))
         if max_output is not None or len(events) == 1:
             while events:
                 self.add(events.pop(), max_output)
@@ -115,11 +115,15 @@ class Gathered:
 
     def check(self, max_output: int | None, stderr_is_last: bool = False) -> None:
         """Raise as ``add`` does. An earlier call may have had a larger limit."""
-        if max_output is not None and sum(stream.tell() for stream in self._streams.values()) > max_output:
+        if max_output is not None and self._size > max_output:
             raise OutputTooLarge(
                 f"the container printed more than {max_output} bytes (max_output)",
                 *self._first(max_output, stderr_is_last),
             )
+
+    @property
+    def _size(self) -> int:
+        return sum(stream.tell() for stream in self._streams.values())
 
     def _stream(self, kind: type[DataEvent]) -> BytesIO:
         stream = self._streams.get(kind)
