@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attachproto_adapters import ExitCodeUnknown, RequestRejected
+from attachproto_adapters import ContainerNotRunning, ExitCodeUnknown, RequestRejected
 from tests.live.matrix.scene import Group, Scene, read_all, read_until
 
 scenario = Group("Exit codes, kill and remove")
@@ -49,6 +49,17 @@ async def wait_first(scene: Scene) -> None:
     async with await scene.start(container) as attachment:
         assert await attachment.wait() == 6
         assert await attachment.communicate() == (b"out\n", b"")
+
+
+@scenario("`Client.start` and `Client.wait` without an attachment; a wait of what was never started is refused")
+async def without_an_attachment(scene: Scene) -> None:
+    container = await running(scene, "sleep 0.5; exit 7")
+    async with scene.client() as client:
+        with pytest.raises(ContainerNotRunning):
+            await client.wait(container)
+        await client.start(container)
+        await client.start(container)  # it runs already: no error
+        assert [await client.wait(container), await client.wait(container)] == [7, 7]
 
 
 @scenario("removed by force while attached: the output ends, and `wait()` tells 137 or that it is not known")
