@@ -445,10 +445,15 @@ class Client(ClientBase):
             TypeError, ValueError: the name is not valid. Nothing was sent.
             EngineUnreachable, RemoteProtocolError: as for ``attach``.
         """
-        dialer = self._dialer()
-        if self._timeout is not None:
-            dialer.deadline = time.monotonic() + self._timeout
-        return self._drive(wait_for_exit(container, self._api_version), dialer)
+        dialer, seconds = self._dialer(), self._timeout
+        dialer.deadline = None if seconds is None else time.monotonic() + seconds
+        try:
+            return self._drive(wait_for_exit(container, self._api_version), dialer)
+        except TimeoutError as exc:
+            if dialer.deadline is None or time.monotonic() < dialer.deadline:
+                raise
+            late = f"timed out: the container {container} has not exited within {seconds:g} s: {self._address.host}"
+            raise TimeoutError(late) from exc
 
     def kill(self, container: str, signal: str = "KILL") -> None:
         """Send a signal to a container's main process.

@@ -375,7 +375,7 @@ def test_a_start_is_never_made_again(framework: Framework, socket_path: Any) -> 
 def test_the_clients_timeout_bounds_a_wait_and_its_connection_is_closed(engine: scripted.Engine) -> None:
     engine.on("wait", scripted.holds)  # it fails if the connection stays open
     with blocking.Client(engine.host, timeout=0.2) as client:
-        with pytest.raises(TimeoutError, match="POST /containers/web/wait"):
+        with pytest.raises(TimeoutError, match="the container web has not exited within"):
             client.wait("web")
         engine.on("wait", waits(3))
         assert client.wait("web") == 3
