@@ -43,8 +43,8 @@ async def run_container(
 async def _completed(job: ContainerRun, exchange: Exchange, dialer: AsyncDialer[Any], opening: Opening) -> CompletedRun:
     try:
         await finish(job.create(), dialer, CREATE_GRACE)
-    except EngineUnreachable:
-        job.removed = True  # nothing was asked
+    except EngineUnreachable as exc:
+        job.removed = not exc.sent
         raise
     async with await opening(job.open(), dialer) as attachment:
         job.so_far = attachment._gathered.so_far

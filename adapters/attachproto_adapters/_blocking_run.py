@@ -69,8 +69,8 @@ def create(job: ContainerRun, dialer: Dialer) -> None:
     """Create the container. An interruption waits for the answer, for a limited time."""
     try:
         finish(job.create(), dialer, CREATE_GRACE)
-    except EngineUnreachable:
-        job.removed = True  # nothing was asked
+    except EngineUnreachable as exc:
+        job.removed = not exc.sent
         raise
 
 

@@ -39,12 +39,21 @@ class ErrorWithRemedy(AttachError):
 
 
 class EngineUnreachable(ErrorWithRemedy, ConnectionError):
-    """There is no connection to the engine. The text names the address, where it came from, and what went wrong."""
+    """There is no connection to the engine. The text names the address, where it came from, and what went wrong.
+
+    Attributes:
+        sent: a request was sent, and then TLS ended without a reason, so the engine may have acted on the request. With
+            TLS 1.3 that looks the same as a server that closes because it refuses the client's certificate.
+    """
+
+    sent = False
 
 
-def unreachable(host: object, why: str, remedy: str = "") -> EngineUnreachable:
+def unreachable(host: object, why: str, remedy: str = "", *, sent: bool = False) -> EngineUnreachable:
     """The error for an engine that does not answer at this address."""
-    return EngineUnreachable(f"no engine answers at {host}: {why}", remedy)
+    error = EngineUnreachable(f"no engine answers at {host}: {why}", remedy)
+    error.sent = sent
+    return error
 
 
 def printable(text: str) -> str:

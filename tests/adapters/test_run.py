@@ -49,7 +49,7 @@ from tests.adapters.frameworks import ASYNCIO, BLOCKING, EACH_FRAMEWORK, TRIO, C
 from tests.adapters.interrupting import Interrupter, counts, is_interrupt
 from tests.adapters.scenarios import pattern
 from tests.adapters.scripted import BOUND, answers, container, holds, refuses, stays, until_closed
-from tests.adapters.tls_engine import Certificates
+from tests.adapters.tls_engine import Certificates, ServerTls
 from tests.engine.client import call, create
 from tests.soak.front import Front
 from tests.soak.jobs import FrontFault
@@ -358,6 +358,47 @@ def test_a_tls_handshake_that_breaks_leaves_nothing(framework: Framework, engine
         assert number > 3
 
     framework.run(scenario)
+
+
+class Swallowing(Front):
+    """Its first connection ends without ``close_notify`` when the engine has answered, and the answer is dropped."""
+
+    swallowed = False
+
+    def _relay(self, sock: socket.socket, wire: Any) -> None:
+        if self.swallowed:
+            super()._relay(sock, wire)
+            return
+        self.swallowed = True
+        tls = ServerTls(self._context, wire)
+        tls.handshake()
+        with socket.socket(socket.AF_UNIX) as upstream:
+            upstream.connect(self._engine)
+            request = b""
+            while b"\r\n\r\n{" not in request:  # the engine answers when it has the whole body
+                request += tls.read()
+            upstream.sendall(request)
+            assert upstream.recv(100).startswith(b"HTTP/1.1 201 ")
+
+
+@EACH_FRAMEWORK
+def test_tls_that_ends_before_the_answer_to_the_creation_leaves_nothing(
+    framework: Framework, engine_behind_tls: EngineBehindTls
+) -> None:
+    """TLS 1.3 could also end so if the server refused our certificate. But the engine has read the request."""
+    embedded, other, tls = engine_behind_tls
+    front = Swallowing(other._context, embedded.host)
+
+    async def scenario() -> None:
+        async with framework.client(front.host, tls=tls) as client:
+            with pytest.raises(EngineUnreachable) as caught:
+                await client.run("any", ["true"], name="mine")
+        assert (caught.value.sent, hasattr(caught.value, "__notes__")) == (True, False)
+        assert containers(embedded) == []
+
+    with contextlib.closing(front):
+        framework.run(scenario)
+    assert front.swallowed
 
 
 @EACH_FRAMEWORK

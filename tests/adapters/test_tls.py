@@ -560,8 +560,9 @@ def test_a_client_that_the_engine_does_not_take(
     speak_tls(monkeypatch, getattr(certificates, who))
 
     async def scenario() -> None:
-        with pytest.raises(EngineUnreachable, match=f"no engine answers at {tls_engine.host}.*({message})"):
+        with pytest.raises(EngineUnreachable, match=f"no engine answers at {tls_engine.host}.*({message})") as info:
             await framework.attach("web", host=tls_engine.host)
+        assert not info.value.sent
 
     framework.run(scenario)
     tls_engine.close()

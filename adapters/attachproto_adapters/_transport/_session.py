@@ -222,7 +222,8 @@ class Session(abc.ABC):
         elif (failure := self._tls.failure) is not None:
             # With TLS 1.3 the peer's refusal of our certificate comes here, and not in the handshake.
             if self._is_unreached:
-                raise unreachable(self._host, failure_reason(failure)) from failure
+                sent = "ALERT" not in (failure.reason or "")
+                raise unreachable(self._host, failure_reason(failure), sent=sent) from failure
             self._health.move(BROKEN, failure)
 
     @property
