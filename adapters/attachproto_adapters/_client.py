@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
@@ -53,6 +54,10 @@ class ClientBase:
         if self._closed:
             raise ClientClosed(f"the client of {self._address.host} is closed")
 
+    def _check_on_output(self, on_output: object) -> None:
+        if inspect.iscoroutinefunction(on_output) and not self._awaits:
+            raise TypeError("on_output is an async function, which blocking code cannot await: give an ordinary one")
+
     # ---- the parameters of run and run_exec, documented in _blocking_client ----
 
     def _prepare_run_exec(
@@ -71,7 +76,8 @@ class ClientBase:
     ) -> tuple[Command, Exchange]:
         """Check the arguments of ``run_exec``. Nothing is asked yet."""
         check_options("run_exec", options, CommandOptions)
-        exchange = Exchange(input, encoding, errors, max_output, timeout, on_output, awaits=self._awaits)
+        self._check_on_output(on_output)
+        exchange = Exchange(input, encoding, errors, max_output, timeout, on_output)
         prepared = Command(
             container,
             command,
@@ -102,7 +108,8 @@ class ClientBase:
     ) -> tuple[ContainerRun, Exchange]:
         """Check the arguments of ``run``. Nothing is asked yet."""
         check_options("run", options, CommandOptions)
-        exchange = Exchange(input, encoding, errors, max_output, timeout, on_output, awaits=self._awaits)
+        self._check_on_output(on_output)
+        exchange = Exchange(input, encoding, errors, max_output, timeout, on_output)
         prepared = ContainerRun(
             image,
             command,

@@ -48,12 +48,10 @@ class Call:
     name: str
     containers: Containers
     answers: Answers
-    query: Mapping[str, str] = attrs.field(init=False)
-
-    @query.default
-    def _first_values(self) -> Mapping[str, str]:
-        # Made once: it takes time in proportion to a query that may have a megabyte.
-        return first_values(self.request)
+    # Made once: it takes time in proportion to a query that may have a megabyte.
+    query: Mapping[str, str] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: first_values(self.request), takes_self=True)
+    )
 
     def value(self, key: str) -> str | None:
         """A value of the query."""

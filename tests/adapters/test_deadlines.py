@@ -304,6 +304,17 @@ NO_SHELL = {
         b'Error: /usr/sbin/runc: exec failed: exec: "/bin/sh": is a directory: OCI runtime error\n'
         b"Error: read unixpacket @->/proc/self/fd/14/attach: read: connection reset by peer\n",
     ),
+    "glibc's loader": (
+        127,
+        b"",
+        b"/bin/sh: error while loading shared libraries: libc.so.6: cannot open shared object\n",
+    ),
+    "glibc's loader, which warns first": (
+        127,
+        b"",
+        WARNINGS + b"/bin/sh: error while loading shared libraries: libtinfo.so.6: cannot open shared object\n",
+    ),
+    "musl's loader": (127, b"", b"Error loading shared library libc.so: No such file (needed by /bin/sh)\n"),
 }
 
 

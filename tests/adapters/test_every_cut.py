@@ -74,7 +74,7 @@ def server(network: str, authority: trustme.CA, socket_path: Path) -> Iterator[C
 
 
 # A removal without an answer fails, which a cancelled or late `run` can only warn of.
-@pytest.mark.filterwarnings("ignore:.*could not be removed:attachproto_adapters.AttachWarning")
+@pytest.mark.filterwarnings("ignore:.*(could not be removed|was created):attachproto_adapters.AttachWarning")
 @pytest.mark.filterwarnings("ignore:something that does not name itself:attachproto_adapters.AttachWarning")
 @pytest.mark.parametrize("session", SESSIONS)
 @pytest.mark.parametrize("hooks", FRAMEWORKS[:3], ids=lambda hooks: hooks.name)

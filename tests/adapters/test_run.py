@@ -490,7 +490,7 @@ def test_a_creation_that_is_refused_after_the_deadline(framework: Framework, emu
 
 
 @EACH_FRAMEWORK
-@pytest.mark.filterwarnings("ignore:.*could not be removed:attachproto_adapters.AttachWarning")
+@pytest.mark.filterwarnings("ignore:.*(could not be removed|was created):attachproto_adapters.AttachWarning")
 def test_a_deadline_while_it_connects(framework: Framework, monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline passes in a TLS handshake that the other end never answers."""
     for module in (_blocking_run, _async_run):

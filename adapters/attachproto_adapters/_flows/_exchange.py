@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, TypeVar
 
 import attrs
@@ -18,9 +17,6 @@ Result = TypeVar("Result", ExecResult[Any], CompletedRun[Any])
 
 class Exchange:
     """What a command is given to read, and what is made of what it prints.
-
-    Args:
-        awaits: whether the adapter awaits what ``on_output`` returns.
 
     Attributes:
         input: what it reads; ``None`` if it has no stdin.
@@ -39,8 +35,6 @@ class Exchange:
         max_output: int | None,
         timeout: float | None,
         on_output: OnOutput | None,
-        *,
-        awaits: bool,
     ) -> None:
         self._text = TextCodec(encoding, errors)
         self.input = self._text.encode(input)
@@ -50,8 +44,6 @@ class Exchange:
         self.timeout = timeout
         if on_output is not None and not callable(on_output):
             raise TypeError(f"on_output is a function that takes an event, not {on_output!r}")
-        if inspect.iscoroutinefunction(on_output) and not awaits:
-            raise TypeError("on_output is an async function, which blocking code cannot await: give an ordinary one")
         self._on_output = on_output
 
     def live(self, marker: Marker | None) -> LiveOutput | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Final
 
 from attachproto import DataEvent, RawOutput, Stderr, Stdout, Systemerr
@@ -144,9 +143,7 @@ class CallersErrorsUnwrapped:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, exc_type: object, exc: object, traceback: object) -> None:
         if not isinstance(exc, OnOutputFailed):
             return
         error = exc.error

@@ -14,9 +14,9 @@ The line is looked for in the first 8 KiB of stdout, because on a TTY other byte
 
 A command is started again only if it was not started. That is certain in two cases, and only if the exit code is one
 of ``_NOT_STARTED``. Either the shell's last line says that it could not run the command. Or the output has ended, does
-not have the line, and has the text that an engine sends if it could not start the shell. An exit code alone tells
-nothing: a connection that is cut loses the line, too. After more than 8 KiB without the line nothing is known, and the
-command is never started again.
+not have the line, and has the text of an engine that could not start the shell, or of a loader that did not find the
+shell's libraries. An exit code alone tells nothing: a connection that is cut loses the line, too. After more than 8 KiB
+without the line nothing is known, and the command is never started again.
 
 What a command can see of it:
 
@@ -72,6 +72,12 @@ _NOT_STARTED: Final = (125, 126, 127, 128)
 # on stdout (dockerd), "Error: /usr/sbin/runc: exec failed: ...: OCI permission denied" on stderr (Podman). A TTY has
 # either on its one stream.
 _OF_ENGINE: Final = re.compile(rb"OCI runtime |Error: [^\n]*\bOCI ")
+
+# What the dynamic loader of glibc or musl says on stderr, before any of the shell's code has run, if it does not find a
+# library of the shell. Its warnings may stand before that.
+_OF_LOADER: Final = re.compile(
+    rb"^(/bin/sh: error while loading shared libraries: |Error (loading|relocating) [^\n]*/bin/sh\b)", re.MULTILINE
+)
 
 
 def marked_command(command: Sequence[str], token: str, env: Mapping[str, str]) -> list[str] | None:
@@ -196,8 +202,9 @@ class Marker:
             return False
         if self.state is MarkerState.ABSENT:
             # Without a TTY only an engine writes to stdout before the line.
-            of_engine = stdout and (not self._tty or _OF_ENGINE.match(stdout))
-            return bool(of_engine or _OF_ENGINE.match(stderr))
+            if stdout and not self._tty:
+                return True
+            return any(_OF_ENGINE.match(output) or _OF_LOADER.search(output) for output in (stdout, stderr))
         return self._begin + b"failed" in stdout[-BEFORE_MAX:]
 
 

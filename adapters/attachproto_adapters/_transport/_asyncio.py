@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 # The peer of a TLS connection answers close_notify within a round trip or two.
 _TLS_CLOSE_SECONDS = 1.0
 
+# asyncio.sleep(0) waits for no future. If anyio cancels the task there, and a time limit of ours does so too in the
+# same turn of the loop, the exception has no message, and anyio does not know its own cancellation. With any delay it
+# waits for a future, which keeps the message of the first request. This delay is over in the next turn.
+_NEXT_TURN = 1e-9
+
 T = TypeVar("T")
 
 
@@ -44,16 +49,7 @@ class AsyncioSession(AsyncSession):
 
     @staticmethod
     async def sleep(seconds: float) -> None:
-        if seconds > 0:
-            await asyncio.sleep(seconds)
-            return
-        # asyncio.sleep(0) waits for no future. If anyio cancels the task there, and a time limit of ours does so too in
-        # the same turn of the loop, the exception has no message, and anyio does not know its own cancellation. A
-        # future keeps the message of the first request.
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        loop.call_soon(_wake, turn)
-        await turn
+        await asyncio.sleep(seconds or _NEXT_TURN)
 
     @staticmethod
     async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T | None:

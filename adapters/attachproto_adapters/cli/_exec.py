@@ -55,7 +55,7 @@ class _NotStarted(Exception):
 def _run(client: CommandClient, command: Command, arguments: argparse.Namespace) -> int:
     """Start it, and write its output. A signal ends it, as it ends a command of ``run_exec``."""
     dialer = client._dialer()
-    run = CommandRun(command, Exchange(None, None, "strict", None, None, None, awaits=False), dialer)
+    run = CommandRun(command, Exchange(None, None, "strict", None, None, None), dialer)
     tried = False
 
     def end() -> None:
