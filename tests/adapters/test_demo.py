@@ -225,5 +225,6 @@ def test_ctrl_c_leaves_no_traceback(tmp_path: Path) -> None:
                 process.stdout.readline()
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=BOUND)
-        assert errors == ""
+        # On a busy machine asyncio's debug mode reports steps that take longer than 0.1 s.
+        assert [line for line in errors.splitlines() if not line.startswith("Executing <")] == []
         assert process.returncode in (0, 130, -signal.SIGINT)  # it may have ended, or been ending, already

@@ -153,12 +153,12 @@ def test_a_container_that_ends_soon_after_the_cut(
 
 def test_a_wait_that_was_cut_alone(framework: Framework, engine: Engine, bridged: Callable[..., str]) -> None:
     """The container prints often enough for its own connection."""
-    container = engine.shell("for i in 1 2 3 4 5 6; do sleep 0.5; echo $i; done; exit 3")
-    host = bridged(idle=1.5)
+    container = engine.shell("for i in 1 2 3 4 5 6 7 8; do sleep 0.5; echo $i; done; exit 3")
+    host = bridged(idle=2.5)
 
     async def scenario() -> None:
         async with await framework.attach(container, host=host, start=True) as attachment:
-            assert await attachment.communicate() == (b"1\n2\n3\n4\n5\n6\n", b"")
+            assert await attachment.communicate() == (b"1\n2\n3\n4\n5\n6\n7\n8\n", b"")
             assert await attachment.wait() == 3
 
     framework.run(scenario)
