@@ -52,7 +52,7 @@ from attachproto_adapters import (
     RequestRejected,
 )
 from attachproto_adapters._flows._marker import SCRIPT
-from tests.adapters.frameworks import WITH_STDIN, Framework
+from tests.adapters.frameworks import WITH_STDIN, Client, Framework
 from tests.adapters.scenarios import MUCH, Table, everything, pattern
 from tests.adapters.scripted import (
     BOUND,
@@ -1232,3 +1232,35 @@ async def the_exit_of_what_somebody_else_starts_is_waited_for(framework: Framewo
     async with await framework.attach("web", host=engine.host) as attachment:
         assert await attachment.wait() == 9
     assert engine.calls[:2] == ["inspect", "wait next-exit"]
+
+
+async def a_service(
+    framework: Framework, client: Client, container: str, signal: str, code: int, **options: Any
+) -> None:
+    """A created container is waited for, started, used by an exec, killed, and removed.
+
+    Args:
+        signal: ends it.
+        code: its exit code then.
+        options: of the exec.
+    """
+    with pytest.raises(ContainerNotRunning):
+        await client.wait(container)
+    await client.start(container)
+    await client.start(container)
+    assert (await client.run_exec(container, ["echo", "x"], **options)).stdout == b"x\n"
+    codes: list[int] = []
+
+    async def wait() -> None:
+        codes.append(await client.wait(container))
+
+    async def kill() -> None:
+        await client.kill(container, signal)
+
+    await framework.together(wait(), kill())
+    assert [*codes, await client.wait(container)] == [code, code]
+    await client.remove(container)
+    for call in (client.start, client.wait):
+        with pytest.raises(RequestRejected) as caught:
+            await call(container)
+        assert caught.value.not_found

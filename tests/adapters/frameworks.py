@@ -138,6 +138,15 @@ class Framework(abc.ABC):
     def run(self, scenario: Scenario) -> None:
         """Run a scenario to its end, for at most `bound` seconds."""
 
+    def run_with_client(self, host: str, body: Callable[[Client], Awaitable[None]]) -> None:
+        """Run a scenario with a client of its own, which is closed at the end."""
+
+        async def scenario() -> None:
+            async with self.client(host) as client:
+                await body(client)
+
+        self.run(scenario)
+
     @abc.abstractmethod
     async def together(self, *coroutines: Coroutine[Any, Any, None]) -> None:
         """Run coroutines at the same time, and wait for all of them."""

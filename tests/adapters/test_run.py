@@ -13,7 +13,7 @@ import random
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,16 +83,6 @@ def containers(engine: Engine) -> list[str]:
     return [each["Names"][0] for each in call(engine, "GET", "/containers/json?all=1").json]
 
 
-def scenario_with(
-    framework: Framework, engine: Engine | scripted.Engine, body: Callable[[Client], Awaitable[None]]
-) -> None:
-    async def scenario() -> None:
-        async with framework.client(engine.host) as client:
-            await body(client)
-
-    framework.run(scenario)
-
-
 # ---- what it returns ----
 
 
@@ -105,7 +95,7 @@ def test_the_exit_code_and_both_outputs(framework: Framework, emulated: Engine) 
         assert await client.run("any", ["cat"], input=b"") == CompletedRun(0, b"", b"")
         assert await client.run("any", SCRIPT, tty=True) == CompletedRun(3, b"out\r\nerr\r\n", b"")
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == []
 
 
@@ -167,7 +157,7 @@ def test_a_container_of_ones_own(framework: Framework, emulated: Engine) -> None
             await client.remove(running, force=True)
             assert await attachment.communicate() == (b"", b"")
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == []
 
 
@@ -191,7 +181,7 @@ def test_an_exec_of_ones_own(framework: Framework, emulated: Engine) -> None:
                 assert await attachment.communicate(b"y") == (b"y", b"")
         await client.remove(created, force=True)
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
 
 
 @EACH_FRAMEWORK
@@ -201,7 +191,7 @@ def test_text(framework: Framework, emulated: Engine) -> None:
         with pytest.raises(OutputUndecodable):
             await client.run("any", ["cat"], input=b"\xff", encoding="utf-8")
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == []
 
 
@@ -215,7 +205,7 @@ def test_how_the_command_runs(framework: Framework, emulated: Engine) -> None:
         result = await client.run("any", ["true"], config={"Cmd": ["echo", "of config"]})
         assert result.stdout == b"of config\n"
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == []
 
 
@@ -228,7 +218,7 @@ def test_a_container_that_is_kept(framework: Framework, emulated: Engine) -> Non
         assert caught.value.ended
         await client.remove("kept")
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == ["/late"]
     assert call(emulated, "GET", "/containers/late/json").json["State"]["Running"] is False
 
@@ -239,7 +229,7 @@ def test_auto_remove(framework: Framework, emulated: Engine) -> None:
         config = {"HostConfig": {"AutoRemove": True}}
         assert await client.run("any", SCRIPT, config=config) == CompletedRun(3, b"out\n", b"err\n")
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == []
 
 
@@ -254,7 +244,7 @@ def test_a_name_that_is_taken_keeps_its_container(framework: Framework, emulated
         with pytest.raises(RequestRejected):
             await client.run("any", SCRIPT, name="web")
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == ["/web"]
 
 
@@ -264,7 +254,7 @@ def test_a_start_that_is_refused_leaves_nothing(framework: Framework, emulated: 
         with pytest.raises(RequestRejected, match="nosuchprogram"):
             await client.run("any", ["nosuchprogram"])
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == []
 
 
@@ -276,7 +266,7 @@ def test_too_much_output(framework: Framework, emulated: Engine) -> None:
         assert caught.value.stdout == b"y\n" * 5
         assert caught.value.ended
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == []
 
 
@@ -289,7 +279,7 @@ def test_wrong_arguments_ask_nothing(framework: Framework, engine: scripted.Engi
         with pytest.raises(HalfCloseEndsAttach):
             await client.run("any", ["cat"], tty=True, input=b"x")
 
-    scenario_with(framework, engine, body)
+    framework.run_with_client(engine.host, body)
     assert engine.calls == []
 
 
@@ -302,7 +292,7 @@ def test_a_missing_image(framework: Framework, engine: scripted.Engine) -> None:
             with pytest.raises(ImageNotFound, match="docker pull nosuch:1"):
                 await ask("nosuch:1", SCRIPT)
 
-    scenario_with(framework, engine, body)
+    framework.run_with_client(engine.host, body)
     assert engine.calls == ["create", "create"]
 
 
@@ -330,7 +320,7 @@ def test_a_removal_that_fails_is_told(framework: Framework, emulated: Engine, mo
         assert "could not be removed" in note
         assert not caught.value.ended
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
 
 
 def _refused(self: object, container: str) -> Any:
@@ -411,7 +401,7 @@ def test_a_broken_connection_leaves_nothing(framework: Framework, emulated: Engi
             with contextlib.suppress(AttachError, *framework.broken):  # a wait that broke off is asked for again
                 await client.run("any", SCRIPT, name="mine")
 
-        scenario_with(framework, emulated, body)
+        framework.run_with_client(emulated.host, body)
         assert containers(emulated) == [], on
 
 
@@ -441,7 +431,7 @@ def test_a_deadline_kills_and_removes(
         assert error.stdout.startswith(output)
         assert error.stderr == b""
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
     assert containers(emulated) == []
 
 
@@ -473,7 +463,7 @@ def test_a_deadline_holds_for_every_call(
             await client.run("any", SCRIPT, timeout=0.2)
         assert caught.value.ended
 
-    scenario_with(framework, engine, body)
+    framework.run_with_client(engine.host, body)
     assert engine.calls[-1] == "c1"
 
 
@@ -486,7 +476,7 @@ def test_a_creation_that_is_refused_after_the_deadline(framework: Framework, emu
             await client.run("any", SCRIPT, name="job", timeout=0.05)
         assert caught.value.ended
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
 
 
 @EACH_FRAMEWORK

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Literal
 
 import anyio
@@ -29,7 +29,7 @@ from attachproto_adapters._flows._containers import start_container
 from attachproto_adapters._flows._steps import AwaitDeferred, Broken, Pause, Step
 from attachproto_adapters._flows._waits import ANSWER_SECONDS, EARLIER_RUN_SECONDS, wait_for_exit
 from attachproto_engine import Engine as EmbeddedEngine
-from tests.adapters import scripted
+from tests.adapters import engine_scenarios, scripted
 from tests.adapters.frameworks import BLOCKING, EACH_FRAMEWORK, Client, Framework
 from tests.adapters.frameworks import FRAMEWORKS as THREE
 from tests.adapters.scripted import answers, close, container, refuses, then, waits
@@ -224,16 +224,6 @@ def emulated(request: pytest.FixtureRequest) -> Iterator[EmbeddedEngine]:
         yield running
 
 
-def scenario_with(
-    framework: Framework, engine: EmbeddedEngine | scripted.Engine, body: Callable[[Client], Awaitable[None]]
-) -> None:
-    async def scenario() -> None:
-        async with framework.client(engine.host) as client:
-            await body(client)
-
-    framework.run(scenario)
-
-
 @pytest.fixture
 def wait_is_held(caplog: pytest.LogCaptureFixture) -> Iterator[threading.Event]:
     """Set once the head of a wait has come."""
@@ -255,28 +245,9 @@ def wait_is_held(caplog: pytest.LogCaptureFixture) -> Iterator[threading.Event]:
 def test_a_service_from_its_start_to_its_end(framework: Framework, emulated: EmbeddedEngine) -> None:
     async def body(client: Client) -> None:
         created = await client.create("any", ["sleep", "60"])
-        with pytest.raises(ContainerNotRunning):
-            await client.wait(created)
-        await client.start(created)
-        await client.start(created)
-        assert (await client.run_exec(created, ["echo", "x"], kill=False)).stdout == b"x\n"
-        codes: list[int] = []
+        await engine_scenarios.a_service(framework, client, created, "TERM", 143, kill=False)
 
-        async def wait() -> None:
-            codes.append(await client.wait(created))
-
-        async def kill() -> None:
-            await client.kill(created, "TERM")
-
-        await framework.together(wait(), kill())
-        assert [*codes, await client.wait(created)] == [143, 143]
-        await client.remove(created)
-        for call in (client.start, client.wait):
-            with pytest.raises(RequestRejected) as caught:
-                await call(created)
-            assert caught.value.not_found
-
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
 
 
 @EACH_FRAMEWORK
@@ -290,7 +261,7 @@ def test_one_that_has_exited_runs_again(framework: Framework, emulated: Embedded
             assert await attachment.communicate() == (b"run\nrun\n", b"")
         await client.remove(created)
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
 
 
 @EACH_FRAMEWORK
@@ -303,7 +274,7 @@ def test_a_start_that_fails(framework: Framework, emulated: EmbeddedEngine) -> N
             await client.wait(created)
         await client.remove(created)
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
 
 
 @EACH_FRAMEWORK
@@ -327,7 +298,7 @@ def test_one_that_is_removed_at_its_exit(
             await framework.together(wait(), end())
         assert codes == [4]
 
-    scenario_with(framework, emulated, body)
+    framework.run_with_client(emulated.host, body)
 
 
 def test_the_functions_are_calls_on_a_client_of_their_own(emulated: EmbeddedEngine) -> None:
@@ -368,7 +339,7 @@ def test_a_start_is_never_made_again(framework: Framework, socket_path: Any) -> 
         assert caught.value.reason is Reason.NOTHING_CAME
 
     with contextlib.closing(engine):
-        scenario_with(framework, engine, body)
+        framework.run_with_client(engine.host, body)
         assert engine.connections == [["inspect", "start"]]
 
 
@@ -410,7 +381,7 @@ def test_a_cancelled_wait_closes_its_connection(framework: Framework, engine: sc
         engine.on("wait", waits(3))
         assert await client.wait("web") == 3
 
-    scenario_with(framework, engine, body)
+    framework.run_with_client(engine.host, body)
     engine.close()
 
 

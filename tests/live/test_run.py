@@ -82,12 +82,7 @@ def runs(engine: Engine, times: Times, request: pytest.FixtureRequest) -> Iterat
 
 def with_client(runs: Runs, body: Callable[[Client], Any]) -> None:
     for framework in runs.frameworks:
-
-        async def scenario() -> None:
-            async with framework.client(runs.engine.host) as client:  # noqa: B023  # it has run when the loop goes on
-                await body(client)
-
-        framework.run(scenario)
+        framework.run_with_client(runs.engine.host, body)
         assert runs.left() == []
 
 

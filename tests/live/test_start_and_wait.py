@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
-from attachproto_adapters import ContainerNotRunning, RequestRejected, blocking
+from attachproto_adapters import blocking
+from tests.adapters import engine_scenarios
 from tests.adapters.frameworks import EACH_FRAMEWORK, Client, Framework
 from tests.adapters.scripted import BOUND
 from tests.live.engine_api import Engine
@@ -17,40 +18,12 @@ Count = Callable[..., None]
 Times = Callable[[int], int]
 
 
-def scenario_with(framework: Framework, engine: Engine, body: Callable[[Client], Awaitable[None]]) -> None:
-    async def scenario() -> None:
-        async with framework.client(engine.host) as client:
-            await body(client)
-
-    framework.run(scenario)
-
-
 @EACH_FRAMEWORK
 def test_a_service_from_its_start_to_its_end(framework: Framework, engine: Engine) -> None:
     async def body(client: Client) -> None:
-        container = engine.shell("exec sleep 600")
-        with pytest.raises(ContainerNotRunning):
-            await client.wait(container)
-        await client.start(container)
-        await client.start(container)
-        assert (await client.run_exec(container, ["echo", "x"])).stdout == b"x\n"
-        codes: list[int] = []
+        await engine_scenarios.a_service(framework, client, engine.shell("exec sleep 600"), "KILL", 137)
 
-        async def wait() -> None:
-            codes.append(await client.wait(container))
-
-        async def kill() -> None:
-            await client.kill(container)
-
-        await framework.together(wait(), kill())
-        assert [*codes, await client.wait(container)] == [137, 137]
-        await client.remove(container)
-        for call in (client.start, client.wait):
-            with pytest.raises(RequestRejected) as caught:
-                await call(container)
-            assert caught.value.not_found
-
-    scenario_with(framework, engine, body)
+    framework.run_with_client(engine.host, body)
 
 
 def test_the_exit_code_of_what_is_removed_at_its_end(engine: Engine) -> None:
