@@ -257,13 +257,19 @@ class AsyncAttachment(AttachmentBase[L]):
 
     async def _drain(self, max_output: int | None) -> None:
         while events := await self._next_events():
-            try:
+            if self._gathered.live is None:
                 self._gather(events, max_output)
-            except OutputTooLarge:
-                await self._show()  # what the error has
-                raise
-            await self._show()
+            else:
+                await self._gather_and_show(events, max_output)
         self._gathered.check(max_output)
+
+    async def _gather_and_show(self, events: list[DataEvent], max_output: int | None) -> None:
+        try:
+            self._gather(events, max_output)
+        except OutputTooLarge:
+            await self._show()  # what the error has
+            raise
+        await self._show()
 
     async def _show(self) -> None:
         if (live := self._gathered.live) is not None:

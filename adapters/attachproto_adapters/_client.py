@@ -55,6 +55,8 @@ class ClientBase:
             raise ClientClosed(f"the client of {self._address.host} is closed")
 
     def _check_on_output(self, on_output: object) -> None:
+        if on_output is not None and not callable(on_output):
+            raise TypeError(f"on_output is a function that takes an event, not {on_output!r}")
         if inspect.iscoroutinefunction(on_output) and not self._awaits:
             raise TypeError("on_output is an async function, which blocking code cannot await: give an ordinary one")
 

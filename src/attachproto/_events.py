@@ -101,8 +101,8 @@ class Rejected(_Whole):
     """The engine refused, with a status of 400 or above; ``message`` is its text.
 
     A server may answer a plain request with it too. The client reads that as a ``Response``. Its header fields are
-    written as they are. In the answer to a plain request with a ``content-length``, ``Connection: close`` is added if
-    the connection carries no more exchanges.
+    written as they are. ``Connection: close`` is added if they have a ``content-length`` and the connection carries no
+    more exchanges.
 
     Attributes:
         status_code: the HTTP status.

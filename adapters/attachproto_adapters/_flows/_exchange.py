@@ -42,8 +42,6 @@ class Exchange:
         self.max_output = max_output
         check_seconds("timeout", timeout)
         self.timeout = timeout
-        if on_output is not None and not callable(on_output):
-            raise TypeError(f"on_output is a function that takes an event, not {on_output!r}")
         self._on_output = on_output
 
     def live(self, marker: Marker | None) -> LiveOutput | None:

@@ -55,7 +55,9 @@ class _NotStarted(Exception):
 def _run(client: CommandClient, command: Command, arguments: argparse.Namespace) -> int:
     """Start it, and write its output. A signal ends it, as it ends a command of ``run_exec``."""
     dialer = client._dialer()
-    run = CommandRun(command, Exchange(None, None, "strict", None, None, None), dialer)
+    # The writer shows the output, and TimeLimit bounds the time, so the exchange has no part in either.
+    nothing = Exchange(input=None, encoding=None, errors="strict", max_output=None, timeout=None, on_output=None)
+    run = CommandRun(command, nothing, dialer)
     tried = False
 
     def end() -> None:
@@ -67,7 +69,7 @@ def _run(client: CommandClient, command: Command, arguments: argparse.Namespace)
     try:
         with before_interruption(end):
             attachment = run.open()
-            dialer.deadline = None
+            dialer.deadline = None  # it holds until the stream is open
             return _show(client, command, attachment, arguments, end)
     finally:
         run.close()
