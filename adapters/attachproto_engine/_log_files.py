@@ -19,7 +19,6 @@ class LogFiles:
     Attributes:
         begin: where the newer file begins.
         oldest: the first position that is kept.
-        closed: the files are closed, so nothing can be read or written any more.
     """
 
     def __init__(self, limit: int) -> None:
@@ -33,7 +32,6 @@ class LogFiles:
         """
         self._limit = limit
         self.begin = self.oldest = 0
-        self.closed = False
         self._file = _new_file()
         self._older = self._file
 
@@ -64,9 +62,13 @@ class LogFiles:
             return os.pread(self._older.fileno(), min(size, self.begin - position), position - self.oldest)
         return os.pread(self._file.fileno(), size, position - self.begin)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the files are closed, so that nothing can be read or written any more."""
+        return self._file.closed
+
     def close(self) -> None:
         """Close the files."""
-        self.closed = True
         self._older.close()
         self._file.close()
 
